@@ -1,0 +1,13 @@
+"""diffnotes: an executable book on the stability of diffusion models, and the tested package behind it.
+
+The rooms, in the order in which data flows: :mod:`~diffnotes.law`, :mod:`~diffnotes.data`,
+:mod:`~diffnotes.schedule`, :mod:`~diffnotes.target`, :mod:`~diffnotes.net`, :mod:`~diffnotes.denoiser`,
+:mod:`~diffnotes.train`, :mod:`~diffnotes.sample`, :mod:`~diffnotes.elbo`, :mod:`~diffnotes.distance`,
+:mod:`~diffnotes.interval`, :mod:`~diffnotes.figures`; :mod:`~diffnotes.press` makes the book.
+"""
+
+from .denoiser import Denoiser, Exact, Hybrid, Learned, Perturbed
+from .schedule import EDM, Chain, Constant, Cosine, Linear, Quadratic, Schedule, ZeroTerminalSNR
+from .target import TARGETS, coefficients, convert, edm_target, loss_weight, mean_target
+
+__version__ = "0.1.0"

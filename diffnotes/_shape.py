@@ -1,0 +1,30 @@
+"""The one place where a time, an alpha or a sigma is laid against a batch of samples."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def expand_like(value: float | Tensor, x: Tensor, name: str = "t") -> Tensor:
+    """Give ``value`` trailing axes so that it broadcasts against ``x``, in the dtype and on the device of ``x``.
+
+    A number or 0-dim tensor applies to every sample. A tensor must have the shape of the *leading* axes of
+    ``x``: ``(n,)`` for ``x`` of shape ``(n, d)`` or ``(n, c, h, w)``; ``(members, n)`` or ``(members,)`` for an
+    ensemble ``(members, n, d)``. Matching leading axes only, never trailing ones, is what keeps a batch of n
+    samples in n dimensions right.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+
+    >>> expand_like(torch.tensor([1.0, 2.0]), torch.zeros(2, 3, 4)).shape
+    torch.Size([2, 1, 1])
+    """
+    value = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    lead = x.shape[: value.ndim]
+    if value.ndim > x.ndim or any(v not in (1, s) for v, s in zip(value.shape, lead)):
+        raise ValueError(
+            f"{name} has shape {tuple(value.shape)}; allowed: a number, or the leading axes of x, "
+            f"which has shape {tuple(x.shape)}"
+        )
+    return value.reshape(value.shape + (1,) * (x.ndim - value.ndim))

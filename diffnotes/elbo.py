@@ -1,0 +1,123 @@
+r"""The evidence lower bound of a diffusion chain, term by term.
+
+For a chain q(x_1..T | x_0) and a model p(x_T) prod_t p(x_{t-1} | x_t),
+
+    -log p(x_0)  <=  E[-log p(x_0 | x_1)]                                        reconstruction
+                     + E KL(q(x_T | x_0) || p(x_T))                              prior
+                     + sum_{t=2..T} E KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t))    denoising_t.
+
+With p(x_T) = N(0, I) and reverse kernels N(gamma1_t x0_hat(x_t) + gamma2_t x_t, s_t^2 I) of a predictor x0_hat, all
+of it is closed form but for one number per step, the predictor's mean square error e_t = E|x_0 - x0_hat(x_t)|^2:
+
+    denoising_t = d/2 (r - 1 - log r) + gamma1_t^2 e_t / (2 s_t^2),      r = beta_tilde_t/s_t^2,
+    reconstruction = d/2 log(2 pi s_1^2) + e_1 / (2 s_1^2).
+
+Units are nats per sample; no constant is hidden. For 1-D mixtures and the exact predictor, e_t is the minimal mean
+square error, by quadrature. The s_t^2 that minimises each term is s_t^2 = beta_tilde_t + gamma1_t^2 e_t/d.
+
+References: Ho et al. 2020, eq. 5; Kingma et al. 2021 (arXiv 2107.00630), section 4; Bao et al. 2022 (arXiv 2201.06503).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from . import information
+from .law import GaussianMixture
+from .schedule import Chain
+from .target import Target, coefficients
+
+__all__ = ["VARIANCES", "Elbo", "bound", "bound_of_law", "reverse_variance", "step_weight"]
+
+VARIANCES = ("beta", "beta_tilde", "optimal")
+
+
+@dataclass(frozen=True)
+class Elbo:
+    """The terms of the bound on E[-log p(x_0)], in nats per sample, float64.
+
+    ``denoising`` is indexed by the mathematical t, length T + 1; entries 0 and 1 are 0.
+    """
+
+    reconstruction: float
+    prior: float
+    denoising: Tensor
+
+    @property
+    def total(self) -> float:
+        """The bound itself: an upper bound on the negative log-likelihood."""
+        return self.reconstruction + self.prior + float(self.denoising.sum())
+
+
+def reverse_variance(chain: Chain, variance: str, error: Tensor | None = None, dim: int = 1) -> Tensor:
+    """s_t^2 of the reverse kernels, (T+1,) float64: "beta", "beta_tilde" or "optimal" (needs ``error``; see above).
+
+    beta_tilde_1 = 0 would give the decoder no width at all, so at t = 1 "beta_tilde" uses beta_1, as DDPM does.
+
+    Raises:
+        ValueError: for another name, or "optimal" without ``error``.
+    """
+    if variance == "beta":
+        return chain.beta.clone()
+    if variance == "beta_tilde":
+        return torch.where(torch.arange(chain.T + 1) == 1, chain.beta, chain.beta_tilde)
+    if variance == "optimal" and error is not None:
+        return chain.beta_tilde + chain.gamma1**2 * error / dim
+    raise ValueError(f"variance = {variance!r}; allowed: beta, beta_tilde, or optimal with the predictor's error given")
+
+
+def bound(chain: Chain, error: Tensor, second_moment: float, variance: str = "beta_tilde", dim: int = 1) -> Elbo:
+    """The terms of the bound for a predictor with mean square error ``error``.
+
+    Args:
+        chain: the forward chain.
+        error: e_t = E|x_0 - x0_hat(x_t)|^2 for t = 0..T, (T+1,), summed over dimensions; entry 0 is not used.
+        second_moment: E|x_0|^2, for the prior term.
+        variance: the reverse variance, one of :data:`VARIANCES`.
+        dim: dimension d of the data.
+
+    Raises:
+        ValueError: if ``error`` has another shape or is negative or not finite.
+    """
+    error = torch.as_tensor(error, dtype=torch.float64)
+    if error.shape != (chain.T + 1,) or not bool((error[1:] >= 0).all() & error[1:].isfinite().all()):
+        raise ValueError(
+            f"error has shape {tuple(error.shape)} and minimum {error.min():g}; "
+            f"allowed: {chain.T + 1} finite numbers >= 0, indexed t = 0..T"
+        )
+    width = reverse_variance(chain, variance, error, dim)
+    signal = float(chain.alpha_bar[-1])
+    prior = 0.5 * (signal * second_moment - dim * (signal + math.log1p(-signal)))
+    ratio = chain.beta_tilde[2:] / width[2:]
+    denoising = torch.zeros_like(chain.beta)
+    denoising[2:] = 0.5 * dim * (ratio - 1 - ratio.log()) + chain.gamma1[2:] ** 2 * error[2:] / (2 * width[2:])
+    reconstruction = 0.5 * dim * math.log(2 * math.pi * width[1]) + float(error[1] / (2 * width[1]))
+    return Elbo(reconstruction, prior, denoising)
+
+
+def bound_of_law(law: GaussianMixture, chain: Chain, variance: str = "beta_tilde") -> Elbo:
+    """The bound of the *best possible* predictor E[x_0 | x_t] for a 1-D mixture, exact by quadrature.
+
+    What it exceeds the data's entropy by is the price of the chain (its length and reverse variance), not of learning.
+    """
+    alpha, sigma = chain(torch.arange(1, chain.T + 1))
+    error = torch.cat([torch.zeros(1, dtype=torch.float64), information.mmse(law, alpha, sigma)])
+    x, w = information.expectation_nodes(law)
+    return bound(chain, error, float(w @ x**2), variance)
+
+
+def step_weight(chain: Chain, target: Target = "x0", variance: str = "beta_tilde") -> Tensor:
+    """The factor of |d target|^2 in denoising_t, (T+1,) float64, 0 at t < 2: gamma1^2/(2 s^2) (sigma/det)^2.
+
+    For x0 and beta_tilde it is (SNR_{t-1} - SNR_t)/2 (Kingma et al. 2021, eq. 13).
+    """
+    width = reverse_variance(chain, variance)
+    alpha, sigma = chain(torch.arange(2, chain.T + 1))
+    a, b = coefficients(target, alpha, sigma)
+    weight = torch.zeros_like(chain.beta)
+    weight[2:] = chain.gamma1[2:] ** 2 / (2 * width[2:]) * (sigma / (alpha * b - sigma * a)) ** 2
+    return weight

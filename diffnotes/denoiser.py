@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from torch import Tensor
@@ -42,10 +43,15 @@ class Denoiser(ABC):
 
     schedule: Schedule | Chain
     target: Target
+    members: int | None = None  # of a stacked ensemble, whose samples are (members, n, d)
 
     @abstractmethod
     def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
         """The native prediction, of the shape of ``x``."""
+
+    def at(self, times: Tensor) -> list[Callable[[Tensor], Tensor]]:
+        """For each of ``times`` (a vector), the function x -> predict(x, t); what a sampler asks for."""
+        return [partial(self.predict, t=t) for t in times.tolist()]
 
     def _read(self, to: Target, x: Tensor, t: float | Tensor) -> Tensor:
         alpha, sigma = self.schedule(t)
@@ -109,9 +115,13 @@ class Learned(Denoiser):
     def __init__(self, net: Callable[[Tensor, float | Tensor], Tensor], schedule: Schedule | Chain, target: Target):
         coefficients(target, 0.8, 0.6)  # refuses an unknown name now rather than in the first step
         self.net, self.schedule, self.target = net, schedule, target
+        self.members = getattr(net, "members", None)
 
     def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
         return self.net(x, t)
+
+    def at(self, times: Tensor) -> list[Callable[[Tensor], Tensor]]:
+        return self.net.at(times) if hasattr(self.net, "at") else super().at(times)
 
 
 class Hybrid(Denoiser):

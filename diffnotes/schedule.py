@@ -354,6 +354,12 @@ class Chain(_Levels):
         log_alpha_bar = self._log_alpha_bar.to(t.device)[t.long()]
         return (0.5 * log_alpha_bar).exp(), (-torch.expm1(log_alpha_bar)).sqrt()
 
+    def time_of_log_snr(self, log_snr: float | Tensor) -> Tensor:
+        """The whole t in 1..T whose log SNR is nearest to ``log_snr``."""
+        levels = self.log_snr(torch.arange(1, self.T + 1)).flip(0)
+        given = torch.as_tensor(log_snr, dtype=torch.float64)
+        return self.T - torch.bucketize(given, ((levels[1:] + levels[:-1]) / 2).to(given.device))
+
     def __repr__(self) -> str:
         return f"Chain(T={self.T}, beta={self.beta[1]:.3g}..{self.beta[-1]:.3g}, alpha_bar_T={self.alpha_bar[-1]:.3g})"
 

@@ -1,0 +1,280 @@
+r"""Networks conditioned on time, one or many at once.
+
+A :class:`MLP` maps a noisy sample x and its time t to a prediction. The time enters the first layer only,
+
+    h = act(c_t x W_x + f(t) W_t + b),
+
+through a short vector of features f(t), a :class:`Condition`. For one t per batch the time part is therefore just a
+first bias: :meth:`MLP.at` computes it once for a whole grid of times, which is what samplers use.
+
+An ensemble holds the weights of all its members, whatever their seeds and settings, in tensors with a leading axis and
+replaces every matrix product by a batched one. Since members never meet, training the sum of their losses with
+Adam, which works element by element, *is* training each of them alone, at a fraction of the overhead for small nets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .schedule import Chain, Schedule
+
+__all__ = ["MLP", "Condition"]
+
+# name -> (function, the same function overwriting its argument, for use where no gradient is asked)
+_ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "silu": (F.silu, partial(F.silu, inplace=True)),
+    "tanh": (torch.tanh, torch.tanh_),
+    "relu": (F.relu, partial(F.relu, inplace=True)),
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    r"""What a network is told of the time t: the features u, sin(k pi u/2), cos(k pi u/2), k = 1..``frequencies``.
+
+    u runs over [-1, 1] whatever the ``kind``:
+
+    =========  =============================  ====================================================================
+    "t"        2 t/T - 1                      T = 1 for a schedule (or none), the number of steps for a chain
+    "log_snr"  tanh(log SNR(t)/8)             bounded, so that the pure ends (SNR 0 or infinite) are ordinary inputs
+    "sigma"    2 sigma_t/sigma_T - 1          the noise level
+    =========  =============================  ====================================================================
+
+    The frequencies stay low on purpose: the fastest wave in t/T has ``frequencies`` pi rad over the whole time axis (8:
+    25 rad, or 0.025 rad a step for T = 1000), so that a network cannot wiggle between neighbouring times.
+
+    Args:
+        kind: "t", "log_snr" or "sigma".
+        schedule: needed for "log_snr", "sigma", ``data_std``, and to know a chain's T.
+        frequencies: number of waves, >= 0; :attr:`size` = 1 + 2 ``frequencies`` features.
+        map: replaces t before anything else, e.g. by the left end of its sub-interval.
+        data_std: if given, the network's input is scaled to unit variance, c_t = 1/sqrt(alpha^2 data_std^2 + sigma^2).
+
+    Raises:
+        ValueError: for an unknown ``kind``, a missing ``schedule``, or numbers out of range.
+
+    >>> Condition("t", frequencies=1)(torch.tensor([0.0, 1.0])).shape
+    torch.Size([2, 3])
+    """
+
+    kind: str = "t"
+    schedule: Schedule | Chain | None = None
+    frequencies: int = 8
+    map: Callable[[Tensor], Tensor] | None = None
+    data_std: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("t", "log_snr", "sigma"):
+            raise ValueError(f"kind = {self.kind!r} is unknown; allowed: 't', 'log_snr', 'sigma'")
+        if self.schedule is None and (self.kind != "t" or self.data_std is not None):
+            raise ValueError(f"schedule = None: kind = {self.kind!r} with data_std = {self.data_std} needs a schedule")
+        if self.frequencies < 0:
+            raise ValueError(f"frequencies = {self.frequencies} must be >= 0")
+        if self.data_std is not None and not self.data_std > 0:
+            raise ValueError(f"data_std = {self.data_std} must be positive")
+
+    @property
+    def size(self) -> int:
+        """The number of features."""
+        return 1 + 2 * self.frequencies
+
+    def _time(self, t: float | Tensor) -> Tensor:
+        t = torch.as_tensor(t, dtype=None if isinstance(t, Tensor) else torch.float64)
+        return t if self.map is None else self.map(t)
+
+    def __call__(self, t: float | Tensor) -> Tensor:
+        """The features of ``t``, with one more axis of length :attr:`size`."""
+        t = self._time(t)
+        last = self.schedule.T if isinstance(self.schedule, Chain) else 1
+        if self.kind == "t":
+            u = 2 * t / last - 1
+        elif self.kind == "log_snr":
+            u = torch.tanh(self.schedule.log_snr(t) / 8)
+        else:
+            u = 2 * self.schedule(t)[1] / self.schedule(last)[1].to(t.device) - 1
+        waves = u[..., None] * (math.pi / 2 * torch.arange(1, self.frequencies + 1, device=u.device)).to(u.dtype)
+        return torch.cat([u[..., None], waves.sin(), waves.cos()], -1)
+
+    def scale(self, t: float | Tensor) -> Tensor | None:
+        """c_t, the factor on the network's input, of the shape of ``t``; None stands for 1."""
+        if self.data_std is None:
+            return None
+        alpha, sigma = self.schedule(self._time(t))
+        return torch.rsqrt((alpha * self.data_std).square() + sigma.square())
+
+
+_Layers = tuple[Callable[..., Tensor], tuple[Callable, Callable], Tensor, list[tuple[Tensor, Tensor]]]
+
+
+def _read(x: Tensor, bias: Tensor, layers: _Layers) -> Tensor:
+    affine, acts, first, rest = layers
+    act = acts[not torch.is_grad_enabled()]
+    h = affine(bias, x, first)
+    for weight, bias in rest:
+        h = affine(bias, act(h), weight)
+    return h
+
+
+class MLP(nn.Module):
+    """A time-conditioned multi-layer perceptron, or an ensemble of ``members`` of them.
+
+    Args:
+        dim: dimension d of the samples.
+        width: units of each hidden layer.
+        depth: number of hidden layers, >= 1.
+        members: None for one network on x of shape (n, d); otherwise their number, on x of shape (members, n, d).
+        condition: how the time enters; a sequence gives each member its own, all with the same number of features.
+        activation: "silu", "tanh" or "relu".
+        seed: weights and biases are uniform in +-1/sqrt(fan_in), drawn from this seed alone. For an ensemble, one seed
+            a member (equal seeds mean equal weights), or the first of consecutive seeds.
+
+    Raises:
+        ValueError: for sizes < 1, an unknown activation, or sequences not of length ``members``.
+
+    >>> MLP(2, seed=(0, 1, 2))(torch.zeros(3, 5, 2), 0.5).shape
+    torch.Size([3, 5, 2])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        width: int = 128,
+        depth: int = 3,
+        *,
+        members: int | None = None,
+        condition: Condition | Sequence[Condition] | None = None,
+        activation: str = "silu",
+        seed: int | Sequence[int] = 0,
+    ) -> None:
+        super().__init__()
+        if not isinstance(seed, int):
+            members = len(seed) if members is None else members
+        for name, value in dict(dim=dim, width=width, depth=depth, members=1 if members is None else members).items():
+            if value < 1:
+                raise ValueError(f"{name} = {value} must be >= 1")
+        if activation not in _ACTIVATIONS:
+            raise ValueError(f"activation = {activation!r} is unknown; allowed: {', '.join(_ACTIVATIONS)}")
+        self.dim, self.width, self.depth, self.members, self.activation = dim, width, depth, members, activation
+        self.seeds = tuple(range(seed, seed + (members or 1))) if isinstance(seed, int) else tuple(seed)
+        condition = Condition() if condition is None else condition
+        self.condition = condition if isinstance(condition, Condition) else tuple(condition)
+        conditions = [self.condition] if isinstance(self.condition, Condition) else self.condition
+        for name, given in dict(seed=self.seeds, condition=conditions).items():
+            if len(given) not in {1 if given is conditions and conditions[0] is self.condition else members or 1}:
+                raise ValueError(f"{name} has {len(given)} entries; allowed: one for each of {members} members")
+        if len({c.size for c in conditions}) > 1:
+            raise ValueError(f"condition sizes {[c.size for c in conditions]} differ; allowed: one number of features")
+
+        inputs = conditions[0].size
+        sizes = [dim, *[width] * depth, dim]
+        draws = []
+        for seed in self.seeds:
+            generator = torch.Generator().manual_seed(seed)
+
+            def uniform(*shape: int, fan_in: int, generator: torch.Generator = generator) -> Tensor:
+                return (2 * torch.rand(shape, generator=generator) - 1) / math.sqrt(fan_in)
+
+            fan_in = [dim + inputs, *sizes[1:-1]]
+            time = uniform(inputs, width, fan_in=fan_in[0])
+            weights = [uniform(m, n, fan_in=f) for m, n, f in zip(sizes, sizes[1:], fan_in)]
+            biases = [uniform(n, fan_in=f) for n, f in zip(sizes[1:], fan_in)]
+            draws.append((time, weights, biases))
+
+        def stacked(tensors: list[Tensor]) -> nn.Parameter:
+            if members is None:
+                return nn.Parameter(tensors[0])
+            return nn.Parameter(torch.stack([t[None] if t.ndim == 1 else t for t in tensors]))
+
+        self.time = stacked([draw[0] for draw in draws])
+        self.weights = nn.ParameterList(stacked([draw[1][k] for draw in draws]) for k in range(depth + 1))
+        self.biases = nn.ParameterList(stacked([draw[2][k] for draw in draws]) for k in range(depth + 1))
+
+    def forward(self, x: Tensor, t: float | Tensor) -> Tensor:
+        """The prediction at ``x``, (n, d) or (members, n, d); ``t`` is a number or has the leading axes of ``x``."""
+        lead = (None,) if self.members is None else (self.members, None)
+        if x.ndim != len(lead) + 1 or x.shape[-1] != self.dim or x.shape[0] != (self.members or x.shape[0]):
+            shape = ", ".join(str(n or "n") for n in (*lead, self.dim))
+            raise ValueError(f"x has shape {tuple(x.shape)}; allowed: ({shape})")
+        t = torch.as_tensor(t, dtype=None if isinstance(t, Tensor) else torch.float64, device=x.device)
+        if t.shape != x.shape[: t.ndim] or t.ndim == x.ndim:
+            raise ValueError(f"t has shape {tuple(t.shape)}; allowed: a number, or leading axes of x {tuple(x.shape)}")
+        if self.members is not None:
+            t = t.reshape(t.shape + (1,) * (2 - t.ndim))
+        features, scale = self.see(t)
+        return self.read(x if scale is None else x * scale[..., None].to(x.dtype), self.first_bias(features))
+
+    def at(self, times: Tensor) -> list[Callable[[Tensor], Tensor]]:
+        """For each of ``times`` (a vector), the function x -> forward(x, t) with its time part computed beforehand.
+
+        Meant for sampling: no gradient flows through the time part, and shapes are not checked again.
+        """
+        layers = self._layers()
+        with torch.no_grad():
+            times = times.to(self.time.device)
+            features, scales = self.see(times if self.members is None else times[None])
+            biases = self.first_bias(features)
+            biases = biases.unbind(0) if self.members is None else biases.split(1, 1)
+            if scales is None:
+                return [partial(_read, layers=layers, bias=bias) for bias in biases]
+            scales = scales[..., None].to(biases[0].dtype)
+            scales = scales.unbind(0) if self.members is None else scales.split(1, 1)
+        return [lambda x, c=c, bias=bias: _read(x * c, bias, layers) for c, bias in zip(scales, biases)]
+
+    def see(self, t: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features and input scale at ``t``: (n,) for one network, (members or 1, n or 1) for an ensemble."""
+        if isinstance(self.condition, Condition):
+            return self.condition(t), self.condition.scale(t)
+        rows = t.expand(self.members, -1)
+        scales = [c.scale(row) for c, row in zip(self.condition, rows)]
+        ones = torch.ones_like(rows[0])
+        scale = None if all(s is None for s in scales) else torch.stack([ones if s is None else s for s in scales])
+        return torch.stack([c(row) for c, row in zip(self.condition, rows)]), scale
+
+    def first_bias(self, features: Tensor) -> Tensor:
+        """f(t) W_t + b, the part of the first layer that knows the time, for features of the shapes of :meth:`see`."""
+        return features.to(self.time.dtype) @ self.time + self.biases[0]
+
+    def read(self, x: Tensor, bias: Tensor) -> Tensor:
+        """The layers, given the (scaled) samples and the first layer's bias."""
+        return _read(x, bias, self._layers())
+
+    def _layers(self) -> _Layers:
+        affine = torch.addmm if self.members is None else torch.baddbmm
+        first, *weights = self.weights
+        return affine, _ACTIVATIONS[self.activation], first, list(zip(weights, list(self.biases)[1:]))
+
+    def _like(self, keep: int | Sequence[int]) -> MLP:
+        """A network with the weights of the members ``keep`` of this one: an index for one network."""
+        several = not isinstance(keep, int)
+        per_member = not isinstance(self.condition, Condition)
+        pick = (lambda values: tuple(values[i] for i in keep)) if several else (lambda values: values[keep])
+        net = MLP(
+            self.dim, self.width, self.depth, activation=self.activation, seed=pick(self.seeds),
+            condition=pick(self.condition) if per_member else self.condition,
+        ).to(self.time)
+        index = torch.tensor(keep, device=self.time.device)
+        with torch.no_grad():
+            for mine, theirs in zip(net.parameters(), self.parameters()):
+                mine.copy_(theirs[index].reshape(mine.shape))
+        return net
+
+    def member(self, i: int) -> MLP:
+        """Member ``i`` as a network of its own, with a copy of its weights."""
+        self._check(i)
+        return self._like(int(i))
+
+    def select(self, indices: Sequence[int]) -> MLP:
+        """The ensemble of the members ``indices``, with copies of their weights."""
+        self._check(*indices)
+        return self._like([int(i) for i in indices])
+
+    def _check(self, *indices: int) -> None:
+        if self.members is None or not indices or not all(-self.members <= i < self.members for i in indices):
+            raise ValueError(f"members {list(indices)} do not exist; this network has members = {self.members}")

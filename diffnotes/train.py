@@ -1,0 +1,422 @@
+r"""Training: one loop for one network or for an ensemble of seeds and settings.
+
+Every objective of the book is a weighted regression on a target y = a x_0 + b eps,
+
+    L = E_{t, x_0, eps} w(t) |net(x_t, t) - y|^2 / d,        x_t = alpha x_0 + sigma eps.
+
+A setting is therefore a schedule, a pair (a, b) (:mod:`diffnotes.target`), a weight w(alpha, sigma) and a density of
+t, and members of an ensemble may differ in all four: they become numbers in tensors of shape (members, batch), and no
+step loops over members. The losses are summed over members, which with Adam is training each of them alone.
+
+*Draws.* x_0, eps and a uniform u come from generators of the member's seed only, and u is turned into t by the member's
+own inverse distribution function. So members of equal seed meet the same data and noise, whatever their settings: a
+paired comparison; and a member's draws do not depend on its company.
+
+*Weights.* Equal weights on different targets are different objectives. :func:`matched` turns a weight on the eps
+error, one of :data:`WEIGHTINGS` or any function of the SNR, into the weight on a target's own error that gives the
+same objective.
+
+References: Ho et al. 2020 (simple); Choi et al. 2022, arXiv 2204.00227 (P2); Hang et al. 2023, arXiv 2303.09556
+(min-SNR); Karras et al. 2022, arXiv 2206.00364 (EDM); Kingma et al. 2021, arXiv 2107.00630 (weight and density).
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ._progress import progress
+from .law import Law
+from .net import MLP
+from .schedule import Chain, Schedule
+from .target import Target, coefficients, loss_weight
+
+__all__ = [
+    "WEIGHTINGS", "Gradients", "History", "fit", "gradient_statistics", "log_normal", "matched", "uniform_in_log_snr",
+]
+
+Weight = Callable[[Tensor, Tensor], Tensor]
+Times = Callable[[Tensor], Tensor]
+
+_CHUNK = 32  # steps whose random numbers are drawn together; part of what a seed means
+
+WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "eps": torch.ones_like,
+    "x0": lambda snr: 1 / snr,
+    "v": lambda snr: (1 + snr) / snr,
+    "p2": lambda snr: 1 / (1 + snr),
+    "min_snr_5": lambda snr: (5 / snr).clamp(max=1),
+}
+r"""Weights on |eps - eps_hat|^2 as functions of the SNR. "v" is the plain v-loss of a variance-preserving schedule, and
+EDM's weight for data of unit variance; P2 is given for k = gamma = 1, min-SNR for gamma = 5."""
+
+
+def matched(target: Target, weighting: str | Callable[[Tensor], Tensor] = "eps") -> Weight:
+    """The weight w(alpha, sigma) on the squared error of ``target`` that equals ``weighting`` on that of eps.
+
+    Args:
+        target: what the network predicts.
+        weighting: a name of :data:`WEIGHTINGS`, or a function of the SNR.
+
+    Raises:
+        ValueError: for an unknown name.
+
+    >>> sigma = torch.tensor(0.6)
+    >>> [round(float(matched(y, "min_snr_5")(torch.tensor(0.8), sigma)), 4) for y in ("eps", "x0")]
+    [1.0, 1.7778]
+    """
+    if not callable(weighting) and weighting not in WEIGHTINGS:
+        raise ValueError(f"weighting = {weighting!r} is unknown; allowed: {', '.join(WEIGHTINGS)}, or a function")
+    of_snr = weighting if callable(weighting) else WEIGHTINGS[weighting]
+    return lambda alpha, sigma: of_snr((alpha / sigma) ** 2) * loss_weight(target, alpha, sigma, like="eps")
+
+
+def uniform_in_log_snr(schedule: Schedule, t_min: float = 1e-3, t_max: float = 1.0) -> Times:
+    """The density of t under which log SNR is uniform between its values at ``t_max`` and ``t_min``."""
+    high, low = (float(schedule.log_snr(t)) for t in (t_min, t_max))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"log SNR runs from {low} to {high} on [{t_min}, {t_max}]; allowed: finite values")
+    return _inside(schedule, high, low)
+
+
+def _inside(schedule: Schedule | Chain, first: float, last: float) -> Times:
+    return lambda u: schedule.time_of_log_snr(first + (last - first) * u)
+
+
+def log_normal(schedule: Schedule, mean: float = -1.2, std: float = 1.2) -> Times:
+    """EDM's density of t, log(sigma/alpha) ~ N(mean, std^2), cut at the ends (Karras et al. 2022, table 1)."""
+    return lambda u: schedule.time_of_log_snr(-2 * (mean + std * torch.special.ndtri(u)))
+
+
+@dataclass(frozen=True)
+class History:
+    """The log of a training: rows of steps, columns of members (no such axis for a single network).
+
+    Attributes:
+        step: (rows,) steps done at the end of each row.
+        loss: (rows[, members]) mean weighted loss over the row.
+        error: (rows[, members], bins) mean unweighted squared error of the target per dimension, by bin of log SNR; NaN
+            where a bin was not met.
+        edges: (bins + 1,) the bins' edges in log SNR, the same for all members; the outer bins are open.
+        seconds: wall time.
+        average: the network of exponentially averaged weights, if ``ema`` was given.
+    """
+
+    step: Tensor
+    loss: Tensor
+    error: Tensor
+    edges: Tensor
+    seconds: float
+    average: MLP | None = None
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """What a run of steps needs beforehand: tensors of shape (members, steps, batch[, ...])."""
+
+    x0: Tensor  # (seeds or members, steps, batch, d)
+    eps: Tensor  # (seeds, steps, batch, d)
+    levels: Tensor  # (5, members, steps, batch, 1): alpha, sigma, a, b, weight
+    features: Tensor  # (members, steps, batch, f)
+    scale: Tensor | None  # (members, steps, batch, 1)
+    log_snr: Tensor  # (members, steps, batch)
+
+
+class _Trainer:
+    """The settings of the members of ``net``, the draws they ask for, and the loss these give."""
+
+    def __init__(self, net: MLP, data: Law | Tensor, schedule, target, weight, times, seeds, t_min: float, batch: int):
+        self.net, self.batch, count = net, batch, net.members or 1
+
+        def each(name: str, value) -> tuple:
+            values = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * count
+            if len(values) != count:
+                raise ValueError(f"{name} has {len(values)} entries; allowed: one, or one for each of {count} members")
+            return values
+
+        if batch < 1:
+            raise ValueError(f"batch = {batch} must be >= 1")
+        if not 0 <= t_min < 1:
+            raise ValueError(f"t_min = {t_min}; allowed: [0, 1)")
+        self.t_min = t_min
+        self.schedule, self.target = each("schedule", schedule), each("target", target)
+        for one in self.target:
+            coefficients(one, 0.8, 0.6)  # refuses an unknown name
+        self.weight, self.times = each("weight", weight), each("times", times)
+        seeds = each("seeds", net.seeds if seeds is None else seeds)
+        self.seeds = sorted(set(seeds))
+        self.device, self.dtype = net.time.device, net.time.dtype
+        self.stream = torch.tensor([self.seeds.index(seed) for seed in seeds], device=self.device)
+        self.data = data
+        if isinstance(data, Tensor):
+            if data.ndim not in (2, 3) or data.shape[-1] != net.dim or (data.ndim == 3 and len(data) != net.members):
+                allowed = f"(n, {net.dim})" + ("" if net.members is None else f" or ({net.members}, n, {net.dim})")
+                raise ValueError(f"data has shape {tuple(data.shape)}; allowed: {allowed}")
+            self.data = data.to(self.device, self.dtype)
+        where = self.device if isinstance(data, Tensor) else data.device
+        # Offsets keep these streams apart from the one that drew the initial weights.
+        self.picks = [torch.Generator(where).manual_seed(seed + 1_000_003) for seed in self.seeds]
+        self.noises = [torch.Generator(self.device).manual_seed(seed + 2_000_003) for seed in self.seeds]
+
+    def draw(self, steps: int, times: Sequence[Times | None] | None = None) -> _Chunk:
+        """The draws of the next ``steps`` steps."""
+        shape = (steps, self.batch)
+        x0 = self._clean(steps)
+        eps = torch.stack([
+            torch.randn(*shape, self.net.dim, generator=g, device=self.device, dtype=self.dtype) for g in self.noises
+        ])
+        u = [torch.rand(shape, generator=g, device=self.device, dtype=torch.float64) for g in self.noises]
+        drawn: dict[tuple, Tensor] = {}  # members of equal seed, schedule and density share their times
+        rows, ts = [], []
+        for i, (schedule, density) in enumerate(zip(self.schedule, times or self.times)):
+            key = (int(self.stream[i]), schedule, density)
+            if key not in drawn:
+                drawn[key] = self._uniform(schedule, u[key[0]]) if density is None else density(u[key[0]])
+            alpha, sigma = schedule(drawn[key])
+            weight = self.weight[i]
+            w = torch.ones_like(alpha) if weight is None else weight(alpha, sigma)
+            rows.append(torch.stack([alpha, sigma, *coefficients(self.target[i], alpha, sigma), w]))
+            ts.append(drawn[key])
+        levels = torch.stack(rows, 1)
+        features, scale = self.net.see(torch.stack(ts).flatten(1) if self.net.members else ts[0].flatten())
+        full = (len(ts), *shape, -1)
+        return _Chunk(
+            x0, eps, levels[..., None].to(self.dtype), features.to(self.dtype).reshape(full),
+            None if scale is None else scale.to(self.dtype).reshape(full), 2 * (levels[0] / levels[1]).log(),
+        )
+
+    def _clean(self, steps: int) -> Tensor:
+        n = steps * self.batch
+        if not isinstance(self.data, Tensor):
+            return torch.stack([
+                self.data.sample(n, g).to(self.device, self.dtype).reshape(steps, self.batch, -1) for g in self.picks
+            ])
+        rows = torch.stack([
+            torch.randint(self.data.shape[-2], (steps, self.batch), generator=g, device=self.device) for g in self.picks
+        ])
+        if self.data.ndim == 2:
+            return self.data[rows]
+        members = torch.arange(len(self.data), device=self.device)[:, None, None]
+        return self.data[members, rows[self.stream]]
+
+    def _uniform(self, schedule: Schedule | Chain, u: Tensor) -> Tensor:
+        if isinstance(schedule, Chain):
+            return (schedule.T * u).ceil().clamp(1, schedule.T)
+        return self.t_min + (1 - self.t_min) * u
+
+    def errors(self, chunk: _Chunk, k: int) -> tuple[Tensor, Tensor]:
+        """(weighted loss, squared error per dimension), each (members, batch), of step ``k`` of ``chunk``."""
+        alpha, sigma, a, b, w = chunk.levels[:, :, k]
+        shared = chunk.x0.shape[0] == len(self.seeds)
+        x0 = chunk.x0[:, k][self.stream] if shared else chunk.x0[:, k]
+        eps = chunk.eps[:, k][self.stream]
+        x_t = alpha * x0 + sigma * eps
+        if chunk.scale is not None:
+            x_t = x_t * chunk.scale[:, k]
+        features = chunk.features[:, k]
+        if self.net.members is None:
+            y = self.net.read(x_t[0], self.net.first_bias(features[0]))[None]
+        else:
+            y = self.net.read(x_t, self.net.first_bias(features))
+        error = (y - (a * x0 + b * eps)).square().mean(-1)
+        return w[..., 0] * error, error
+
+    def edges(self, bins: int) -> Tensor:
+        """``bins`` bins of log SNR of equal width over (almost) all times that the members draw."""
+        u = torch.linspace(1e-3, 1 - 1e-3, 999, dtype=torch.float64, device=self.device)
+        seen = torch.cat([
+            schedule.log_snr(self._uniform(schedule, u) if density is None else density(u))
+            for schedule, density in {(s, t): (s, t) for s, t in zip(self.schedule, self.times)}.values()
+        ])
+        return torch.linspace(float(seen.min()), float(seen.max()), bins + 1, dtype=torch.float64, device=self.device)
+
+
+def fit(
+    net: MLP,
+    data: Law | Tensor,
+    schedule: Schedule | Chain | Sequence[Schedule | Chain],
+    *,
+    target: Target | Sequence[Target] = "eps",
+    weight: Weight | Sequence[Weight | None] | None = None,
+    times: Times | Sequence[Times | None] | None = None,
+    steps: int,
+    batch: int = 128,
+    rate: float = 1e-3,
+    decay: str = "cosine",
+    ema: float | None = None,
+    seeds: Sequence[int] | None = None,
+    t_min: float = 1e-3,
+    log_every: int | None = None,
+    bins: int = 10,
+) -> History:
+    """Train ``net`` in place with Adam, and return the log.
+
+    ``schedule``, ``target``, ``weight`` and ``times`` are one for all members, or a sequence of one a member.
+
+    Args:
+        net: a network or an ensemble; its device and dtype are those of the training.
+        data: a law, or samples: (n, d), or (members, n, d) where each member has its own.
+        schedule: the noise schedule or chain.
+        target: what is regressed on, a name or (alpha, sigma) -> (a, b).
+        weight: w(alpha, sigma) on the target's squared error; None is 1. See :func:`matched`.
+        times: the density of t as its inverse distribution function, u in (0, 1) -> t; None is uniform on
+            [t_min, 1], or on 1..T for a chain.
+        steps, batch: number of steps, and samples a step and member.
+        rate, decay: Adam's rate, and "cosine" (to 0 at the last step) or "constant".
+        ema: decay of the exponential average of the weights, in (0, 1), shortened at the start to (1 + k)/(10 + k).
+        seeds: seeds of the draws, one a member; None takes those of ``net``, so that equal seeds are paired throughout.
+        log_every: steps a row of the log, rounded up to a multiple of 32; None gives some 50 rows.
+        bins: bins of log SNR in the log.
+
+    Raises:
+        ValueError: for unknown names, numbers out of range, or sequences that are not one a member.
+        FloatingPointError: if a loss is not finite; checked at each row of the log, naming member, step and target.
+
+    >>> from diffnotes import Linear
+    >>> net = MLP(1, width=16, depth=1, seed=(0, 1))
+    >>> fit(net, torch.randn(100, 1), Linear(), target=["eps", "v"], steps=64).loss.shape
+    torch.Size([2, 2])
+    """
+    if steps < 1 or not rate > 0:
+        raise ValueError(f"steps = {steps}, rate = {rate}; allowed: steps >= 1 and rate > 0")
+    if decay not in ("cosine", "constant"):
+        raise ValueError(f"decay = {decay!r} is unknown; allowed: 'cosine', 'constant'")
+    if ema is not None and not 0 < ema < 1:
+        raise ValueError(f"ema = {ema}; allowed: None, or a number in (0, 1)")
+    trainer = _Trainer(net, data, schedule, target, weight, times, seeds, t_min, batch)
+    parameters = list(net.parameters())
+    optimiser = torch.optim.Adam(parameters, lr=rate, fused=True)
+    average = None if ema is None else copy.deepcopy(net)
+    averaged = [] if average is None else list(average.parameters())
+
+    began = time.perf_counter()
+    log = _Log(trainer, trainer.edges(bins))
+    every = max(1, math.ceil((log_every or steps / 50) / _CHUNK))
+    chunks = range(0, steps, _CHUNK)
+    for c, first in enumerate(progress(chunks, "training")):
+        chunk = trainer.draw(_CHUNK)
+        for k in range(min(_CHUNK, steps - first)):
+            if decay == "cosine":
+                optimiser.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * (first + k) / steps)) / 2
+            loss, error = trainer.errors(chunk, k)
+            loss.mean(1).sum().backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            if averaged:
+                keep = min(ema, (1 + first + k) / (10 + first + k))
+                torch._foreach_lerp_(averaged, [p.detach() for p in parameters], 1 - keep)
+            log.add(loss.detach(), error.detach(), chunk.log_snr[:, k])
+        if (c + 1) % every == 0 or c + 1 == len(chunks):
+            log.close(min(first + _CHUNK, steps))
+    return log.history(time.perf_counter() - began, average)
+
+
+class _Log:
+    """Sums of losses, and of errors by bin, over the steps since the last row."""
+
+    def __init__(self, trainer: _Trainer, edges: Tensor) -> None:
+        self.trainer, self.edges = trainer, edges
+        self.pending: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.steps: list[int] = []
+        self.losses: list[Tensor] = []
+        self.errors: list[Tensor] = []
+
+    def add(self, loss: Tensor, error: Tensor, log_snr: Tensor) -> None:
+        self.pending.append((loss, error, log_snr))
+
+    def close(self, step: int) -> None:
+        loss, error, log_snr = (torch.cat(part, 1) for part in zip(*self.pending))
+        self.pending.clear()
+        mean = loss.mean(1).cpu()
+        if not bool(mean.isfinite().all()):
+            i = int((~mean.isfinite()).nonzero()[0])
+            raise FloatingPointError(
+                f"the loss of member {i} (target {self.trainer.target[i]!r}, seed {self.trainer.net.seeds[i]}) "
+                f"is {mean[i]:g} at or before step {step}"
+            )
+        index = torch.bucketize(log_snr, self.edges[1:-1])
+        zeros = error.new_zeros(len(error), len(self.edges) - 1)
+        total = zeros.scatter_add(1, index, error)
+        self.errors.append((total / zeros.scatter_add(1, index, torch.ones_like(error))).cpu())
+        self.losses.append(mean)
+        self.steps.append(step)
+
+    def history(self, seconds: float, average: MLP | None) -> History:
+        loss, error = torch.stack(self.losses), torch.stack(self.errors)
+        if self.trainer.net.members is None:
+            loss, error = loss[:, 0], error[:, 0]
+        return History(torch.tensor(self.steps), loss, error, self.edges.cpu(), seconds, average)
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Size of a mini-batch gradient's mean and noise, by bin of log SNR.
+
+    Attributes:
+        signal: ([members,] bins) Euclidean norm of the mean gradient (without the bias that the noise adds to it).
+        noise: ([members,] bins) root of the summed variances of the gradient's entries, for one mini-batch.
+        edges: (bins + 1,) the bins' edges in log SNR.
+    """
+
+    signal: Tensor
+    noise: Tensor
+    edges: Tensor
+
+
+def gradient_statistics(
+    net: MLP,
+    data: Law | Tensor,
+    schedule: Schedule | Chain | Sequence[Schedule | Chain],
+    *,
+    target: Target | Sequence[Target] = "eps",
+    weight: Weight | Sequence[Weight | None] | None = None,
+    batches: int = 32,
+    batch: int = 128,
+    edges: Tensor | None = None,
+    seeds: Sequence[int] | None = None,
+    t_min: float = 1e-3,
+) -> Gradients:
+    """Signal and noise of the gradient of each member's loss, for mini-batches with log SNR uniform in one bin.
+
+    With g_k the gradients of ``batches`` mini-batches, K of them: noise^2 = sum_k |g_k - mean|^2/(K - 1), and
+    signal^2 = |mean|^2 - noise^2/K, set to 0 where negative. Arguments as in :func:`fit`; ``edges`` are increasing
+    bin edges in log SNR, by default 10 bins of equal width over the times in use. The weights stay as they are.
+
+    Raises:
+        ValueError: as :func:`fit`, or for fewer than 2 ``batches``.
+    """
+    if batches < 2:
+        raise ValueError(f"batches = {batches} must be >= 2")
+    trainer = _Trainer(net, data, schedule, target, weight, None, seeds, t_min, batch)
+    edges = trainer.edges(10) if edges is None else edges.to(trainer.device, torch.float64)
+    parameters = list(net.parameters())
+    signal, noise = [], []
+    for low, high in itertools.pairwise(edges.tolist()):
+        inside = {s: _inside(s, low, high) for s in trainer.schedule}
+        chunk = trainer.draw(batches, [inside[s] for s in trainer.schedule])
+        total = [torch.zeros_like(p, dtype=torch.float64) for p in parameters]
+        squares = torch.zeros(net.members or 1, dtype=torch.float64, device=trainer.device)
+        for k in range(batches):
+            loss, _ = trainer.errors(chunk, k)
+            gradients = torch.autograd.grad(loss.mean(1).sum(), parameters)
+            torch._foreach_add_(total, [g.double() for g in gradients])
+            squares += _squares(gradients, len(squares))
+        mean = _squares(total, len(squares)) / batches**2
+        noise.append((squares - batches * mean).clamp(min=0) / (batches - 1))
+        signal.append((mean - noise[-1] / batches).clamp(min=0))
+    both = [torch.stack(part, -1).sqrt().cpu() for part in (signal, noise)]
+    if net.members is None:
+        both = [part[0] for part in both]
+    return Gradients(*both, edges.cpu())
+
+
+def _squares(tensors: Sequence[Tensor], members: int) -> Tensor:
+    """(members,) sums of squares over all entries of each member."""
+    return sum(t.double().reshape(members, -1).square().sum(1) for t in tensors)

@@ -1,0 +1,143 @@
+"""Headless Chromium, driven through its DevTools pipe: no driver, no port, no package beyond the standard library."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MAC = (
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
+    "--host-resolver-rules=MAP * ~NOTFOUND", "--remote-debugging-pipe",
+)  # fmt: skip
+WAIT = 60.0  # seconds for any one answer
+
+
+def executable() -> str:
+    """Path of Chromium or Chrome; DIFFNOTES_CHROMIUM comes first. Raises FileNotFoundError that says how to get one."""
+    candidates = [os.environ.get("DIFFNOTES_CHROMIUM", ""), *NAMES, *MAC]
+    found = next((path for name in candidates if name and (path := shutil.which(name))), None)
+    if found is None:
+        raise FileNotFoundError(
+            "these tests open the book in Chromium, and there is none: install it with `apt-get install chromium` (Debian), "
+            "`brew install --cask chromium` (macOS), or set DIFFNOTES_CHROMIUM to an installed Chrome"
+        )
+    return found
+
+
+class Browser:
+    """One browser with one page, without a network. `requests` and `errors` collect what the open page did."""
+
+    def __init__(self) -> None:
+        self.profile = tempfile.mkdtemp(prefix="diffnotes-chromium-")
+        inward, self._write = os.pipe()
+        self._read, outward = os.pipe()
+        # The pipe protocol fixes the descriptors 3 (commands) and 4 (answers), which only a shell can rename.
+        shell = 'i=$1 o=$2; shift 2; eval "exec 5<&$i 6>&$o"; exec "$@" 3<&5 4>&6 5<&- 6>&-'
+        command = [executable(), *FLAGS, f"--user-data-dir={self.profile}", "about:blank"]
+        self.process = subprocess.Popen(
+            ["bash", "-c", shell, "bash", str(inward), str(outward), *command],
+            pass_fds=(inward, outward), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        os.close(inward)
+        os.close(outward)
+        self._buffer, self._number, self._session = b"", 0, None
+        self._loaded = False
+        self.requests: list[str] = []
+        self.errors: list[str] = []
+        target = self.send("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.send(f"{domain}.enable")
+
+    def __enter__(self) -> Browser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=10)
+        os.close(self._read)
+        os.close(self._write)
+        shutil.rmtree(self.profile, ignore_errors=True)
+
+    def _receive(self, deadline: float) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._read], [], [], max(0.0, deadline - time.monotonic()))
+            chunk = os.read(self._read, 1 << 20) if ready else b""
+            if not chunk:
+                raise RuntimeError(f"Chromium {'closed the connection' if ready else 'did not answer'}")
+            self._buffer += chunk
+        message, self._buffer = self._buffer.split(b"\0", 1)
+        return json.loads(message)
+
+    def _note(self, event: dict[str, Any]) -> None:
+        method, params = event.get("method"), event.get("params", {})
+        if method == "Network.requestWillBeSent":
+            self.requests.append(params["request"]["url"])
+        elif method == "Page.loadEventFired":
+            self._loaded = True
+        elif method == "Runtime.exceptionThrown":
+            details = params["exceptionDetails"]
+            self.errors.append(details.get("exception", {}).get("description") or details["text"])
+        elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
+            self.errors.append(" ".join(str(a.get("value", a.get("description"))) for a in params["args"]))
+        elif method == "Log.entryAdded" and params["entry"]["level"] == "error":
+            self.errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
+
+    def send(self, method: str, **params: Any) -> dict[str, Any]:
+        """One command of the DevTools protocol and its answer."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": params}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._write, json.dumps(message).encode() + b"\0")
+        deadline = time.monotonic() + WAIT
+        while (answer := self._receive(deadline)).get("id") != self._number:
+            self._note(answer)
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {answer['error']['message']}")
+        return answer["result"]
+
+    def open(self, url: str) -> None:
+        """Open `url`, wait until it has loaded and every formula is set."""
+        self.requests.clear()
+        self.errors.clear()
+        self._loaded = False
+        self.send("Page.navigate", url=url)
+        deadline = time.monotonic() + WAIT
+        while not self._loaded:
+            self._note(self._receive(deadline))
+        self.run("window.MathJax?.startup?.promise.then(() => true) ?? true")
+
+    def run(self, expression: str) -> Any:
+        """Value of a JavaScript expression in the page; promises are awaited."""
+        answer = self.send("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(answer["exceptionDetails"]["exception"].get("description", str(answer)))
+        return answer["result"].get("value")
+
+    def view(self, *, dark: bool = False, width: int = 1280, height: int = 900) -> None:
+        """Preferred colours and size of the window from now on."""
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.send("Emulation.setEmulatedMedia", features=scheme)
+        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+
+    def screenshot(self, path: Path, *, full: bool = True) -> Path:
+        """PNG of the page, whole or as much as the window shows."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=full)["data"]
+        path.write_bytes(base64.b64decode(data))
+        return path

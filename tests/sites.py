@@ -1,0 +1,111 @@
+"""Projects to build in the tests: the book with the pages that are committed, plus one chapter made by hand."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import tempfile
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from diffnotes.press import site
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORD = "application/papermill.record/"  # the prefix of values that are stored and not shown
+
+PROVENANCE: dict[str, Any] = {
+    "profile": "cpu",
+    "device": "a processor",
+    "seconds": 61.4,
+    "memory_mib": 512.0,
+    "seeds": [0, 1, 2, 3, 4],
+    "versions": {"python": "3.11.2", "torch": "2.6.0"},
+    "date": "2025-01-02T03:04:05+00:00",
+    "hash": "0123456789abcdef" * 4,
+}
+
+
+def picture() -> str:
+    """A small PNG, base64, drawn without a plotting library's caches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3))
+    axes = figure.subplots()
+    axes.plot([0, 1, 2], [0, 1, 4])
+    axes.set(xlabel="time", ylabel="error")
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=80)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def chapter(name: str) -> nbformat.NotebookNode:
+    """An executed chapter with one of everything a page may hold."""
+    glue = new_output("display_data", data={RECORD + "text/plain": "0.4213"}, metadata={"scrapbook": {"name": f"{name}-gap", "mime_prefix": RECORD}})
+    figure = new_output("display_data", data={"image/png": picture(), "text/plain": "<Figure>"})
+    verdict = new_output(
+        "display_data",
+        data={"text/markdown": ":::{admonition} T2: holds\n:class: verdict verdict-holds\n\nThe prior term is small.\n:::", "text/plain": "T2"},
+    )
+    cells = [
+        new_markdown_cell(f"# A chapter made by hand ({name})\n\n:::{{admonition}} After this chapter you can\n:class: objectives\n- see every element of a page\n:::"),
+        new_code_cell('profile = "cpu"\nseed = 0', metadata={"tags": ["parameters", "hide-input"]}),
+        new_code_cell("gap = 0.4213", outputs=[glue]),
+        new_markdown_cell(
+            f"## Text\n\nInline $\\abar_t = \\prod_s (1 - \\beta_s)$ and the value {{glue:text}}`{name}-gap:.2f`, {{cite:t}}`ho2020ddpm`, {{term}}`score`.\n\n"
+            f"$$\\Loss_w = \\E_{{t, x_0, \\eps}}\\, w(t) \\norm{{y - \\pred{{y}}(x_t, t)}}^2 $$ (eq-{name}-loss)\n\nSee {{eq}}`eq-{name}-loss`, {{numref}}`fig-{name}-error` and {{prf:ref}}`thm-{name}`.\n\n"
+            f":::{{prf:theorem}} Rotation\n:label: thm-{name}\n$(x_t, v_t)$ is a rotation of $(x_0, \\eps)$.\n:::\n\n:::{{prf:proof}}\nBy computing $\\alpha^2 + \\sigma^2 = 1$.\n:::"
+        ),
+        new_code_cell(
+            "draw()",
+            outputs=[figure],
+            metadata={
+                "tags": ["hide-input"],
+                "mystnb": {
+                    "figure": {"name": f"fig-{name}-error", "caption": "Error over time."},
+                    "image": {"alt": "The error grows with time, faster and faster."},
+                },
+            },
+        ),
+        new_code_cell("ledger.record('T2')", outputs=[verdict], metadata={"tags": ["hide-input"]}),
+        new_markdown_cell(f"## Exercises\n\n```{{exercise-start}}\n:label: ex-{name}\n```\nCompute $1 + 1$.\n```{{exercise-end}}\n```"),
+        new_markdown_cell(f"```{{solution-start}} ex-{name}\n:class: dropdown\n```"),
+        new_code_cell("1 + 1", outputs=[new_output("execute_result", data={"text/plain": "2"}, execution_count=6)]),
+        new_markdown_cell("```{solution-end}\n```"),
+    ]
+    count = 0
+    for i, cell in enumerate(cells):
+        cell["id"] = f"cell-{i}"
+        if cell.cell_type == "code":
+            count += 1
+            cell["execution_count"] = count
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}, "diffnotes": {"provenance": PROVENANCE}})
+
+
+def project(root: Path) -> Path:
+    """The book's files at `root`, with every chapter of its table of contents present and one made by hand."""
+    shutil.copytree(ROOT / "book", root / "book")
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(ROOT / name, root / name)
+    toc = yaml.safe_load((root / "_toc.yml").read_text())
+    missing = [name for name in site.chapters(root) if not (root / f"book/chapters/{name}.ipynb").exists()]
+    if not missing:
+        toc["parts"][0]["chapters"].append({"file": "book/chapters/sample"})
+        (root / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
+    (root / "book/chapters").mkdir(exist_ok=True)
+    for name in missing or ["sample"]:
+        nbformat.write(chapter(name), root / f"book/chapters/{name}.ipynb")
+    return root
+
+
+@cache
+def built() -> Path:
+    """The site of such a project, built once in a process."""
+    root = project(Path(tempfile.mkdtemp(prefix="diffnotes-site-")) / "project")
+    return site.render(root, root / "_build" / "work")

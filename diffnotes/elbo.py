@@ -27,11 +27,13 @@ import torch
 from torch import Tensor
 
 from . import information
+from .denoiser import Denoiser
 from .law import GaussianMixture
 from .schedule import Chain
 from .target import Target, coefficients
 
-__all__ = ["VARIANCES", "Elbo", "bound", "bound_of_law", "reverse_variance", "step_weight"]
+__all__ = ["VARIANCES", "Elbo", "bound", "bound_along_paths", "bound_of_law", "law_error", "reverse_variance",
+           "step_weight"]
 
 VARIANCES = ("beta", "beta_tilde", "optimal")
 
@@ -104,10 +106,40 @@ def bound_of_law(law: GaussianMixture, chain: Chain, variance: str = "beta_tilde
 
     What it exceeds the data's entropy by is the price of the chain (its length and reverse variance), not of learning.
     """
-    alpha, sigma = chain(torch.arange(1, chain.T + 1))
-    error = torch.cat([torch.zeros(1, dtype=torch.float64), information.mmse(law, alpha, sigma)])
     x, w = information.expectation_nodes(law)
-    return bound(chain, error, float(w @ x**2), variance)
+    return bound(chain, law_error(law, chain), float(w @ x**2), variance)
+
+
+def law_error(law: GaussianMixture, chain: Chain) -> Tensor:
+    """e_t = E Var(x_0 | x_t) of the best predictor for a 1-D mixture, (T+1,) float64; e_0 = 0."""
+    alpha, sigma = chain(torch.arange(1, chain.T + 1))
+    return torch.cat([torch.zeros(1, dtype=torch.float64), information.mmse(law, alpha, sigma)])
+
+
+def bound_along_paths(
+    denoiser: Denoiser, chain: Chain, x0: Tensor, variance: str | Tensor, generator: torch.Generator
+) -> Tensor:
+    """log q(x_1..T | x_0) - log p(x_0..T) on one forward path per row of ``x0`` (n, d): (n,) nats, dtype of ``x0``.
+
+    Its mean is the bound itself, from the joint densities alone: the check on the sum of the terms.
+
+    Args:
+        denoiser: the model's predictor on the times of ``chain``.
+        variance: a name of :data:`VARIANCES` other than "optimal", or s_t^2 itself, (T+1,).
+    """
+    width = variance if isinstance(variance, Tensor) else reverse_variance(chain, variance)
+
+    def log_normal(x: Tensor, mean: Tensor, var: float) -> Tensor:
+        return -0.5 * ((x - mean) ** 2 / var + math.log(2 * math.pi * var)).sum(-1)
+
+    value, x = torch.zeros(len(x0), dtype=x0.dtype, device=x0.device), x0
+    for t in range(1, chain.T + 1):
+        beta = float(chain.beta[t])
+        noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=x0.device)
+        before, x = x, math.sqrt(1 - beta) * x + math.sqrt(beta) * noise
+        mean = float(chain.gamma1[t]) * denoiser.x0(x, t) + float(chain.gamma2[t]) * x
+        value += log_normal(x, math.sqrt(1 - beta) * before, beta) - log_normal(before, mean, float(width[t]))
+    return value - log_normal(x, torch.zeros_like(x), 1.0)
 
 
 def step_weight(chain: Chain, target: Target = "x0", variance: str = "beta_tilde") -> Tensor:

@@ -209,17 +209,18 @@ class ZeroTerminalSNR(Schedule):
 
     base: Schedule = field(default_factory=Linear)
 
-    def _last(self, like: Tensor) -> Tensor:
-        return self.base.log_alpha(torch.ones_like(like)).exp()
+    def _log_last(self, like: Tensor) -> Tensor:
+        return self.base.log_alpha(torch.ones_like(like))
 
     def log_alpha(self, t: Tensor) -> Tensor:
-        # 1 - alpha_t = (1 - a_t)/(1 - a_1); near t = 0 this keeps the digits that 1 - alpha_t would lose.
-        last = self._last(t)
-        return torch.log1p(torch.expm1(self.base.log_alpha(t)) / (1 - last))
+        # 1 - alpha_t = (1 - a_t)/(1 - a_1); near t = 0 this keeps the digits that 1 - alpha_t would lose. Both by
+        # expm1, so that the ratio is exactly 1 at t = 1; the clamp keeps a last digit from making log1p a NaN.
+        lost = torch.expm1(self.base.log_alpha(t)) / torch.expm1(self._log_last(t))
+        return torch.log1p(-lost.clamp(max=1))
 
     def drift(self, t: float | Tensor) -> Tensor:
         t = _time(t)
-        alpha, last = self.base.log_alpha(t).exp(), self._last(t)
+        alpha, last = self.base.log_alpha(t).exp(), self._log_last(t).exp()
         return self.base.drift(t) * alpha / (alpha - last)
 
 
@@ -236,6 +237,8 @@ class EDM(Schedule):
 
     def __post_init__(self) -> None:
         _positive(sigma_min=self.sigma_min, sigma_max=self.sigma_max, rho=self.rho)
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min = {self.sigma_min} must be less than sigma_max = {self.sigma_max}")
 
     def _root(self, t: Tensor) -> tuple[Tensor, float]:
         first, last = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
@@ -332,13 +335,13 @@ class Chain(_Levels):
 
         Step i of the new chain is step round(i T / steps) of this one, so alpha_bar is kept at the visited levels.
         """
-        if not 1 <= steps <= self.T:
-            raise ValueError(f"steps = {steps} is outside the allowed range 1..{self.T}")
         visited = self.visited(steps)
         return Chain(-torch.expm1(self._log_alpha_bar[visited[1:]] - self._log_alpha_bar[visited[:-1]]))
 
     def visited(self, steps: int) -> Tensor:
         """The times 0 = t_0 < ... < t_steps = T that :meth:`respaced` visits, as integers of this chain."""
+        if not (isinstance(steps, int) and 1 <= steps <= self.T):
+            raise ValueError(f"steps = {steps} is outside the allowed range 1..{self.T}")
         return (torch.arange(steps + 1, dtype=torch.float64) * self.T / steps).round().long()
 
     @property

@@ -1,0 +1,414 @@
+"""Schedules and chains against autograd, quadrature, closed forms and diffusers."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import quad
+
+from diffnotes import EDM, Chain, Constant, Cosine, Linear, Quadratic, ZeroTerminalSNR
+
+VP = [
+    Linear(), Linear(0.3, 4.0), Quadratic(), Cosine(), Cosine(0.0), Constant(), Constant(2.0),
+    ZeroTerminalSNR(), ZeroTerminalSNR(Constant(3.0)), ZeroTerminalSNR(Quadratic()),
+]  # fmt: skip
+ALL = [*VP, EDM(), EDM(0.01, 5.0, 3.0)]
+CHAINS = [Chain.linear(1000), Chain.linear(7), Chain.cosine(50), Chain.from_betas([0.3]), Chain.from_betas([0.9, 1e-6])]
+INSIDE = torch.linspace(0.003, 0.997, 143, dtype=torch.float64)
+
+betas = st.lists(st.floats(1e-8, 1 - 1e-8), min_size=1, max_size=12)
+
+
+def close(actual, expected, rtol=1e-13, atol=0.0):
+    torch.testing.assert_close(actual, torch.as_tensor(expected, dtype=actual.dtype), rtol=rtol, atol=atol)
+
+
+# --- continuous time -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=repr)
+def test_drift_is_the_derivative_of_log_alpha(schedule):
+    t = INSIDE.clone().requires_grad_()
+    log_alpha = schedule.log_alpha(t)
+    if not log_alpha.requires_grad:  # EDM: alpha is 1 at all times
+        close(schedule.drift(t), torch.zeros_like(t))
+        return
+    (derivative,) = torch.autograd.grad(log_alpha.sum(), t)
+    close(schedule.drift(t).detach(), derivative, rtol=2e-12)
+    close(schedule.beta(t).detach(), -2 * derivative, rtol=2e-12)
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=repr)
+def test_diffusion_follows_from_the_marginals(schedule):
+    """g^2 = d sigma^2/dt - 2 f sigma^2, sigma differentiated through the schedule itself."""
+    t = INSIDE.clone().requires_grad_()
+    variance = schedule(t)[1] ** 2
+    (derivative,) = torch.autograd.grad(variance.sum(), t)
+    expected = derivative - 2 * schedule.drift(t) * variance
+    close(schedule.diffusion(t).detach(), expected.detach(), rtol=1e-11)
+
+
+@pytest.mark.parametrize("schedule", [Linear(), Quadratic(), Cosine(), ZeroTerminalSNR(), Constant()], ids=repr)
+def test_alpha_is_the_exponential_of_the_integrated_drift(schedule):
+    for t in (0.1, 0.5, 0.9):
+        exponent, _ = quad(lambda s: float(schedule.drift(s)), 0, t, epsabs=1e-14, epsrel=1e-13)
+        close(schedule(t)[0], math.exp(exponent), rtol=1e-12)
+
+
+def test_linear_is_the_published_closed_form():
+    alpha, sigma = Linear()(INSIDE)
+    integral = 0.1 * INSIDE + 19.9 * INSIDE**2 / 2  # of beta, from 0 to t
+    close(alpha, (-integral / 2).exp())
+    close(sigma, (1 - (-integral).exp()).sqrt(), rtol=1e-12)
+    close(Linear().beta(INSIDE), 0.1 + 19.9 * INSIDE)
+    close(Quadratic().beta(INSIDE), (0.1**0.5 + (20**0.5 - 0.1**0.5) * INSIDE) ** 2)
+
+
+def test_cosine_is_the_published_closed_form():
+    f = torch.cos((INSIDE + 0.008) / 1.008 * math.pi / 2)
+    close(Cosine()(INSIDE)[0], f / math.cos(0.008 / 1.008 * math.pi / 2), rtol=1e-12)
+
+
+def test_edm_visits_the_published_grid():
+    grid = EDM()(torch.linspace(1, 0, 18, dtype=torch.float64))[1]
+    i = torch.arange(18, dtype=torch.float64)
+    close(grid, (80 ** (1 / 7) + i / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7, rtol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", VP, ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_vp_variance_is_preserved(schedule, dtype):
+    alpha, sigma = schedule(torch.linspace(0, 1, 1001, dtype=dtype))
+    close(alpha**2 + sigma**2, torch.ones_like(alpha), rtol=4 * torch.finfo(dtype).eps)
+    assert alpha[0] == 1 and sigma[0] == 0
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=repr)
+def test_snr_falls_and_its_logarithm_agrees(schedule):
+    log_snr = schedule.log_snr(INSIDE)
+    assert (log_snr.diff() < 0).all()
+    close(schedule.snr(INSIDE), log_snr.exp(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_shape_and_dtype_follow_the_time(schedule, dtype):
+    t = torch.full((2, 3), 0.4, dtype=dtype)
+    rates = (schedule.snr, schedule.log_snr, schedule.beta, schedule.drift, schedule.diffusion)
+    for value in (*schedule(t), *(rate(t) for rate in rates)):
+        assert value.shape == t.shape and value.dtype == dtype
+    assert schedule(0.4)[0].dtype == torch.float64 and schedule(0.4)[0].shape == ()
+    assert schedule(1)[0].dtype == torch.float64
+
+
+@pytest.mark.parametrize("schedule", VP, ids=repr)
+def test_small_sigma_keeps_its_digits_in_float32(schedule):
+    """sqrt(1 - alpha^2) would be wrong by 6e-3 at t = 1e-5 and could be 0."""
+    t = torch.logspace(-6, -0.05, 60, dtype=torch.float32)
+    exact = schedule(t.double())[1]
+    close(schedule(t)[1].double(), exact, rtol=4e-6)
+    naive = (1 - schedule(t)[0] ** 2).sqrt().double()
+    assert ((naive / exact - 1).abs().max() > 1e-3).item()
+
+
+@pytest.mark.parametrize("schedule", [s for s in VP if s.beta(0.0) > 1e-9], ids=repr)
+def test_small_sigma_keeps_its_digits_in_float64(schedule):
+    """sigma^2 = beta(0) t + O(t^2): the limit is known without any cancellation."""
+    t = torch.tensor([1e-13, 1e-12], dtype=torch.float64)
+    close(schedule(t)[1] ** 2 / t, schedule.beta(0.0).expand(2), rtol=2e-9)
+
+
+@given(st.sampled_from(ALL), st.floats(0, 1), st.sampled_from([torch.float32, torch.float64]))
+def test_time_of_log_snr_inverts_log_snr(schedule, u, dtype):
+    first, last = 1e-3, 0.999
+    t = torch.tensor(first + u * (last - first), dtype=dtype)
+    log_snr = schedule.log_snr(t)
+    found = schedule.time_of_log_snr(log_snr)
+    assert found.dtype == dtype
+    # Compare in log SNR, where the schedule is known; dt is this over the slope.
+    tolerance = 1e-10 if dtype == torch.float64 else 3e-4
+    assert abs(schedule.log_snr(found.double()) - schedule.log_snr(t.double())) < tolerance
+
+
+def test_time_of_log_snr_stays_in_the_allowed_range():
+    # log SNR at t = 1 of the linear schedule is -10.05; below it there is no time.
+    assert float(Linear().time_of_log_snr(-30.0)) == pytest.approx(1, abs=1e-15)
+    assert float(Linear().time_of_log_snr(1e3)) == pytest.approx(0, abs=1e-15)
+    both = Linear().time_of_log_snr(torch.zeros(2, 3))
+    assert both.shape == (2, 3)
+
+
+@given(st.floats(0.01, 30), st.floats(0.01, 30), st.sampled_from([torch.float32, torch.float64]))
+def test_zero_terminal_snr_ends_in_pure_noise_for_every_base(first, last, dtype):
+    end = torch.ones((), dtype=dtype)
+    for base in (Linear(first, last), Quadratic(first, last), Constant(first)):
+        alpha, sigma = ZeroTerminalSNR(base)(end)
+        assert alpha == 0 and sigma == 1
+        assert ZeroTerminalSNR(base).log_snr(end) == -math.inf
+
+
+def test_zero_terminal_snr_keeps_the_start_and_kills_the_end():
+    for base in (Linear(), Quadratic(), Constant(4.0)):
+        schedule = ZeroTerminalSNR(base)
+        assert schedule(0.0)[0] == 1 and schedule(0.0)[1] == 0
+        assert schedule(1.0)[0] == 0 and schedule(1.0)[1] == 1
+        assert (schedule.log_snr(INSIDE) < base.log_snr(INSIDE)).all()
+    # diffusers rescales a list of betas and keeps sqrt(alpha_bar) at its first entry: let that entry be t = 0.
+    chain = Chain.linear(1000)
+    rescaled = rescale_zero_terminal_snr(chain.beta)
+    peer = (1 - rescaled).cumprod(0).sqrt()
+    a = chain(torch.arange(1001))[0]
+    close(peer[:-1], ((a - a[-1]) / (1 - a[-1]))[:-1], rtol=1e-9)
+    peer = (1 - rescale_zero_terminal_snr(Chain.from_schedule(Linear(), 1000).beta)).cumprod(0).sqrt()
+    levels = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    close(ZeroTerminalSNR(Linear())(levels)[0], peer, rtol=1e-9, atol=1e-15)
+
+
+def test_the_published_rescaling_of_betas_goes_the_wrong_way():
+    """Erratum: beta' = beta (1 - abar_1)/(1 - abar_T) leaves abar_T near 1 instead of sending it to 0."""
+    chain = Chain.linear(1000)
+    printed = Chain.from_betas(chain.beta[1:] * (1 - chain.alpha_bar[1]) / (1 - chain.alpha_bar[-1]))
+    assert chain.alpha_bar[-1] < 5e-5
+    assert printed.alpha_bar[-1] > 0.998
+
+
+# --- the chain -------------------------------------------------------------------------------------------------
+
+
+@given(betas)
+def test_arrays_are_indexed_by_the_mathematical_t(betas):
+    chain = Chain.from_betas(betas)
+    names = ("beta", "alpha", "alpha_bar", "gamma1", "gamma2", "beta_tilde", "tau")
+    T = chain.T
+    assert T == len(betas)
+    for name in names:
+        array = getattr(chain, name)
+        assert array.shape == (T + 1,) and array.dtype == torch.float64 and array.isfinite().all()
+    assert [float(getattr(chain, name)[0]) for name in names] == [0, 1, 1, 0, 0, 0, 0]
+    assert chain.beta[1:].tolist() == betas
+    assert chain.beta_tilde[1] == 0 and chain.tau[1] == 0 and chain.gamma2[1] == 0
+    assert float(chain.gamma1[1]) == pytest.approx(1, rel=1e-8)  # beta_1 = 1 - abar_1, up to the digits of 1 - beta
+    alpha_bar = 1.0
+    for t in range(1, T + 1):
+        alpha_bar *= 1 - betas[t - 1]
+        assert float(chain.alpha_bar[t]) == pytest.approx(alpha_bar, rel=1e-12)
+        alpha, sigma = chain(t)
+        assert float(alpha) == pytest.approx(math.sqrt(alpha_bar), rel=1e-12)
+        assert float(alpha**2 + sigma**2) == pytest.approx(1, abs=1e-15)
+    assert [float(level) for level in chain(0)] == [1, 0]
+    levels = chain(torch.tensor([[0, T], [T, 0]]))
+    assert levels[0].shape == (2, 2)
+
+
+@given(betas)
+def test_noise_variance_keeps_its_digits(betas):
+    """sigma_t^2 = sum_s beta_s prod_{r > s} alpha_r: sums of positive terms, so exact to rounding."""
+    sigma = Chain.from_betas(betas)(torch.arange(len(betas) + 1))[1]
+    variance = 0.0
+    for t, beta in enumerate(betas, start=1):
+        variance = beta + (1 - beta) * variance
+        assert float(sigma[t] ** 2) == pytest.approx(variance, rel=1e-13)
+
+
+def test_linear_chain_equals_diffusers():
+    """diffusers stores float32: agreement to its rounding, here and in add_noise and get_velocity."""
+    chain = Chain.linear(1000)
+    for peer in (DDPMScheduler(), DDIMScheduler()):
+        close(chain.beta[1:].float(), peer.betas, rtol=3e-6)
+        close(chain.alpha_bar[1:].float(), peer.alphas_cumprod, rtol=1e-4)
+    exact = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+    close(chain.alpha_bar[1:], exact, rtol=1e-12)
+    generator = torch.Generator().manual_seed(0)
+    x0, eps = torch.randn(2, 1000, 5, generator=generator)
+    t = torch.arange(1, 1001)
+    alpha, sigma = (level.float()[:, None] for level in chain(t))
+    close(alpha * x0 + sigma * eps, DDPMScheduler().add_noise(x0, eps, t - 1), rtol=0, atol=2e-4)
+    close(alpha * eps - sigma * x0, DDPMScheduler().get_velocity(x0, eps, t - 1), rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("T", [10, 1000])
+def test_cosine_chain_equals_diffusers(T):
+    chain = Chain.cosine(T)
+    peer = DDPMScheduler(num_train_timesteps=T, beta_schedule="squaredcos_cap_v2")
+    close(chain.beta[1:].float(), peer.betas, rtol=1e-6)
+    close(chain.alpha_bar[1:].float(), peer.alphas_cumprod, rtol=1e-4)
+    level = np.cos((np.arange(T + 1) / T + 0.008) / 1.008 * np.pi / 2) ** 2
+    expected = np.minimum(1 - level[1:] / level[:-1], 0.999)
+    close(chain.beta[1:], expected, rtol=1e-9)
+    assert chain.beta[-1] == 0.999
+
+
+@pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])
+def test_reverse_mean_and_variance_equal_diffusers(variance):
+    """One step of DDPMScheduler from a known eps is gamma1 x0 + gamma2 x_t plus noise of the stated variance."""
+    peer = DDPMScheduler(num_train_timesteps=100, variance_type=variance, clip_sample=False)
+    chain = Chain.linear(100)
+    x_t, eps = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(1))
+    for t in (1, 2, 50, 100):
+        alpha, sigma = (level.float() for level in chain(t))
+        mean = chain.gamma1[t].float() * (x_t - sigma * eps) / alpha + chain.gamma2[t].float() * x_t
+        step = peer.step(eps, t - 1, x_t, generator=torch.Generator().manual_seed(2)).prev_sample
+        noise = torch.randn(x_t.shape, generator=torch.Generator().manual_seed(2)) if t > 1 else torch.zeros(())
+        width = (chain.beta_tilde if variance == "fixed_small" else chain.beta)[t].float().sqrt()
+        close(step, mean + width * noise, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids=repr)
+def test_posterior_is_a_product_of_gaussians(chain):
+    """q(x_{t-1} | x_t, x_0) is q(x_t | x_{t-1}) q(x_{t-1} | x_0), normalised: mean and variance by quadrature."""
+    x0, xt = 0.7, -0.4
+    for t in {2, chain.T // 2, chain.T} - {0, 1}:
+        if t > chain.T:
+            continue
+        signal, noise = (float(level) for level in chain(t - 1))
+        alpha, beta = float(chain.alpha[t]), float(chain.beta[t])
+        mean = float(chain.gamma1[t]) * x0 + float(chain.gamma2[t]) * xt
+        width = math.sqrt(chain.beta_tilde[t])
+
+        def log_product(x, alpha=alpha, beta=beta, signal=signal, noise=noise):
+            return -((xt - math.sqrt(alpha) * x) ** 2) / (2 * beta) - (x - signal * x0) ** 2 / (2 * noise**2)
+
+        peak = log_product(mean)
+        limits = (mean - 12 * width, mean + 12 * width)
+        moments = []
+        for power in range(3):
+            value, _ = quad(
+                lambda x, p=power, m=mean, w=width, k=peak: ((x - m) / w) ** p * math.exp(log_product(x) - k) / w,
+                *limits, epsabs=1e-13, epsrel=1e-13, points=[mean],
+            )  # fmt: skip
+            moments.append(value)
+        assert moments[0] == pytest.approx(math.sqrt(2 * math.pi), rel=1e-9)
+        assert moments[1] / moments[0] == pytest.approx(0, abs=1e-8)  # in units of its own width
+        assert moments[2] / moments[0] == pytest.approx(1, rel=1e-8)
+
+
+@given(betas)
+def test_posterior_coefficients_obey_the_chain(betas):
+    """Averaged over x_t given x_0, the posterior is q(x_{t-1} | x_0): its mean and its variance both close."""
+    chain = Chain.from_betas(betas)
+    alpha, sigma = chain(torch.arange(chain.T + 1))
+    close(chain.gamma1[1:] + chain.gamma2[1:] * alpha[1:], alpha[:-1], rtol=1e-8)
+    close(chain.beta_tilde[1:] + (chain.gamma2[1:] * sigma[1:]) ** 2, sigma[:-1] ** 2, rtol=1e-8, atol=1e-15)
+
+
+@given(st.lists(st.floats(1e-6, 0.999), min_size=2, max_size=12))
+def test_tau_is_the_one_step_weight_times_the_propagation(betas):
+    """tau_i = gamma2_2 ... gamma2_{i-1} beta_i / sqrt(alpha_i (1 - abar_i)), for i >= 2."""
+    chain = Chain.from_betas(betas)
+    for i in range(2, chain.T + 1):
+        propagation = math.prod(float(gamma) for gamma in chain.gamma2[2:i])
+        sigma = float(chain(i)[1])
+        weight = float(chain.beta[i]) / (math.sqrt(chain.alpha[i]) * sigma)
+        assert float(chain.tau[i]) == pytest.approx(propagation * weight, rel=1e-9)
+
+
+def test_tau_is_the_effect_of_one_error_at_the_end():
+    """Run the reverse means down to t = 1 twice, the second time with a unit eps error at step i: tau_i apart."""
+    chain = Chain.linear(60)
+    for i in (2, 3, 30, 60):
+        x = y = 0.9
+        for t in range(60, 1, -1):
+            alpha, sigma = (float(level) for level in chain(t))
+            gamma1, gamma2 = float(chain.gamma1[t]), float(chain.gamma2[t])
+            x = gamma1 * 0.37 + gamma2 * x
+            y = gamma1 * (0.37 + (t == i) * sigma / alpha) + gamma2 * y
+        assert y - x == pytest.approx(float(chain.tau[i]), rel=1e-12)
+
+
+@given(st.integers(1, 60), st.data())
+def test_respaced_keeps_alpha_bar(T, data):
+    chain = Chain.linear(T, 1e-3, 0.2)
+    steps = data.draw(st.integers(1, T))
+    visited = chain.visited(steps)
+    assert visited[0] == 0 and visited[-1] == T and (visited.diff() >= 1).all() and len(visited) == steps + 1
+    short = chain.respaced(steps)
+    assert short.T == steps
+    close(short.alpha_bar, chain.alpha_bar[visited], rtol=1e-12)
+    close(short(torch.arange(steps + 1))[1], chain(visited)[1], rtol=1e-12)
+    if steps == T:
+        close(short.beta, chain.beta, rtol=1e-10, atol=1e-15)
+
+
+@pytest.mark.parametrize("schedule", [Linear(), Quadratic(), Cosine(), Constant()], ids=repr)
+def test_a_chain_from_a_schedule_visits_its_levels(schedule):
+    chain = Chain.from_schedule(schedule, 40)
+    last = 39 if isinstance(schedule, Cosine) else 40  # the cosine's last beta is clipped
+    t = torch.arange(last + 1)
+    for chained, level in zip(chain(t), schedule(t.double() / 40)):
+        close(chained, level, rtol=1e-11)
+
+
+def test_the_chain_converges_to_the_linear_schedule():
+    """T beta_t = beta(t/T): the chain of betas beta(t/T)/T approaches the schedule at first order in 1/T."""
+    gaps = []
+    for T in (250, 500, 1000, 2000):
+        chain = Chain.from_betas(Linear().beta(torch.arange(1, T + 1).double() / T) / T)
+        times = torch.linspace(0.1, 1, 10, dtype=torch.float64)
+        exact = Linear().log_snr(times)
+        gaps.append(float((chain.log_snr((times * T).round().long()) - exact).abs().max()))
+    ratios = [a / b for a, b in itertools.pairwise(gaps)]
+    assert gaps[-1] < 0.1
+    assert all(1.9 < ratio < 2.1 for ratio in ratios)
+    # DDPM's own betas, 1e-4 ... 0.02 at T = 1000, are beta(t/T)/T up to the end points of the grid.
+    grid = torch.linspace(0, 1, 1000, dtype=torch.float64)
+    close(Chain.linear(1000).beta[1:], Linear().beta(grid) / 1000)
+
+
+def test_a_chain_is_called_like_a_schedule():
+    chain = Chain.linear(100)
+    t = torch.tensor([[1, 50], [99, 100]])
+    alpha, sigma = chain(t)
+    close(chain.snr(t), (alpha / sigma) ** 2)
+    close(chain.log_snr(t), ((alpha / sigma) ** 2).log(), rtol=1e-12)
+    close(chain(t.double())[0], alpha)
+    assert chain.log_snr(0) == math.inf
+    assert repr(chain).startswith("Chain(T=100, beta=0.0001..0.02")
+
+
+# --- bad input -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", [Linear(), Cosine(), EDM(), ZeroTerminalSNR()], ids=repr)
+@pytest.mark.parametrize("t", [-1e-9, 1.001, math.nan, torch.tensor([0.5, 2.0])])
+def test_times_outside_the_range_are_refused(schedule, t):
+    for method in (schedule, schedule.drift, schedule.diffusion, schedule.beta, schedule.snr, schedule.log_snr):
+        with pytest.raises(ValueError, match=r"t = .* outside the allowed range \[0, 1\]"):
+            method(t)
+
+
+@pytest.mark.parametrize("t", [-1, 11, 2.5, math.nan, torch.tensor([3, 12])])
+def test_steps_outside_the_chain_are_refused(t):
+    with pytest.raises(ValueError, match=r"t = .* must be a whole number in 0\.\.10"):
+        Chain.linear(10)(t)
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: Linear(beta_min=0.0), "beta_min = 0.0 must be a positive, finite"),
+    (lambda: Linear(beta_max=math.inf), "beta_max = inf"),
+    (lambda: Quadratic(beta_max=math.nan), "beta_max = nan"),
+    (lambda: Constant(-1.0), "rate = -1.0"),
+    (lambda: Cosine(-0.1), "offset = -0.1"),
+    (lambda: EDM(rho=0.0), "rho = 0.0"),
+    (lambda: EDM(sigma_min=2.0, sigma_max=1.0), "sigma_min = 2.0 .* sigma_max"),
+    (lambda: Chain.linear(0), "T = 0 must be a whole number >= 1"),
+    (lambda: Chain.cosine(2.5), "T = 2.5 must be a whole number >= 1"),
+    (lambda: Chain.from_betas([]), r"betas has shape \(0,\)"),
+    (lambda: Chain.from_betas([[0.1]]), r"betas has shape \(1, 1\)"),
+    (lambda: Chain.from_betas([0.1, 0.0]), r"betas range over .*\(0, 1\)"),
+    (lambda: Chain.from_betas([0.1, 1.0]), r"betas range over .*\(0, 1\)"),
+    (lambda: Chain.from_betas([0.1, math.nan]), r"betas range over .*\(0, 1\)"),
+    (lambda: Chain.from_schedule(EDM(), 10), "not variance preserving"),
+    (lambda: Chain.linear(10).respaced(0), r"steps = 0 .* 1\.\.10"),
+    (lambda: Chain.linear(10).respaced(11), r"steps = 11 .* 1\.\.10"),
+    (lambda: Chain.linear(10).respaced(2.5), r"steps = 2.5 .* 1\.\.10"),
+    (lambda: Chain.linear(10).visited(11), r"steps = 11 .* 1\.\.10"),
+])  # fmt: skip
+def test_bad_settings_are_refused_by_name(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -89,15 +89,15 @@ class Exact(Denoiser):
     def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
         return self.law.posterior_mean(x, *self.schedule(t))
 
-    def score(self, x: Tensor, t: float | Tensor) -> Tensor:
-        return self.law.score_at(x, *self.schedule(t))
-
-    def eps(self, x: Tensor, t: float | Tensor) -> Tensor:
-        return -expand_like(self.schedule(t)[1], x, "sigma") * self.score(x, t)
-
-    def v(self, x: Tensor, t: float | Tensor) -> Tensor:
+    def _read(self, to: Target, x: Tensor, t: float | Tensor) -> Tensor:
         alpha, sigma = (expand_like(level, x) for level in self.schedule(t))
-        return alpha * self.eps(x, t) - sigma * self.x0(x, t)
+        if to == "score":
+            return self.law.score_at(x, alpha, sigma)
+        if to == "eps":
+            return -sigma * self.score(x, t)
+        if to == "v":
+            return alpha * self.eps(x, t) - sigma * self.x0(x, t)
+        return super()._read(to, x, t)
 
 
 class Learned(Denoiser):

@@ -1,0 +1,238 @@
+"""Denoisers: Tweedie's formula, digits at both ends, and predictions made of other predictions."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import quad
+
+from diffnotes import TARGETS, Chain, Cosine, Exact, Hybrid, Learned, Linear, Perturbed, convert
+from diffnotes.law import Empirical, GaussianMixture
+
+LINE = GaussianMixture([-1.0, 0.2, 1.5], [0.2, 0.3, 0.1], [0.5, 0.2, 0.3]).to(dtype=torch.float64)
+PLANE = GaussianMixture(torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.3, -2.0]], dtype=torch.float64), [0.2, 0.5, 1.0])
+X = torch.randn(40, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def close(actual, expected, rtol=1e-12, atol=0.0):
+    torch.testing.assert_close(actual, torch.as_tensor(expected, dtype=actual.dtype), rtol=rtol, atol=atol)
+
+
+def read(denoiser, name, x, t):
+    return getattr(denoiser, name)(x, t)
+
+
+# --- exact -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("t", [0.05, 0.3, 0.7, 1.0])
+def test_exact_predictions_are_conditional_expectations(t):
+    """E[x_0 | x_t] and E[eps | x_t] by adaptive quadrature over x_0."""
+    exact = Exact(LINE, Linear())
+    alpha, sigma = (float(level) for level in Linear()(t))
+    for x in (-1.3, 0.1, 0.8):
+
+        def joint(y, power, x=x):
+            density = math.exp(float(LINE.log_prob(torch.tensor([[y]], dtype=torch.float64))))
+            return y**power * density * math.exp(-0.5 * ((x - alpha * y) / sigma) ** 2)
+
+        # The integrand is a few narrow bumps: integrate between their neighbourhoods.
+        edges = [-4, -1.5, -1, -0.5, 0.2, 0.8, 1.5, 1.9, 4]
+        if sigma / alpha < 1:
+            edges = sorted({*edges, *(x / alpha + k * sigma / alpha for k in (-3, -1, 0, 1, 3))})
+        total = [
+            sum(quad(joint, *ends, args=(p,), epsrel=1e-11, epsabs=1e-15)[0] for ends in itertools.pairwise(edges))
+            for p in (0, 1)
+        ]
+        mean = total[1] / total[0]
+        at = torch.tensor([[x]], dtype=torch.float64)
+        close(exact.x0(at, t), [[mean]], rtol=1e-8, atol=1e-9)
+        close(exact.eps(at, t), [[(x - alpha * mean) / sigma]], rtol=1e-7, atol=1e-8)
+
+
+@given(st.floats(0.01, 1), st.sampled_from(["line", "plane"]))
+def test_four_predictions_are_consistent(t, law):
+    """Tweedie: alpha E[x_0|x] = x + sigma^2 score, and all four are conversions of any one of them."""
+    exact = Exact(LINE if law == "line" else PLANE, Linear())
+    x = X[:, :1] if law == "line" else X
+    alpha, sigma = Linear()(t)
+    close(alpha * exact.x0(x, t), x + sigma**2 * exact.score(x, t), rtol=0, atol=1e-13)
+    close(exact.v(x, t), alpha * exact.eps(x, t) - sigma * exact.x0(x, t))
+    for source in TARGETS:
+        for to in TARGETS:
+            found = convert(read(exact, source, x, t), x, alpha, sigma, source, to)
+            close(found, read(exact, to, x, t), rtol=1e-8, atol=1e-9 / float(alpha * sigma**2))
+
+
+def test_exact_score_is_the_gradient_of_the_log_density():
+    exact = Exact(PLANE, Cosine())
+    for t in (0.0, 0.1, 0.5, 1.0):
+        x = X.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(PLANE.log_prob_at(x, *Cosine()(t)).sum(), x)
+        close(exact.score(X, t), gradient, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule, t", [
+    (Linear(), 1e-6), (Linear(), 1e-4), (Cosine(), 1e-5), (Linear(), 0.999), (Cosine(), 1 - 1e-6),
+    (Chain.linear(1000), 1), (Chain.cosine(1000), 1000),
+])  # fmt: skip
+@pytest.mark.parametrize("law", [LINE, PLANE], ids=["line", "plane"])
+def test_float32_keeps_its_digits_at_tiny_sigma_and_tiny_alpha(schedule, t, law):
+    """eps from x0 by (x_t - alpha x0)/sigma would lose all digits at small sigma: each is asked in its own form."""
+    exact = Exact(law, schedule)
+    alpha, sigma = (float(level) for level in schedule(t))
+    generator = torch.Generator().manual_seed(0)
+    x = (alpha * law.sample(200, generator) + sigma * torch.randn(200, law.dim, generator=generator)).float()
+    for name in TARGETS:
+        truth = read(exact, name, x.double(), t)
+        size = float(truth.square().mean().sqrt())
+        # A rounding of x by 1e-7 moves the responsibilities by |d|/v <= 1e2 of it.
+        assert float((read(exact, name, x, t).double() - truth).abs().max()) < 5e-5 * max(size, sigma)
+
+
+def test_ends_of_time():
+    """Clean data denoise to themselves; pure noise to the mean of the data."""
+    exact = Exact(PLANE, Cosine())
+    close(exact.x0(X, 0.0), X, rtol=1e-14)
+    close(exact.eps(X, 0.0), torch.zeros_like(X), atol=0)
+    close(exact.x0(X, 1.0), PLANE.mean.expand_as(X), rtol=1e-13)
+    close(exact.eps(X, 1.0), X, rtol=1e-13)
+    close(exact.v(X, 1.0), -PLANE.mean.expand_as(X), rtol=1e-13)
+    close(exact.score(X, 1.0), -X, rtol=1e-13)
+
+
+def test_exact_of_points_recalls_the_nearest():
+    points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    exact = Exact(Empirical(points), Chain.linear(1000))
+    alpha, sigma = Chain.linear(1000)(1)
+    x = alpha * points + 0.5 * sigma
+    close(exact.x0(x, 1), points, rtol=0, atol=1e-13)
+    close(exact.eps(x, 1), torch.full_like(x, 0.5), rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_one_time_or_one_time_per_sample(name):
+    exact = Exact(PLANE, Linear())
+    times = torch.linspace(0.1, 0.9, len(X), dtype=torch.float64)
+    together = read(exact, name, X, times)
+    for i in (0, 7, 39):
+        alone = read(exact, name, X[i : i + 1], float(times[i]))
+        close(together[i : i + 1], alone, rtol=1e-12, atol=1e-14)
+    square = X[:2]  # batch equals dimension
+    close(read(exact, name, square, times[:2]), together[:2], atol=1e-14)
+    chain = Exact(PLANE, Chain.linear(50))
+    steps = torch.arange(1, 41)
+    close(read(chain, name, X, steps)[11:12], read(chain, name, X[11:12], 12), atol=1e-14)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_an_ensemble_is_one_more_leading_axis(name):
+    exact = Exact(PLANE, Linear())
+    x = X.reshape(4, 10, 2)
+    for t in (0.4, torch.full((4,), 0.4, dtype=X.dtype), torch.full((4, 10), 0.4, dtype=X.dtype)):
+        close(read(exact, name, x, t), read(exact, name, X, 0.4).reshape(4, 10, 2), atol=1e-14)
+
+
+# --- learned and composed --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_learned_reads_a_network_as_any_target(target):
+    exact, schedule = Exact(PLANE, Linear()), Linear()
+    learned = Learned(lambda x, t: read(exact, target, x, t), schedule, target)
+    assert learned.members is None and learned.target == target
+    times = torch.linspace(0.2, 0.9, len(X), dtype=torch.float64)
+    for name in TARGETS:
+        close(read(learned, name, X, times), read(exact, name, X, times), rtol=1e-9, atol=1e-10)
+
+
+def test_learned_hands_x_and_t_to_the_network():
+    class Net:
+        members = 3
+        asked = ()
+
+        def __call__(self, x, t):
+            self.asked += ((x.shape, t),)
+            return torch.zeros_like(x)
+
+    net = Net()
+    learned = Learned(net, Chain.linear(10), "eps")
+    x = torch.ones(3, 5, 2)
+    alpha, _ = Chain.linear(10)(4)
+    close(learned.x0(x, 4), x / float(alpha), rtol=1e-6)
+    assert net.asked == (((3, 5, 2), 4),) and learned.members == 3
+    for t, step in zip((1.0, 2.0), learned.at(torch.tensor([1.0, 2.0]))):
+        step(x)
+        assert net.asked[-1] == ((3, 5, 2), t)
+
+
+def test_at_gives_the_native_prediction_at_each_time():
+    exact = Exact(PLANE, Linear())
+    times = torch.tensor([0.2, 0.8], dtype=torch.float64)
+    for t, step in zip(times, exact.at(times)):
+        assert torch.equal(step(X), exact.x0(X, t))
+
+
+def test_hybrid_is_high_above_the_switch_and_low_below():
+    schedule = Linear()
+    high = Learned(lambda x, t: torch.full_like(x, 0.1), schedule, "x0")
+    low = Learned(lambda x, t: torch.full_like(x, 0.2), schedule, "eps")
+    hybrid = Hybrid(high, low, 0.5)
+    for name in TARGETS:
+        assert torch.equal(read(hybrid, name, X, 0.6), read(high, name, X, 0.6))
+        close(read(hybrid, name, X, 0.5), read(low, name, X, 0.5), rtol=1e-11, atol=1e-13)
+        close(read(hybrid, name, X, torch.tensor(0.1, dtype=X.dtype)), read(low, name, X, 0.1), rtol=1e-11, atol=1e-13)
+    with pytest.raises(ValueError, match=r"t has shape \(40,\); allowed: one number for the whole batch"):
+        hybrid.x0(X, torch.full((40,), 0.5))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_perturbed_adds_the_error_to_its_target(target):
+    exact, schedule = Exact(PLANE, Linear()), Linear()
+    perturbed = Perturbed(exact, lambda x, t: 0.01 * x, target)
+    for t in (0.3, torch.linspace(0.2, 0.9, len(X), dtype=torch.float64)):
+        close(read(perturbed, target, X, t), read(exact, target, X, t) + 0.01 * X, atol=1e-14)
+        alpha, sigma = schedule(t)
+        for name in TARGETS:
+            expected = convert(read(exact, target, X, t) + 0.01 * X, X, alpha, sigma, target, name)
+            close(read(perturbed, name, X, t), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_composition_keeps_the_digits_of_an_exact_base():
+    """A perturbation of size zero changes nothing, even where eps from x0 would be all rounding."""
+    exact = Exact(LINE, Linear())
+    t = 1e-6
+    x = LINE.sample(50, 0).float()
+    none = Perturbed(exact, lambda x, t: torch.zeros_like(x), "eps")
+    assert torch.equal(none.eps(x, t), exact.eps(x, t))
+    # The score is -eps/sigma of the base's eps = -sigma score: one rounding each way.
+    close(none.score(x, t), exact.score(x, t), rtol=1e-6)
+
+
+def test_composition_nests():
+    schedule = Linear()
+    exact = Exact(PLANE, schedule)
+    shifted = Perturbed(exact, lambda x, t: torch.ones_like(x), "x0")
+    nested = Hybrid(Perturbed(shifted, lambda x, t: -torch.ones_like(x), "x0"), exact, 0.5)
+    for t in (0.2, 0.8):
+        close(nested.x0(X, t), exact.x0(X, t), rtol=1e-9, atol=1e-11)
+
+
+def test_unknown_targets_are_refused_before_the_first_step():
+    net = lambda x, t: x  # noqa: E731
+    with pytest.raises(ValueError, match="target = 'noise' is unknown"):
+        Learned(net, Linear(), "noise")
+    with pytest.raises(ValueError, match="target = 'noise' is unknown"):
+        Perturbed(Exact(PLANE, Linear()), net, "noise")
+
+
+def test_times_that_do_not_fit_are_refused():
+    exact = Exact(PLANE, Linear())
+    with pytest.raises(ValueError, match=r"outside the allowed range \[0, 1\]"):
+        exact.x0(X, 1.5)
+    for name in TARGETS:
+        with pytest.raises(ValueError, match=r"has shape \(2,\)"):
+            read(exact, name, X, torch.tensor([0.1, 0.2]))

@@ -14,10 +14,17 @@ import nbformat
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from diffnotes.press import site
+from diffnotes.press import ledger, site
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = "application/papermill.record/"  # the prefix of values that are stored and not shown
+STATES = {
+    "holds": "holds",
+    "holds-if": "holds if the noise is small",
+    "fails": "does not hold here",
+    "untestable": "not testable here (the interval straddles the threshold: gap)",
+    "unjudged": "not judged (smoke)",
+}
 
 PROVENANCE: dict[str, Any] = {
     "profile": "cpu",
@@ -35,7 +42,7 @@ def picture() -> str:
     """A small PNG, base64, drawn without a plotting library's caches."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 3))
+    figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1, 2], [0, 1, 4])
     axes.set(xlabel="time", ylabel="error")
@@ -44,14 +51,19 @@ def picture() -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+def verdict(name: str, state: str) -> nbformat.NotebookNode:
+    """A cell that recorded a claim with the given state."""
+    part = {"name": "gap", "measure": "gap in nats | dimension", "rule": "< 0.5", "condition": "", "state": "holds"}
+    record = {"id": f"{name}-{state}", "state": state, "verdict": STATES[state], "parts": [{**part, "value": 0.4, "low": 0.3, "high": 0.45, "unit": ""}]}
+    text = ledger.box(record, {"statement": "The gap is small."})
+    output = new_output("display_data", data={"text/markdown": text, "text/plain": "a claim"})
+    return new_code_cell(f"ledger.record({state!r})", outputs=[output], metadata={"tags": ["hide-input"], "mystnb": {"markdown_format": "myst"}})
+
+
 def chapter(name: str) -> nbformat.NotebookNode:
     """An executed chapter with one of everything a page may hold."""
     glue = new_output("display_data", data={RECORD + "text/plain": "0.4213"}, metadata={"scrapbook": {"name": f"{name}-gap", "mime_prefix": RECORD}})
     figure = new_output("display_data", data={"image/png": picture(), "text/plain": "<Figure>"})
-    verdict = new_output(
-        "display_data",
-        data={"text/markdown": ":::{admonition} T2: holds\n:class: verdict verdict-holds\n\nThe prior term is small.\n:::", "text/plain": "T2"},
-    )
     cells = [
         new_markdown_cell(f"# A chapter made by hand ({name})\n\n:::{{admonition}} After this chapter you can\n:class: objectives\n- see every element of a page\n:::"),
         new_code_cell('profile = "cpu"\nseed = 0', metadata={"tags": ["parameters", "hide-input"]}),
@@ -72,7 +84,7 @@ def chapter(name: str) -> nbformat.NotebookNode:
                 },
             },
         ),
-        new_code_cell("ledger.record('T2')", outputs=[verdict], metadata={"tags": ["hide-input"]}),
+        *(verdict(name, state) for state in STATES),
         new_markdown_cell(f"## Exercises\n\n```{{exercise-start}}\n:label: ex-{name}\n```\nCompute $1 + 1$.\n```{{exercise-end}}\n```"),
         new_markdown_cell(f"```{{solution-start}} ex-{name}\n:class: dropdown\n```"),
         new_code_cell("1 + 1", outputs=[new_output("execute_result", data={"text/plain": "2"}, execution_count=6)]),
@@ -94,7 +106,8 @@ def project(root: Path) -> Path:
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, root / name)
     toc = yaml.safe_load((root / "_toc.yml").read_text())
-    missing = [name for name in site.chapters(root) if not (root / f"book/chapters/{name}.ipynb").exists()]
+    names = [Path(entry["file"]).name for entry in toc["parts"][0]["chapters"]]
+    missing = [name for name in names if not (root / f"book/chapters/{name}.ipynb").exists()]
     if not missing:
         toc["parts"][0]["chapters"].append({"file": "book/chapters/sample"})
         (root / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,7 @@ import yaml
 
 CHAPTERS = "book/chapters/"
 NOTATION = "book/notation.yml"
-
-
-def project_root(source: str | Path) -> Path | None:
-    """The nearest folder at or above `source` (at most three up) that holds `notebooks/`; None without one."""
-    source = Path(source).resolve()
-    return next((p for p in [source, *source.parents][:4] if (p / "notebooks").is_dir()), None)
+PROMPTS = {"parameters": "the parameters", "injected-parameters": "what this profile changes"}
 
 
 def notation(path: str | Path) -> dict[str, Any]:
@@ -72,7 +68,11 @@ def stale_markdown(name: str, reasons: Iterable[str]) -> str:
 
 
 def with_boxes(text: str, boxes: Iterable[str]) -> str:
-    """The notebook `text` (JSON) with one Markdown cell holding `boxes` inserted right below its title line."""
+    """The page `text` (JSON) with a Markdown cell of `boxes` right below its title; folded parameters say what they are.
+
+    Raises:
+        ValueError: if the page does not begin with a title.
+    """
     notebook = json.loads(text)
     cells = notebook["cells"]
     first = "".join(cells[0]["source"]) if cells and cells[0]["cell_type"] == "markdown" else ""
@@ -84,25 +84,58 @@ def with_boxes(text: str, boxes: Iterable[str]) -> str:
     def markdown(suffix: str, source: str) -> dict[str, Any]:
         return {"cell_type": "markdown", "id": f"{cells[0].get('id', 'title')}-{suffix}", "metadata": {}, "source": source}
 
+    for cell in cells:
+        if prompt := next((PROMPTS[tag] for tag in cell["metadata"].get("tags", []) if tag in PROMPTS), None):
+            options = {"code_prompt_show": f"Show {prompt}", "code_prompt_hide": f"Hide {prompt}"}
+            cell["metadata"]["mystnb"] = {**options, **cell["metadata"].get("mystnb", {})}
     head = {**cells[0], "source": "".join(lines[: title + 1])}
     rest = "".join(lines[title + 1 :]).strip("\n")
     cells[:1] = [head, markdown("boxes", "\n".join(boxes)), *([markdown("rest", rest)] if rest else [])]
     return json.dumps(notebook)
 
 
-def page_boxes(text: str, name: str, root: Path | None) -> list[str]:
-    """What a chapter page says about itself: a warning if it is stale, then its provenance."""
-    record = json.loads(text)["metadata"].get("diffnotes", {}).get("provenance")
+def page_boxes(text: str, name: str, source: Path) -> list[str]:
+    """What a chapter page in the tree ``source`` says about itself: that it is stale, if it is, and its provenance."""
+    import nbformat
+
+    from .errors import PressError
+    from .layout import Project
+    from .provenance import source_reasons
+
+    notebook = nbformat.reads(text, as_version=4)
+    record = notebook.metadata.get("diffnotes", {}).get("provenance")
     if record is None:
         return []
-    source = root and root / "notebooks" / f"{name}.ipynb"
-    reasons = _reasons(json.loads(text), source) if source and source.exists() else []
+    try:
+        reasons = source_reasons(notebook, Project.find(source).root, name)
+    except PressError:  # built away from the notebooks: nothing to compare with
+        reasons = []
     return ([stale_markdown(name, reasons)] if reasons else []) + [provenance_markdown(record)]
+
+
+def ledger_summary(rows: Iterable[dict[str, Any]]) -> str:
+    """One sentence: how many claims there are, and how many have which verdict.
+
+    >>> ledger_summary([{"record": {"state": "holds"}}, {"record": None}])
+    '**1 of 2 claims judged so far:** 1 holds.\\n\\n'
+    """
+    rows = list(rows)
+    states = [row["record"]["state"] for row in rows if row["record"]]
+    words = {
+        "holds": "holds|hold",
+        "holds-if": "holds under a condition|hold under a condition",
+        "fails": "does not hold here|do not hold here",
+        "untestable": "is not testable here|are not testable here",
+    }
+    counts = [(states.count(state), forms.split("|")) for state, forms in words.items()]
+    listed = ", ".join(f"{n} {forms[n != 1]}" for n, forms in counts if n)
+    judged = sum(n for n, _ in counts)
+    return f"**{judged} of {len(rows)} claims judged so far{':** ' + listed if listed else '.**'}{'.' * bool(listed)}\n\n"
 
 
 def _source_read(app: Any, docname: str, source: list[str]) -> None:
     if docname.startswith(CHAPTERS) and source[0].lstrip().startswith("{"):
-        boxes = page_boxes(source[0], docname.removeprefix(CHAPTERS), project_root(app.srcdir))
+        boxes = page_boxes(source[0], docname.removeprefix(CHAPTERS), Path(app.srcdir))
         if boxes:
             source[0] = with_boxes(source[0], boxes)
 
@@ -128,6 +161,25 @@ def _launch_source(app: Any, pagename: str, templatename: str, context: dict[str
         redirect(context.get("header_buttons", []))
 
 
+def _tidy(app: Any, exception: Exception | None) -> None:
+    """Take out of the pages what a browser refuses when they are opened from disk, and what hides words from readers.
+
+    Fonts may not be *preloaded* from disk (they load all the same); the constants of the live-code button, which is off,
+    are declared twice, an error in the console; a label of the folded cells would replace their text in screen readers.
+    """
+    unwanted = re.compile(
+        r'\s*<link rel="preload" as="font"[^>]*>'
+        r"|\s*<script>const THEBE_JS_URL.*?</script>"
+        r"|\s*<(?:script|link)[^>]*sphinx-thebe\.(?:js|css)[^>]*>(?:</script>)?"
+        r'|(?<=<summary) aria-label="Toggle hidden content"'
+    )
+    if exception is None and app.builder.format == "html":
+        for template in Path(app.outdir, "_static").glob("*webpack-macros.html"):
+            template.unlink()  # copied by the theme, of no use to a reader
+        for path in Path(app.outdir).rglob("*.html"):
+            path.write_text(unwanted.sub("", path.read_text(encoding="utf8")), encoding="utf8")
+
+
 def setup(app: Any) -> dict[str, Any]:
     """Register everything with Sphinx."""
     from sphinx.util.docutils import SphinxDirective
@@ -140,19 +192,19 @@ def setup(app: Any) -> dict[str, Any]:
 
     class Ledger(SphinxDirective):
         def run(self) -> list[Any]:
-            try:
-                from .ledger import collect, to_markdown
-            except ImportError:
-                return []
+            from .ledger import collect, to_markdown
 
             pages = sorted((Path(self.env.app.srcdir) / CHAPTERS).glob("*.ipynb"))
             for page in pages:
                 self.env.note_dependency(str(page))
-            return self.parse_text_to_nodes(to_markdown(collect(pages)), allow_section_headings=True)
+            rows = collect(pages)
+            text = ledger_summary(rows) + to_markdown(rows)
+            return self.parse_text_to_nodes(text, allow_section_headings=True)
 
     app.add_directive("notation", Notation)
     app.add_directive("ledger", Ledger)
     app.connect("config-inited", _macros)
     app.connect("source-read", _source_read)
     app.connect("html-page-context", _launch_source, priority=900)
+    app.connect("build-finished", _tidy)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

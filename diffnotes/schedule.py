@@ -95,6 +95,10 @@ class Schedule(_Levels):
         """g(t)^2 = d sigma^2/dt - 2 f sigma^2; for a variance-preserving schedule this is beta(t) = -2 f(t)."""
         return -2 * self.drift(t)
 
+    def log_snr_rate(self, t: float | Tensor) -> Tensor:
+        """d log SNR/dt = -g(t)^2/sigma(t)^2; with t uniform, log SNR has the density 1/|rate|."""
+        return -self.diffusion(t) / self(t)[1].square()
+
     def beta(self, t: float | Tensor) -> Tensor:
         """beta(t) = -2 d log(alpha_t)/dt, the rate at which the signal is forgotten (per unit of time)."""
         return -2 * self.drift(t)

@@ -1,0 +1,75 @@
+"""Many networks at once: every setting of an experiment, each with several seeds, trained as one ensemble.
+
+An experiment of this book compares *settings* (a target, a weight, a density of times) over *seeds*. All its
+networks are one stacked ensemble, so the comparison costs one training, and networks of equal seed share initial
+weights, data and noise: differences between settings are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .denoiser import Learned
+from .law import Law
+from .net import MLP, Condition
+from .schedule import Chain, Schedule
+from .target import Target
+from .train import Times, Weight, fit
+
+__all__ = ["Setting", "train_fleet"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one arm of an experiment regresses on: its target, its weight on that target's error, its density of t.
+
+    ``None`` means weight 1, and t uniform; see :func:`diffnotes.train.fit`.
+    """
+
+    target: Target = "eps"
+    weight: Weight | None = None
+    times: Times | None = None
+
+
+def train_fleet(
+    settings: Mapping[str, Setting],
+    data: Law | Tensor,
+    schedule: Schedule | Chain,
+    *,
+    seeds: Sequence[int],
+    dim: int,
+    width: int,
+    depth: int,
+    device: torch.device | str = "cpu",
+    **options,
+) -> dict[str, Learned]:
+    """Train ``len(settings)`` x ``len(seeds)`` networks together; for each setting the ensemble of its seeds.
+
+    Args:
+        settings: name -> setting.
+        data, schedule: as in :func:`diffnotes.train.fit`, which also takes ``options`` (steps, batch, rate, ...).
+        seeds: one network of each setting for each seed, of initial weights and draws alike.
+        dim, width, depth: sizes of the networks, which are told log SNR as their time.
+
+    Returns:
+        name -> denoiser on samples of shape (len(seeds), n, dim).
+
+    Raises:
+        ValueError: if ``settings`` or ``seeds`` is empty, and as :func:`diffnotes.train.fit`.
+    """
+    if not settings or not len(seeds):
+        raise ValueError(f"settings = {list(settings)}, seeds = {list(seeds)}; allowed: at least one of each")
+    arms = [setting for setting in settings.values() for _ in seeds]
+    net = MLP(dim, width, depth, condition=Condition("log_snr", schedule), seed=[*seeds] * len(settings)).to(device)
+    fit(
+        net, data, schedule, target=[arm.target for arm in arms], weight=[arm.weight for arm in arms],
+        times=[arm.times for arm in arms], **options,
+    )  # fmt: skip
+    fleet, count = {}, len(seeds)
+    for i, (name, setting) in enumerate(settings.items()):
+        fleet[name] = Learned(net.select(range(i * count, (i + 1) * count)), schedule, setting.target)
+    return fleet

@@ -1,0 +1,170 @@
+"""Real data: the 8 x 8 digits that come with scikit-learn, and MNIST, which is fetched once.
+
+Both are handwritten digits 0-9 with pixels scaled to [-1, 1]. A data set is what its bytes are: each array is compared
+with a known SHA-256 whenever it is read, wherever it came from. ``DIFFNOTES_DATA``, a folder with ``mnist.npz`` or
+such a file itself, is read instead of any download; else MNIST is kept in the user's cache folder
+(``$XDG_CACHE_HOME/diffnotes`` or ``~/.cache/diffnotes``), where a file appears complete and verified or not at all.
+
+References: Alpaydin and Kaynak 1998 (Optical Recognition of Handwritten Digits, UCI); LeCun, Cortes and Burges 1998
+(MNIST).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["IDENTITY", "Digits", "digits", "digits_split", "mnist"]
+
+DIGITS_SHA256 = {
+    "x": "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3",
+    "y": "8ba4f891220f5e4c9c819638d1602d74b83618f167043c6da52a2a247841ddf0",
+}
+MNIST_SHA256 = {
+    "x_train": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+    "y_train": "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
+    "x_test": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+    "y_test": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
+}
+IDENTITY = {
+    name: hashlib.sha256("".join(sums.values()).encode()).hexdigest()
+    for name, sums in (("digits", DIGITS_SHA256), ("mnist", MNIST_SHA256))
+}
+"""One SHA-256 for each data set, made of those of its arrays (uint8 bytes): what a page's provenance records."""
+
+MIRRORS = (
+    "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",
+    "https://s3.amazonaws.com/img-datasets/mnist.npz",
+)
+
+
+class Digits(NamedTuple):
+    """Images ``x`` (n, 64), float32 in [-1, 1], row by row, and labels ``y`` (n,), int64."""
+
+    x: Tensor
+    y: Tensor
+
+
+def _verify(arrays: Mapping[str, np.ndarray], expected: Mapping[str, str], where: str) -> dict[str, np.ndarray]:
+    """The named arrays as they are, or ValueError naming the first that is missing or differs."""
+    checked = {}
+    for name, wanted in expected.items():
+        if name not in arrays:
+            raise ValueError(f"{where} has no array {name!r}; allowed: {', '.join(expected)}")
+        checked[name] = np.ascontiguousarray(arrays[name])
+        found = hashlib.sha256(checked[name].tobytes()).hexdigest()
+        if found != wanted:
+            raise ValueError(f"{where}: array {name!r} has the SHA-256 {found}; expected {wanted}")
+    return checked
+
+
+def digits() -> Digits:
+    """All 1797 digits of scikit-learn.
+
+    Raises:
+        ValueError: if the installed scikit-learn holds other data.
+    """
+    from sklearn.datasets import load_digits
+
+    source = load_digits()
+    arrays = {"x": source.data.astype(np.uint8), "y": source.target.astype(np.uint8)}
+    arrays = _verify(arrays, DIGITS_SHA256, "scikit-learn's load_digits()")
+    return Digits(torch.from_numpy(arrays["x"]).float() / 8 - 1, torch.from_numpy(arrays["y"]).long())
+
+
+def digits_split(seed: int = 0) -> tuple[Digits, Digits]:
+    """The digits as (train, test), 80 % and 20 % of each class, in random order; a seed fixes the split."""
+    x, y = digits()
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+    test = torch.zeros(len(y), dtype=torch.bool)
+    for label in range(10):
+        members = order[y[order] == label]
+        test[members[: round(len(members) / 5)]] = True
+    chosen = order[~test[order]], order[test[order]]
+    return Digits(x[chosen[0]], y[chosen[0]]), Digits(x[chosen[1]], y[chosen[1]])
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """The verified arrays of an npz file."""
+    from zipfile import BadZipFile
+    from zlib import error as ZlibError
+
+    try:
+        with np.load(path, allow_pickle=False) as source:
+            arrays = {name: source[name] for name in MNIST_SHA256 if name in source}
+    except (BadZipFile, ZlibError, EOFError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable npz file: {error}") from error
+    return _verify(arrays, MNIST_SHA256, str(path))
+
+
+def _fetch(url: str, path: Path) -> None:
+    """Download ``url`` to ``path``; OSError if it cannot be reached or ends early."""
+    from urllib.request import urlopen
+
+    from tqdm import tqdm
+
+    with urlopen(url, timeout=30) as reply, path.open("wb") as file:
+        size = int(reply.headers.get("Content-Length") or 0)
+        with tqdm(total=size or None, unit="B", unit_scale=True, desc="mnist.npz", disable=None) as progress:
+            while chunk := reply.read(2**18):
+                progress.update(file.write(chunk))
+        if size and file.tell() != size:
+            raise OSError(f"got {file.tell()} of {size} bytes")
+
+
+def _download(target: Path) -> dict[str, np.ndarray]:
+    """Try the mirrors in turn; the file is moved to ``target`` only when its arrays are verified."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    failures = []
+    for url in MIRRORS:
+        handle, name = tempfile.mkstemp(prefix=".mnist-", suffix=".npz", dir=target.parent)
+        os.close(handle)
+        try:
+            _fetch(url, Path(name))
+            arrays = _read(Path(name))
+            os.replace(name, target)
+            return arrays
+        except (OSError, ValueError) as error:
+            failures.append(f"{url}: {str(error).replace(name, 'the file')}")
+        finally:
+            Path(name).unlink(missing_ok=True)
+    raise ConnectionError("MNIST could not be downloaded; nothing was stored. Set DIFFNOTES_DATA to a folder with "
+                          "mnist.npz, or to such a file.\n  " + "\n  ".join(failures))
+
+
+def _mnist_arrays() -> dict[str, np.ndarray]:
+    if given := os.environ.get("DIFFNOTES_DATA"):
+        path = Path(given).expanduser()
+        path = path / "mnist.npz" if path.is_dir() else path
+        if not path.is_file():
+            raise FileNotFoundError(f"DIFFNOTES_DATA = {given!r}: there is no file {path}; allowed: a folder with "
+                                    "mnist.npz, or such a file")
+        return _read(path)
+    cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "diffnotes" / "mnist.npz"
+    try:
+        return _read(cached)
+    except (FileNotFoundError, ValueError):  # absent, or damaged since: fetch it anew
+        return _download(cached)
+
+
+def mnist(split: str = "train") -> tuple[Tensor, Tensor]:
+    """MNIST: images (n, 1, 28, 28), float32 in [-1, 1], and labels (n,), int64; n = 60,000 or 10,000 ("test").
+
+    Raises:
+        ValueError: for another split, or a file given by ``DIFFNOTES_DATA`` whose arrays are not MNIST's.
+        FileNotFoundError: if ``DIFFNOTES_DATA`` names no file.
+        ConnectionError: if no mirror gave the right file; nothing is stored then.
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f"split = {split!r}; allowed: 'train', 'test'")
+    arrays = _mnist_arrays()
+    x = torch.from_numpy(arrays[f"x_{split}"]).unsqueeze(1).float().div_(127.5).sub_(1)
+    return x, torch.from_numpy(arrays[f"y_{split}"]).long()

@@ -1,0 +1,193 @@
+"""Data sets: what is loaded, from where, and that nothing wrong or half-written is ever kept."""
+
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+import torch
+
+from diffnotes import data
+
+
+def test_digits_are_scaled_labelled_and_identified():
+    x, y = data.digits()
+    assert x.shape == (1797, 64) and x.dtype == torch.float32 and (x.min(), x.max()) == (-1, 1)
+    assert y.dtype == torch.int64 and y.bincount().tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert torch.equal((x + 1) * 8, ((x + 1) * 8).round())  # seventeen grey levels
+    assert set(data.IDENTITY) == {"digits", "mnist"} and all(len(v) == 64 for v in data.IDENTITY.values())
+
+
+def test_other_digits_are_refused(monkeypatch):
+    monkeypatch.setitem(data.DIGITS_SHA256, "y", "0" * 64)
+    with pytest.raises(ValueError, match=r"load_digits.*'y'.*expected 000"):
+        data.digits()
+
+
+def test_digits_split_is_stratified_disjoint_and_fixed_by_the_seed():
+    (train, test), whole = data.digits_split(3), data.digits()
+    assert len(train.y) + len(test.y) == 1797
+    assert (test.y.bincount() - whole.y.bincount() / 5).abs().max() <= 0.5
+    rows = {tuple(row) for row in whole.x.tolist()}
+    assert len(rows) == 1797  # no two digits are equal, so rows identify samples
+    assert {tuple(row) for row in torch.cat([train.x, test.x]).tolist()} == rows
+    label = {tuple(row): int(c) for row, c in zip(whole.x.tolist(), whole.y)}
+    assert all(label[tuple(row)] == int(c) for row, c in zip(test.x.tolist(), test.y))
+    assert all(torch.equal(a, b) for a, b in zip(train, data.digits_split(3)[0]))
+    assert not torch.equal(test.x, data.digits_split(4)[1].x)
+
+
+# ---------------------------------------------------------------- MNIST, from a small stand-in
+
+@pytest.fixture
+def npz(tmp_path, monkeypatch):
+    """A small file of the right form, whose hashes the loader is made to expect; an empty cache; no data folder."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, n in (("train", 6), ("test", 4)):
+        arrays[f"x_{split}"] = rng.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        arrays[f"y_{split}"] = rng.integers(0, 10, n, dtype=np.uint8)
+    arrays["x_train"][0, 0, :2] = 0, 255
+    path = tmp_path / "source" / "mnist.npz"
+    path.parent.mkdir()
+    np.savez(path, **arrays)
+    for name, values in arrays.items():
+        monkeypatch.setitem(data.MNIST_SHA256, name, hashlib.sha256(values.tobytes()).hexdigest())
+    monkeypatch.delenv("DIFFNOTES_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(data, "MIRRORS", ("http://127.0.0.1:9/never",))
+    return path
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A local server: ``pages`` maps a path to (body, length to announce); ``asked`` collects the requests."""
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.asked.append(self.path)
+            if self.path not in self.server.pages:
+                self.send_error(404)
+                return
+            body, length = self.server.pages[self.path]
+            self.send_response(200)
+            self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.pages, running.asked = {}, []
+        running.url = f"http://127.0.0.1:{running.server_port}"
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.setenv(name, "127.0.0.1")
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def cached(tmp_path):
+    return sorted(path.name for path in (tmp_path / "cache").rglob("*") if path.is_file())
+
+
+def test_mnist_from_a_folder_or_a_file(npz, monkeypatch, tmp_path):
+    raw = np.load(npz)
+    for given in (npz.parent, npz):
+        monkeypatch.setenv("DIFFNOTES_DATA", str(given))
+        x, y = data.mnist("train")
+        assert x.shape == (6, 1, 28, 28) and x.dtype == torch.float32 and y.dtype == torch.int64
+        assert x[0, 0, 0, :2].tolist() == [-1, 1]
+        np.testing.assert_allclose(x[:, 0].numpy(), raw["x_train"] / 127.5 - 1, atol=1e-6)
+        assert y.tolist() == raw["y_train"].tolist()
+        assert data.mnist("test")[0].shape == (4, 1, 28, 28)
+    assert cached(tmp_path) == []
+
+
+def test_a_given_file_with_other_arrays_is_refused(npz, monkeypatch):
+    monkeypatch.setenv("DIFFNOTES_DATA", str(npz))
+    wanted = data.MNIST_SHA256["x_test"]
+    arrays = dict(np.load(npz))
+    arrays["x_test"] = arrays["x_test"] ^ 1
+    found = hashlib.sha256(arrays["x_test"].tobytes()).hexdigest()
+    np.savez(npz, **arrays)
+    with pytest.raises(ValueError, match=rf"'x_test' has the SHA-256 {found}; expected {wanted}"):
+        data.mnist()
+    del arrays["y_test"]
+    arrays["x_test"] = arrays["x_test"] ^ 1
+    np.savez(npz, **arrays)
+    with pytest.raises(ValueError, match="no array 'y_test'"):
+        data.mnist()
+
+
+@pytest.mark.parametrize("body", [b"", b"no npz", b"PK\x03\x04 cut", b"\x93NUMPY"])
+def test_a_given_file_that_is_no_npz_is_refused(npz, monkeypatch, body):
+    monkeypatch.setenv("DIFFNOTES_DATA", str(npz))
+    npz.write_bytes(body)
+    with pytest.raises(ValueError, match=r"mnist\.npz is not a readable npz"):
+        data.mnist()
+
+
+def test_objects_in_a_file_are_never_unpickled(npz, monkeypatch):
+    monkeypatch.setenv("DIFFNOTES_DATA", str(npz))
+    np.savez(npz, **dict(np.load(npz)) | {"x_train": np.array([{}], dtype=object)})
+    with pytest.raises(ValueError, match="allow_pickle"):
+        data.mnist()
+
+
+def test_a_given_place_without_a_file_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("DIFFNOTES_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="DIFFNOTES_DATA"):
+        data.mnist()
+
+
+def test_download_is_verified_cached_and_not_repeated(npz, server, monkeypatch, tmp_path, capfd):
+    body = npz.read_bytes()
+    server.pages["/good"] = body, len(body)
+    monkeypatch.setattr(data, "MIRRORS", (server.url + "/missing", server.url + "/good"))
+    x, _ = data.mnist("test")
+    assert server.asked == ["/missing", "/good"] and cached(tmp_path) == ["mnist.npz"]
+    assert torch.equal(data.mnist("test")[0], x) and len(server.asked) == 2
+    (tmp_path / "cache" / "diffnotes" / "mnist.npz").write_bytes(body[:-50])  # damaged later: fetched anew
+    assert torch.equal(data.mnist("test")[0], x) and server.asked[2:] == ["/missing", "/good"]
+    assert capfd.readouterr().err == ""  # no progress bar where nobody watches
+
+
+@pytest.mark.parametrize("damage, says", [
+    (lambda body: (body[:-200], len(body)), "bytes"),  # the connection broke
+    (lambda body: (body.replace(b"x_test", b"x_tost"), len(body)), "x_test"),
+    (lambda body: (bytes([*body[:200], body[200] ^ 1, *body[201:]]), len(body)), "readable npz|SHA-256"),
+    (lambda body: (b"<html>", 6), "readable npz"),
+])
+def test_a_broken_or_wrong_download_leaves_nothing(npz, server, monkeypatch, tmp_path, damage, says):
+    server.pages["/bad"] = damage(npz.read_bytes())
+    monkeypatch.setattr(data, "MIRRORS", (server.url + "/bad",))
+    with pytest.raises(ConnectionError, match=rf"(?s)nothing was stored.*DIFFNOTES_DATA.*/bad: .*({says})"):
+        data.mnist()
+    assert cached(tmp_path) == []
+
+
+def test_no_network_is_said_plainly_and_leaves_nothing(npz, tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(ConnectionError, match=r"DIFFNOTES_DATA(?s:.*)127\.0\.0\.1:9/never"):
+        data.mnist()
+    assert cached(tmp_path) == []
+
+
+def test_interrupt_during_download_leaves_nothing(npz, tmp_path, monkeypatch):
+    def interrupted(url, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data, "_fetch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        data.mnist()
+    assert cached(tmp_path) == []
+
+
+def test_unknown_split_is_named():
+    with pytest.raises(ValueError, match="split = 'all'"):
+        data.mnist("all")

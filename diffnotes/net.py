@@ -14,6 +14,7 @@ Adam, which works element by element, *is* training each of them alone, at a fra
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ class Condition:
         return 1 + 2 * self.frequencies
 
     def _time(self, t: float | Tensor) -> Tensor:
-        t = torch.as_tensor(t, dtype=None if isinstance(t, Tensor) else torch.float64)
+        t = torch.as_tensor(t, dtype=t.dtype if isinstance(t, Tensor) and t.is_floating_point() else torch.float64)
         return t if self.map is None else self.map(t)
 
     def __call__(self, t: float | Tensor) -> Tensor:
@@ -99,7 +100,7 @@ class Condition:
             u = torch.tanh(self.schedule.log_snr(t) / 8)
         else:
             u = 2 * self.schedule(t)[1] / self.schedule(last)[1].to(t.device) - 1
-        waves = u[..., None] * (math.pi / 2 * torch.arange(1, self.frequencies + 1, device=u.device)).to(u.dtype)
+        waves = u[..., None] * (math.pi / 2 * torch.arange(1, self.frequencies + 1, dtype=u.dtype, device=u.device))
         return torch.cat([u[..., None], waves.sin(), waves.cos()], -1)
 
     def scale(self, t: float | Tensor) -> Tensor | None:
@@ -154,47 +155,45 @@ class MLP(nn.Module):
         seed: int | Sequence[int] = 0,
     ) -> None:
         super().__init__()
-        if not isinstance(seed, int):
-            members = len(seed) if members is None else members
-        for name, value in dict(dim=dim, width=width, depth=depth, members=1 if members is None else members).items():
+        if members is None and not isinstance(seed, int):
+            members = len(seed)
+        count = 1 if members is None else members
+        for name, value in dict(dim=dim, width=width, depth=depth, members=count).items():
             if value < 1:
                 raise ValueError(f"{name} = {value} must be >= 1")
         if activation not in _ACTIVATIONS:
             raise ValueError(f"activation = {activation!r} is unknown; allowed: {', '.join(_ACTIVATIONS)}")
         self.dim, self.width, self.depth, self.members, self.activation = dim, width, depth, members, activation
-        self.seeds = tuple(range(seed, seed + (members or 1))) if isinstance(seed, int) else tuple(seed)
-        condition = Condition() if condition is None else condition
-        self.condition = condition if isinstance(condition, Condition) else tuple(condition)
-        conditions = [self.condition] if isinstance(self.condition, Condition) else self.condition
-        for name, given in dict(seed=self.seeds, condition=conditions).items():
-            if len(given) not in {1 if given is conditions and conditions[0] is self.condition else members or 1}:
-                raise ValueError(f"{name} has {len(given)} entries; allowed: one for each of {members} members")
-        if len({c.size for c in conditions}) > 1:
-            raise ValueError(f"condition sizes {[c.size for c in conditions]} differ; allowed: one number of features")
+        self.seeds = tuple(range(seed, seed + count)) if isinstance(seed, int) else tuple(seed)
+        if condition is None or isinstance(condition, Condition):
+            self.condition: Condition | tuple[Condition, ...] = condition or Condition()
+            features = self.condition.size
+        else:
+            self.condition = tuple(condition)
+            features = self.condition[0].size
+            if len(self.condition) != members or any(c.size != features for c in self.condition):
+                raise ValueError(
+                    f"condition has {len(self.condition)} entries of sizes {[c.size for c in self.condition]}; "
+                    f"allowed: one, or one of equal size for each of {members} members"
+                )
+        if len(self.seeds) != count:
+            raise ValueError(f"seed has {len(self.seeds)} entries; allowed: one, or one for each of {members} members")
 
-        inputs = conditions[0].size
-        sizes = [dim, *[width] * depth, dim]
-        draws = []
-        for seed in self.seeds:
-            generator = torch.Generator().manual_seed(seed)
-
-            def uniform(*shape: int, fan_in: int, generator: torch.Generator = generator) -> Tensor:
-                return (2 * torch.rand(shape, generator=generator) - 1) / math.sqrt(fan_in)
-
-            fan_in = [dim + inputs, *sizes[1:-1]]
-            time = uniform(inputs, width, fan_in=fan_in[0])
-            weights = [uniform(m, n, fan_in=f) for m, n, f in zip(sizes, sizes[1:], fan_in)]
-            biases = [uniform(n, fan_in=f) for n, f in zip(sizes[1:], fan_in)]
-            draws.append((time, weights, biases))
-
-        def stacked(tensors: list[Tensor]) -> nn.Parameter:
-            if members is None:
-                return nn.Parameter(tensors[0])
-            return nn.Parameter(torch.stack([t[None] if t.ndim == 1 else t for t in tensors]))
-
-        self.time = stacked([draw[0] for draw in draws])
-        self.weights = nn.ParameterList(stacked([draw[1][k] for draw in draws]) for k in range(depth + 1))
-        self.biases = nn.ParameterList(stacked([draw[2][k] for draw in draws]) for k in range(depth + 1))
+        units = [dim, *[width] * depth, dim]
+        fan_in = [dim + features, *units[1:-1]]
+        shapes = [(features, width), *itertools.pairwise(units), *((n,) for n in units[1:])]
+        bounds = [1 / math.sqrt(n) for n in (fan_in[0], *fan_in, *fan_in)]
+        networks = []
+        for one in self.seeds:
+            generator = torch.Generator().manual_seed(one)
+            networks.append([(2 * torch.rand(n, generator=generator) - 1) * c for n, c in zip(shapes, bounds)])
+        if members is None:
+            tensors = networks[0]
+        else:  # biases (members, 1, width), to be added to (members, n, width)
+            tensors = [torch.stack([t.reshape(-1, t.shape[-1]) for t in same]) for same in zip(*networks)]
+        time, *rest = (nn.Parameter(tensor) for tensor in tensors)
+        self.time = time
+        self.weights, self.biases = nn.ParameterList(rest[: depth + 1]), nn.ParameterList(rest[depth + 1 :])
 
     def forward(self, x: Tensor, t: float | Tensor) -> Tensor:
         """The prediction at ``x``, (n, d) or (members, n, d); ``t`` is a number or has the leading axes of ``x``."""

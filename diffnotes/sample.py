@@ -254,7 +254,7 @@ def _one_step(path: _Path, steps: Steps, generator: torch.Generator | int | None
     generator = _generator(generator, x.device) if noisy else None
     for k, (A, B, width) in enumerate(zip(*path.combine(p, q), r.tolist())):
         y = path.predict(k, x)
-        x = torch.add(A * x, y, alpha=B)
+        x = (A * x).add_(y, alpha=B)
         if width > 0:
             x = x.add_(_noise_like(x, generator), alpha=width)
         yield y, x

@@ -1,0 +1,310 @@
+"""The ledger of claims: rules fixed beforehand, verdicts computed by the run.
+
+``claims.toml`` lists every claim, its parts and the rule of each part. A chapter hands the measured effects to
+:meth:`Ledger.record`, which applies the rules. With the interval I = [low, high] of an effect and the set R that its
+rule describes,
+
+* a part *holds* if I lies in R, *fails* if I and R do not meet, and is *unresolved* otherwise (exact: I is a point);
+* a claim *holds* if all its parts hold, *does not hold here* if all fail, is *not testable here* if none holds and
+  some are unresolved, and else *holds if* the conditions of the parts that hold; the others are named.
+
+The verdict is stored in the executed page; :func:`collect` reads it back, so the ledger of the book is never typed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Effect", "Ledger", "collect", "errata", "registry", "table_text", "to_markdown"]
+
+CLAIMS = Path(__file__).with_name("claims.toml")
+GROUPS = {
+    "C": "Collapse errors", "S": "Estimation gap and sequence-aware loss", "L": "Lipschitz singularities",
+    "M": "Recursive training", "G": "Gradient part of score errors",
+    "T": "The ELBO and the four prediction targets", "X": "Across the sources",
+}  # fmt: skip
+OPPOSITE = {"holds": "fails", "fails": "holds", "unresolved": "unresolved"}
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A measured value with its interval [low, high] in ``unit``; an exact value has none.
+
+    Raises:
+        ValueError: for a value that is not finite, one end without the other, or an interval that misses the value.
+
+    >>> Effect(0.3, 0.2, 0.5)
+    Effect(value=0.3, low=0.2, high=0.5, unit='')
+    >>> Effect(2).low
+    2.0
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.low is None) != (self.high is None):
+            raise ValueError(f"low = {self.low}, high = {self.high}: give both ends of the interval, or neither")
+        for field in ("value", "low", "high"):
+            number = float(self.value if getattr(self, field) is None else getattr(self, field))
+            if not math.isfinite(number):
+                raise ValueError(f"{field} = {number} must be finite")
+            object.__setattr__(self, field, number)
+        if not self.low <= self.value <= self.high:
+            raise ValueError(f"value = {self.value} must lie in the interval [{self.low}, {self.high}]")
+
+    @property
+    def exact(self) -> bool:
+        return self.low == self.high
+
+
+def judge(rule: str, low: float, high: float) -> str:
+    """Whether a part holds, fails or is unresolved, for the interval [low, high].
+
+    >>> [judge("> 1", *interval) for interval in ((1.5, 2), (0.5, 1), (0.9, 1.2))]
+    ['holds', 'fails', 'unresolved']
+    """
+    if match := re.fullmatch(r"in \[(.+), *(.+)\]", rule):
+        a, b = float(match[1]), float(match[2])
+        return "holds" if a <= low and high <= b else "fails" if high < a or low > b else "unresolved"
+    match = re.fullmatch(r"([<>]=?) *(\S+)", rule)
+    if not match:
+        raise ValueError(f"rule = {rule!r}; allowed: '> c', '< c', '>= c', '<= c' or 'in [a, b]'")
+    sign, c = match[1], float(match[2])
+    if sign in (">", "<="):  # "<=" is the denial of ">"
+        state = "holds" if low > c else "fails" if high <= c else "unresolved"
+        return state if sign == ">" else OPPOSITE[state]
+    state = "holds" if high < c else "fails" if low >= c else "unresolved"
+    return state if sign == "<" else OPPOSITE[state]
+
+
+def verdict(parts: list[dict[str, Any]]) -> tuple[str, str]:
+    """The state of a claim (holds, holds-if, fails, untestable) and its verdict in words, from its judged parts."""
+    by = {state: [part for part in parts if part["state"] == state] for state in OPPOSITE}
+    names = {state: ", ".join(part["name"].replace("_", " ") for part in by[state]) for state in by}
+    if len(by["holds"]) == len(parts):
+        return "holds", "holds"
+    if len(by["fails"]) == len(parts):
+        return "fails", "does not hold here"
+    if not by["holds"]:
+        failing = f"; fails for: {names['fails']}" if names["fails"] else ""
+        return "untestable", f"not testable here (the interval straddles the threshold: {names['unresolved']}{failing})"
+    conditions = " and ".join(part["condition"] or part["name"].replace("_", " ") for part in by["holds"])
+    others = [f"{word}: {names[state]}" for state, word in (("fails", "fails"), ("unresolved", "open")) if names[state]]
+    return "holds-if", f"holds if {conditions} ({'; '.join(others)})"
+
+
+@cache
+def _read(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def registry(path: Path = CLAIMS) -> dict[str, dict[str, Any]]:
+    """All claims of the file by id, in its order."""
+    return {row["id"]: {"test": "", "part": [], **row} for row in _read(Path(path))["claim"]}
+
+
+def errata(path: Path = CLAIMS) -> list[dict[str, str]]:
+    """The errata of the sources, in the file's order."""
+    return _read(Path(path)).get("erratum", [])
+
+
+def rules(chapter: str, path: Path = CLAIMS) -> dict[str, list[list[str]]]:
+    """What decides the verdicts of a chapter: name, rule and condition of each part, by claim."""
+    return {
+        row["id"]: [[part["name"], part["rule"], part.get("condition", "")] for part in row["part"]]
+        for row in registry(path).values()
+        if row["chapter"] == chapter
+    }
+
+
+class Ledger:
+    """Judges the claims of one chapter.
+
+    Args:
+        chapter: the chapter's name, as in ``claims.toml``.
+        profile: "smoke", "cpu" or "gpu"; claims are recorded but not judged by "smoke".
+        path: the file of the claims.
+
+    Raises:
+        ValueError: for a chapter that no claim belongs to, or an unknown profile.
+    """
+
+    def __init__(self, chapter: str, profile: str, path: Path = CLAIMS) -> None:
+        self.chapter, self.profile, self._done = chapter, profile, set()
+        self._rows = {key: row for key, row in registry(path).items() if row["chapter"] == chapter}
+        if not self._rows:
+            known = sorted({row["chapter"] for row in registry(path).values()} - {""})
+            raise ValueError(f"chapter = {chapter!r} has no claims; allowed: {', '.join(known) or 'none yet'}")
+        if profile not in ("smoke", "cpu", "gpu"):
+            raise ValueError(f"profile = {profile!r} is unknown; allowed: smoke, cpu, gpu")
+
+    def judge(self, claim: str, **parts: Effect) -> dict[str, Any]:
+        """The record of a claim: its id, state, verdict and judged parts, ready to be stored in a page.
+
+        Raises:
+            ValueError: if the claim is unknown or another chapter's, or ``parts`` are not exactly the declared ones.
+            TypeError: if a part is no :class:`Effect`.
+        """
+        row = self._rows.get(claim)
+        if row is None:
+            raise ValueError(f"claim = {claim!r} is none of chapter {self.chapter!r}; allowed: {', '.join(self._rows)}")
+        declared = [part["name"] for part in row["part"]]
+        if not declared or set(declared) != parts.keys():
+            allowed = ", ".join(declared) or "none: claims.toml declares no [[claim.part]] for it"
+            raise ValueError(f"parts of {claim} = {', '.join(parts) or 'none'}; needed are exactly: {allowed}")
+        judged = []
+        for part in row["part"]:
+            effect = parts[part["name"]]
+            if not isinstance(effect, Effect):
+                raise TypeError(f"{part['name']} = {effect!r} must be an Effect")
+            state = judge(part["rule"], effect.low, effect.high)
+            judged.append({"measure": "", "condition": "", **part, **asdict(effect), "state": state})
+        state, words = verdict(judged) if self.profile != "smoke" else ("unjudged", "not judged (smoke)")
+        return {"id": claim, "chapter": self.chapter, "profile": self.profile, "state": state, "verdict": words,
+                "parts": judged}  # fmt: skip
+
+    def record(self, claim: str, **parts: Effect) -> None:
+        """Judge ``claim`` by the measured ``parts`` and put its verdict on the page. Raises as :meth:`judge` does."""
+        from IPython.display import display
+
+        if claim in self._done:
+            raise ValueError(f"claim = {claim!r} is recorded twice")
+        record = self.judge(claim, **parts)
+        self._done.add(claim)
+        row = self._rows[claim]
+        plain = [f"{claim} {record['verdict']}: {row['statement']}", *(f"  {line}" for line in part_lines(record))]
+        shown = f"**{claim} {record['verdict']}.** {row['statement']}\n\n{_table(record)}"
+        data = {"text/markdown": shown, "text/plain": "\n".join(plain)}
+        display(data, metadata={"diffnotes": {"claim": record}}, raw=True)
+
+
+def number(x: float, markdown: bool = False) -> str:
+    """A number to three significant digits.
+
+    >>> [number(x) for x in (0.0, 0.12345, 1234.5, 1.5e-7)]
+    ['0', '0.123', '1234', '1.5e-7']
+    """
+    if x == 0 or 1e-3 <= abs(x) < 1e5:
+        return f"{x:.3g}" if abs(x) < 1000 else f"{x:.0f}"
+    mantissa, power = f"{x:.3g}".split("e") if "e" in f"{x:.3g}" else f"{x:.2e}".split("e")
+    return rf"${mantissa}\times10^{{{int(power)}}}$" if markdown else f"{mantissa}e{int(power)}"
+
+
+def effect_text(part: dict[str, Any], markdown: bool = False) -> str:
+    """An effect with its interval and unit, or "(exact)"."""
+    value, low, high = (number(part[key], markdown) for key in ("value", "low", "high"))
+    unit = f" {part['unit']}" if part["unit"] else ""
+    return f"{value}{unit} (exact)" if part["low"] == part["high"] else f"{value}{unit} [{low}, {high}]"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")
+
+
+def _rule(rule: str) -> str:
+    """A rule as mathematics."""
+    return "$" + rule.replace("in [", r"\in [").replace("<=", r"\le").replace(">=", r"\ge") + "$"
+
+
+def part_lines(record: dict[str, Any]) -> list[str]:
+    """One line of plain text for each part of a record."""
+    return [f"{part['name']}: {effect_text(part)}, rule {part['rule']}: {part['state']}" for part in record["parts"]]
+
+
+def box(record: dict[str, Any], row: dict[str, Any]) -> str:
+    """The verdict as it stands on a page, MyST Markdown with the label ``claim-ID``."""
+    lines = [f"(claim-{record['id']})=", f":::{{admonition}} {record['id']} {record['verdict']}"]
+    lines += [f":class: verdict verdict-{record['state']}", "", row["statement"], "", _table(record), ":::"]
+    return "\n".join(lines)
+
+
+def _table(record: dict[str, Any]) -> str:
+    lines = ["| Measured | Effect | Rule | |", "|---|---|---|---|"]
+    for part in record["parts"]:
+        measure = part["measure"] or part["name"].replace("_", " ")
+        state = part["state"] if record["state"] != "unjudged" else "not judged"
+        lines.append(f"| {_cell(measure)} | {effect_text(part, True)} | {_rule(part['rule'])} | {state} |")
+    return "\n".join(lines)
+
+
+def collect(pages: Iterable[Path | str], path: Path = CLAIMS) -> list[dict[str, Any]]:
+    """The rows of the ledger: every claim, with ``record``, ``device``, ``page``, ``cell`` where a page recorded it.
+
+    Args:
+        pages: executed pages, named like their chapters.
+        path: the file of the claims.
+    """
+    from .page import read, records
+
+    rows = {key: {**row, "record": None} for key, row in registry(path).items()}
+    for page in map(Path, pages):
+        notebook = read(page)
+        provenance = notebook.metadata.get("diffnotes", {}).get("provenance", {})
+        for cell, _, record in records(notebook, "claim"):
+            if record["id"] in rows:
+                found = {"record": record, "device": provenance.get("device", "unknown"), "page": page.stem}
+                rows[record["id"]] |= found | {"cell": cell.get("execution_count")}
+    return list(rows.values())
+
+
+def _status(row: dict[str, Any]) -> str:
+    return row["record"]["verdict"] if row["record"] else "no chapter yet" if not row["chapter"] else "not run yet"
+
+
+def table_text(rows: list[dict[str, Any]]) -> str:
+    """The ledger for a terminal: one line a claim, its effects below it."""
+    import shutil
+    import textwrap
+
+    width, lines = max(60, min(shutil.get_terminal_size((110, 24)).columns, 140)), []
+    for group, title in GROUPS.items():
+        members = [row for row in rows if row["id"][0] == group]
+        lines += ["", title] if members else []
+        for row in members:
+            head = f"  {row['id']:<4}{_status(row)}. {row['statement']}"
+            lines += textwrap.wrap(head, width, subsequent_indent=" " * 6)
+            if record := row["record"]:
+                run = f"{row['page']}, cell {row['cell']}; {record['profile']} on {row['device']}"
+                lines += [" " * 8 + line for line in [*part_lines(record), run, row["test"]] if line]
+    judged = sum(1 for row in rows if row["record"])
+    return "\n".join([*lines[1:], "", f"{judged} of {len(rows)} claims recorded"])
+
+
+def to_markdown(rows: list[dict[str, Any]], path: Path = CLAIMS) -> str:
+    """The ledger for the book, MyST Markdown: a table for each group of claims, and one of the errata."""
+    lines: list[str] = []
+    for group, title in GROUPS.items():
+        if not (members := [row for row in rows if row["id"][0] == group]):
+            continue
+        columns = ["Claim", "Statement", "Source", "Verdict", "Effect", "Rule", "Computed in", "Guarded by", "Run"]
+        lines += ["", f"## {title}", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+        for row in members:
+            record = row["record"]
+            effects = rule = run = ""
+            place = f"{{doc}}`/book/chapters/{row['chapter']}`" if row["chapter"] and record else row["chapter"]
+            if record:
+                parts = record["parts"]
+                effects = "; ".join(f"{part['name'].replace('_', ' ')} {effect_text(part, True)}" for part in parts)
+                rule = "; ".join(f"{part['name'].replace('_', ' ')} {_rule(part['rule'])}" for part in parts)
+                place = f"{{ref}}`{row['page']}, cell {row['cell']} <claim-{row['id']}>`"
+                run = f"{record['profile']}, {row['device']}"
+            test = f"`{row['test']}`" if row["test"] else ""
+            cells = [row["id"], row["statement"], row["source"], _status(row), effects, rule, place, test, run]
+            lines.append("| " + " | ".join(map(_cell, cells)) + " |")
+    columns = ["Source", "As printed", "Correction", "Shown in", "Test"]
+    lines += ["", "## Errata of the sources", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for row in errata(path):
+        test = f"`{row['test']}`" if row["test"] else ""
+        cells = [row["source"], row["quotation"], row["correction"], row["chapter"] or "no chapter yet", test]
+        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
+    return "\n".join([*lines[1:], ""])

@@ -1,0 +1,144 @@
+"""What a chapter's notebook calls, and what becomes of it once it is executed.
+
+A chapter calls :func:`glue` to name numbers for its prose. After the run, :func:`normalise` turns the executed notebook
+into a page: nothing of the machine or the session stays, figures get number, caption and text alternative, verdicts
+their box. :func:`with_prose` puts newly edited prose around the results of an earlier run.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from . import ledger
+from .errors import PressError
+from .layout import assignments
+
+__all__ = ["glue", "normalise", "with_prose"]
+
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+SESSION = {"papermill", "execution", "jupyter", "collapsed", "scrolled", "ExecuteTime"}
+PARAMETER_TAGS = {"parameters", "injected-parameters"}
+
+
+def glue(**values: float | int | str) -> None:
+    """Name values of the run for the prose: ``glue(gap=0.31)``, then {glue:text}`gap:.2f` in a sentence.
+
+    Raises:
+        TypeError: for a value that is neither a number nor a text.
+        ValueError: for a number that is not finite.
+    """
+    from myst_nb import glue as paste
+
+    for name, value in values.items():
+        if not isinstance(value, (str, int)):
+            try:
+                value = float(value)
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"{name} = {value!r} must be a number or a text") from error
+            if not math.isfinite(value):
+                raise ValueError(f"{name} = {value} must be finite")
+        paste(name, value, display=False)
+
+
+def read(path: Path) -> Any:
+    """The notebook at ``path``. PressError if it is none."""
+    import nbformat
+
+    try:
+        return nbformat.read(path, as_version=4)
+    except Exception as error:
+        raise PressError(f"{path} is not a readable notebook: {error}") from error
+
+
+def text(notebook: Any) -> str:
+    """The notebook as it stands in a file."""
+    import nbformat
+
+    return nbformat.writes(notebook, version=4) + "\n"
+
+
+def tags(cell: Any) -> set[str]:
+    return set(cell.metadata.get("tags", []))
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    """The code cells that come from the author: all but the one that papermill adds."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and "injected-parameters" not in tags(cell)]
+
+
+def parameters(notebook: Any) -> dict[str, Any]:
+    """The settings in the cell tagged "parameters"."""
+    found = [cell for cell in notebook.cells if "parameters" in tags(cell)]
+    return assignments(found[0].source) if found else {}
+
+
+def records(notebook: Any, kind: str) -> Iterator[tuple[Any, Any, Any]]:
+    """What cells left in the metadata of their outputs under diffnotes.``kind``: (cell, output, record)."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            record = output.get("metadata", {}).get("diffnotes", {}).get(kind)
+            if record is not None:
+                yield cell, output, record
+
+
+def normalise(notebook: Any) -> Any:
+    """The page made from an executed notebook, as a new notebook."""
+    page = copy.deepcopy(notebook)
+    state = {key: page.metadata[key] for key in ("diffnotes", "widgets") if key in page.metadata}
+    page.metadata = type(page.metadata)({"kernelspec": KERNEL, "language_info": {"name": "python"}, **state})
+    page.nbformat, page.nbformat_minor = 4, 5
+    for index, cell in enumerate(page.cells):
+        own = tags(cell)
+        if own & PARAMETER_TAGS:
+            own.add("hide-input")
+        cell.id = "injected-parameters" if "injected-parameters" in own else cell.get("id") or f"cell-{index}"
+        cell.metadata = type(cell.metadata)({key: value for key, value in cell.metadata.items() if key not in SESSION})
+        cell.metadata.pop("tags", None)
+        if own:
+            cell.metadata["tags"] = sorted(own)
+        if cell.cell_type == "code":
+            cell.outputs = _outputs(cell)
+    return page
+
+
+def _outputs(cell: Any) -> list[Any]:
+    kept: list[Any] = []
+    for output in cell.outputs:
+        note = output.get("metadata", {}).get("diffnotes", {})
+        if note.get("echo"):
+            continue
+        if figure := note.get("figure"):
+            cell.metadata["mystnb"] = {"figure": {"name": figure["name"], "caption": figure["caption"]},
+                                       "image": {"alt": figure["alt"]}}  # fmt: skip
+        if claim := note.get("claim"):
+            cell.metadata["mystnb"] = {"markdown_format": "myst", **cell.metadata.get("mystnb", {})}
+            if row := ledger.registry().get(claim["id"]):
+                output.data["text/markdown"] = ledger.box(claim, row)
+        if output.output_type == "stream":
+            if kept and kept[-1].output_type == "stream" and kept[-1].name == output.name:
+                kept[-1].text += output.text  # where a stream is cut into messages is chance
+                continue
+        elif plain := output.get("data", {}).get("text/plain"):
+            output.data["text/plain"] = re.sub(r" at 0x[0-9a-f]{6,}", "", plain)
+        output.pop("transient", None)
+        kept.append(output)
+    return kept
+
+
+def with_prose(page: Any, source: Any) -> Any:
+    """The results of ``page`` in the present text of ``source``, whose code is the same up to comments."""
+    done, cells = iter(code_cells(page)), []
+    injected = [cell for cell in page.cells if "injected-parameters" in tags(cell)]
+    for cell in copy.deepcopy(source.cells):
+        if cell.cell_type == "code":
+            old = next(done)
+            cell.outputs, cell.execution_count = old.outputs, old.execution_count
+        cells += [cell, *(injected if "parameters" in tags(cell) else [])]
+    fresh = copy.deepcopy(page)
+    fresh.cells = cells
+    return normalise(fresh)

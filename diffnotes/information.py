@@ -44,7 +44,8 @@ def expectation_nodes(law: GaussianMixture, half_width: float = 9.0, step: float
     """
     if law.means.shape[1] != 1:
         raise ValueError(f"law has dimension {law.means.shape[1]}; allowed: 1")
-    means, std, weights = (value.double() for value in (law.means[:, 0], law.std, law.weights))
+    law = _double(law)  # its parameters, not their float32 roundings
+    means, std, weights = law.means[:, 0], law.std, law.weights
     z = torch.arange(-half_width, half_width + step / 2, step, dtype=torch.float64, device=means.device)
     gauss = step * torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
     x = means[:, None] + std.expand(len(means))[:, None] * z
@@ -140,11 +141,14 @@ def mutual_information(law: GaussianMixture, target: str, alpha: Tensor | float,
     The score target is a rescaled eps, so it shares eps's information.
 
     Raises:
-        ValueError: for another target.
+        ValueError: for another target, or a level at which the information is infinite.
     """
     alpha, sigma = (torch.as_tensor(level, dtype=torch.float64) for level in (alpha, sigma))
     if target not in ("x0", "eps", "v", "score"):
         raise ValueError(f"target = {target!r} is unknown; allowed: x0, eps, v, score")
+    name, level = ("sigma", sigma) if target == "x0" else ("alpha", alpha)
+    if target != "v" and not bool((level > 0).all()):
+        raise ValueError(f"{name} has the minimum {level.min():g}; allowed: positive numbers for {target}")
     law, values = _double(law), []
     clean = entropy(law)
     for a, s in zip(alpha.flatten().tolist(), sigma.flatten().tolist()):

@@ -19,6 +19,7 @@ References: Guo, Shamai and Verdu 2005 (dI/dSNR = mmse/2); Cover and Thomas 2006
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ GAUSSIAN_ENTROPY = 0.5 * math.log(2 * math.pi * math.e)
 """Differential entropy of N(0, 1) in nats."""
 
 
-def expectation_nodes(law: GaussianMixture, half_width: float = 9.0, step: float = 0.02) -> tuple[Tensor, Tensor]:
+def expectation_nodes(law: GaussianMixture, half_width: float = 9.0, step: float = 0.06) -> tuple[Tensor, Tensor]:
     """Nodes x (k m,) and weights w (k m,) with E f(X) = sum_i w_i f(x_i) for X of the 1-D mixture ``law``, float64.
 
     Raises:
@@ -78,12 +79,14 @@ def fisher_information(law: GaussianMixture) -> float:
 def nonlinearity(law: GaussianMixture) -> float:
     """The share of the score's energy that no linear function of x explains: 1 - 1/(Var(X) J), in [0, 1).
 
-    The best linear predictor of the score is -(x - mean)/Var, by Stein's identity E[(X - mean) score(X)] = -1; it
-    explains 1/Var of the energy J. The value is 0 exactly for a Gaussian.
+    The best linear predictor of the score is -(x - mean)/Var, by Stein's identity E[(X - mean) score(X)] = -1. What it
+    leaves is integrated as such, so that shares far below the rounding of 1 come out right; 0 for a Gaussian only.
     """
+    law = _double(law)
     x, w = expectation_nodes(law)
-    variance = float(w @ x**2 - (w @ x) ** 2)
-    return 1 - 1 / (variance * fisher_information(law))
+    score, mean = law.score(x[:, None])[:, 0], w @ x
+    left = score + (x - mean) / (w @ (x - mean).square())
+    return float((w @ left.square()) / (w @ score.square()))
 
 
 def mmse(law: GaussianMixture, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
@@ -92,40 +95,47 @@ def mmse(law: GaussianMixture, alpha: Tensor | float, sigma: Tensor | float) -> 
     Raises:
         ValueError: if some sigma is not positive.
     """
-    law = _double(law)
+    law = law.to("cpu", torch.float64)
     alpha, sigma = (torch.as_tensor(level, dtype=torch.float64) for level in (alpha, sigma))
     if not bool((sigma > 0).all()):
         raise ValueError(f"sigma has the minimum {sigma.min():g}; allowed: positive numbers")
-    levels = list(zip(alpha.flatten().tolist(), sigma.flatten().tolist()))
     values = []
-    for a, s in levels:
-        x, w = expectation_nodes(law.noised(a, s))
-        values.append(w @ law.posterior_variance(x[:, None], a, s))
-    return torch.stack(values).reshape(alpha.shape)
+    for a, s in zip(alpha.flatten().split(500), sigma.flatten().split(500)):
+        nodes = [expectation_nodes(law.noised(*level)) for level in zip(a.tolist(), s.tolist())]
+        x, w = (torch.stack(part) for part in zip(*nodes))  # (levels, nodes)
+        spread = [level[:, None].expand_as(x).flatten() for level in (a, s)]
+        values.append((w * law.posterior_variance(x.reshape(-1, 1), *spread).reshape(x.shape)).sum(1))
+    return torch.cat(values).reshape(alpha.shape)
 
 
-def excess_error(denoiser: Denoiser, law: GaussianMixture, times: Tensor, step: float = 0.1) -> Tensor:
-    """E|x_0_hat(x_t) - E[x_0 | x_t]|^2, what a predictor loses beyond the mmse, for a 1-D mixture; (..., L) float64.
+def excess_error(
+    fleet: Mapping[str, Denoiser], law: GaussianMixture, times: Tensor, step: float = 0.1
+) -> dict[str, Tensor]:
+    """E|x_0_hat(x_t) - E[x_0 | x_t]|^2, what each predictor loses beyond the mmse, for a 1-D mixture.
 
     Args:
-        denoiser: the predictor; a stacked ensemble gives a leading axis of members.
-        law: the law of x_0; its dtype is the one the predictor is asked in.
-        times: (L,) times of the denoiser's schedule.
+        fleet: name -> predictor; all of one schedule. A stacked ensemble gives a leading axis of members.
+        law: the law of x_0; its dtype is the one the predictors are asked in.
+        times: (L,) times of the schedule.
         step: spacing of the nodes, in standard deviations of a component: coarser than for the exact quantities,
             since a trained network has an error of its own.
+
+    Returns:
+        name -> (L,) or (members, L), float64 on the CPU.
     """
-    exact_law, values = _double(law), []
+    exact_law, values = law.to("cpu", torch.float64), {name: [] for name in fleet}
+    schedule = next(iter(fleet.values())).schedule
     for t in times:
-        alpha, sigma = (float(level) for level in denoiser.schedule(t))
+        alpha, sigma = (float(level) for level in schedule(t))
         x, w = expectation_nodes(exact_law.noised(alpha, sigma), half_width=6.0, step=step)
-        exact = exact_law.posterior_mean(x[:, None], alpha, sigma)[:, 0]
-        batch = x.to(law.means.dtype)[:, None]
-        if denoiser.members is not None:
-            batch = batch.expand(denoiser.members, -1, -1)
-        with torch.no_grad():
-            guess = denoiser.x0(batch, t)[..., 0]
-        values.append((guess.double() - exact).square() @ w)
-    return torch.stack(values, -1)
+        best = exact_law.posterior_mean(x[:, None], alpha, sigma)[:, 0]
+        batch = x.to(law.device, law.dtype)[:, None]
+        for name, denoiser in fleet.items():
+            shape = batch.shape if denoiser.members is None else (denoiser.members, *batch.shape)
+            with torch.no_grad():
+                guess = denoiser.x0(batch.expand(shape), t)[..., 0].double().cpu()
+            values[name].append((guess - best).square() @ w)
+    return {name: torch.stack(curve, -1) for name, curve in values.items()}
 
 
 def target_mmse(law: GaussianMixture, target: Target, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:

@@ -27,8 +27,10 @@ STATES = {
 }
 
 PROVENANCE: dict[str, Any] = {
-    "profile": "cpu",
-    "device": "a processor",
+    "profile": "gpu",
+    "device": "a processor, 2 cores",
+    "device_type": "cpu",
+    "parameters": {"profile": "gpu", "steps": 1000},
     "seconds": 61.4,
     "memory_mib": 512.0,
     "seeds": [0, 1, 2, 3, 4],
@@ -51,6 +53,19 @@ def picture() -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+def slider() -> tuple[nbformat.NotebookNode, dict[str, Any]]:
+    """A cell that shows a slider, and the widget state that goes into the page."""
+    import ipywidgets
+    from ipywidgets.embed import embed_data
+
+    widget = ipywidgets.FloatSlider(description="noise")
+    data = embed_data([widget])
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    output = new_output("display_data", data={"application/vnd.jupyter.widget-view+json": view, "text/plain": "slider"})
+    state = {"version_major": 2, "version_minor": 0, "state": data["manager_state"]["state"]}
+    return new_code_cell("explore()", outputs=[output]), {"application/vnd.jupyter.widget-state+json": state}
+
+
 def verdict(name: str, state: str) -> nbformat.NotebookNode:
     """A cell that recorded a claim with the given state."""
     part = {"name": "gap", "measure": "gap in nats | dimension", "rule": "< 0.5", "condition": "", "state": "holds"}
@@ -64,6 +79,7 @@ def chapter(name: str) -> nbformat.NotebookNode:
     """An executed chapter with one of everything a page may hold."""
     glue = new_output("display_data", data={RECORD + "text/plain": "0.4213"}, metadata={"scrapbook": {"name": f"{name}-gap", "mime_prefix": RECORD}})
     figure = new_output("display_data", data={"image/png": picture(), "text/plain": "<Figure>"})
+    widget, state = slider()
     cells = [
         new_markdown_cell(f"# A chapter made by hand ({name})\n\n:::{{admonition}} After this chapter you can\n:class: objectives\n- see every element of a page\n:::"),
         new_code_cell('profile = "cpu"\nseed = 0', metadata={"tags": ["parameters", "hide-input"]}),
@@ -85,6 +101,7 @@ def chapter(name: str) -> nbformat.NotebookNode:
             },
         ),
         *(verdict(name, state) for state in STATES),
+        widget,
         new_markdown_cell(f"## Exercises\n\n```{{exercise-start}}\n:label: ex-{name}\n```\nCompute $1 + 1$.\n```{{exercise-end}}\n```"),
         new_markdown_cell(f"```{{solution-start}} ex-{name}\n:class: dropdown\n```"),
         new_code_cell("1 + 1", outputs=[new_output("execute_result", data={"text/plain": "2"}, execution_count=6)]),
@@ -97,7 +114,7 @@ def chapter(name: str) -> nbformat.NotebookNode:
             count += 1
             cell["execution_count"] = count
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}, "diffnotes": {"provenance": PROVENANCE}})
+    return new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}, "diffnotes": {"provenance": PROVENANCE}, "widgets": state})
 
 
 def project(root: Path) -> Path:

@@ -41,9 +41,11 @@ def notation_markdown(table: dict[str, Any]) -> str:
 def provenance_markdown(record: dict[str, Any]) -> str:
     """The provenance box of a page: one line that is always visible, the full record on demand."""
     seeds = ", ".join(str(seed) for seed in record["seeds"])
+    changed = ", ".join(f"`{name} = {value!r}`" for name, value in sorted(record.get("parameters", {}).items()))
     versions = ", ".join(f"{name} {version}" for name, version in sorted(record["versions"].items()))
     rows = {
         "Profile": f"`{record['profile']}`",
+        "Changed parameters": changed or "none",
         "Device": record["device"],
         "Run time": f"{record['seconds']:.0f} s",
         "Peak memory": f"{record['memory_mib']:.0f} MiB",

@@ -75,10 +75,15 @@ def choose(project: Project, pages: str) -> dict[str, Path]:
 
 def check(project: Project, chosen: dict[str, Path]) -> None:
     """Let the gates look at the chosen pages. PressError listing what they refuse."""
-    from .gates import check_pages
+    from . import gates
+    from .page import read
 
-    if problems := check_pages(project, chosen):
-        raise PressError("the gates refuse:\n  " + "\n  ".join(str(problem) for problem in problems))
+    pages = {name: read(path) for name, path in chosen.items()}
+    problems = gates.check_across(pages)
+    for name, page in pages.items():
+        problems += gates.check_page(page, read(project.source(name)), name, project)
+    if problems:
+        raise PressError("the gates refuse:\n  " + "\n  ".join(map(str, problems)))
 
 
 def fingerprint(project: Project, chosen: dict[str, Path]) -> str:
@@ -182,7 +187,9 @@ def scan(site: Path) -> list[str]:
     place; files and anchors that are linked and do not exist.
     """
     pages = {path.resolve(): _Page(path.read_text(encoding="utf8")) for path in sorted(site.rglob("*.html"))}
-    problems = [f"{css.relative_to(site)}: {fault}" for css in sorted(site.rglob("*.css")) for fault in _remote_css(css.read_text(encoding="utf8"))]  # fmt: skip
+    problems: list[str] = []
+    for css in sorted(site.rglob("*.css")):
+        problems += [f"{css.relative_to(site)}: {fault}" for fault in _remote_css(css.read_text(encoding="utf8"))]
     for path, page in pages.items():
         where = path.relative_to(site.resolve()).as_posix()
         problems += [f"{where}: {fault}" for fault in page.faults]

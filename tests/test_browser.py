@@ -1,0 +1,148 @@
+"""The built book, opened in a browser from disk and without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import Browser
+from sites import ROOT, built
+
+SHOTS = ROOT / "_build" / "screenshots"
+LOCAL = ("file:", "data:", "blob:", "about:")
+
+# Number of formulas, of those set, and the text of those that are wrong; an unknown macro is set in red.
+FORMULAS = """[
+  document.querySelectorAll('.math').length,
+  [...document.querySelectorAll('.math')].filter(e => e.querySelector('mjx-container')).length,
+  [...document.querySelectorAll('mjx-merror, [data-mjx-error], mjx-assistive-mml [mathcolor="red"]')]
+    .map(e => e.closest('.math')?.textContent ?? e.textContent)]"""
+
+# Visible texts whose contrast with their background is below WCAG AA, as "ratio: text".
+CONTRAST = """(() => {
+  const canvas = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
+  const over = (top, below) => top.slice(0, 3).map((c, i) => c * top[3] + below[i] * (1 - top[3]));
+  const rgba = css => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = css; canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data; return [r, g, b, a / 255]; };
+  const light = c => c.map(v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = e => e ? over(rgba(getComputedStyle(e).backgroundColor), ground(e.parentElement)) : [255, 255, 255];
+  const found = new Set();
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const e = walk.currentNode.parentElement, text = walk.currentNode.textContent.trim();
+    if (!text || !e.checkVisibility({visibilityProperty: true, opacityProperty: true})) continue;
+    if (e.closest('script, style, svg, mjx-container, .visually-hidden, .skip-link, .headerlink')) continue;
+    const style = getComputedStyle(e), below = ground(e), size = parseFloat(style.fontSize);
+    const [a, b] = [light(over(rgba(style.color), below)), light(below)].sort((x, y) => y - x);
+    const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < (large ? 3 : 4.5)) found.add(ratio.toFixed(2) + ': ' + text.slice(0, 40));
+  }
+  return [...found];
+})()"""
+
+
+@pytest.fixture(scope="module")
+def site() -> Path:
+    return built()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as running:
+        yield running
+
+
+def pages(site: Path) -> list[Path]:
+    return [path for path in sorted(site.rglob("*.html")) if path.name not in ("index.html", "search.html") or path.parent != site]
+
+
+def test_every_page_works_from_disk_without_a_network(site: Path, browser: Browser) -> None:
+    faults, total = [], 0
+    browser.view()
+    for path in pages(site):
+        where = path.relative_to(site)
+        browser.open(path.as_uri())
+        formulas, done, wrong = browser.run(FORMULAS)
+        total += formulas
+        faults += [f"{where}: {error}" for error in browser.errors]
+        faults += [f"{where}: asks for {url}" for url in browser.requests if not url.startswith(LOCAL)]
+        faults += [f"{where}: formula with an error: {text[:80]}" for text in wrong]
+        faults += [f"{where}: {formulas - done} of {formulas} formulas not set"] * (formulas != done)
+        faults += [f"{where}: no heading"] * (not browser.run("document.querySelector('h1')?.innerText.trim()"))
+        unloaded = "[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
+        faults += [f"{where}: image not shown: {url}" for url in browser.run(unloaded)]
+    assert not faults, "\n".join(faults)
+    assert total > 50, f"only {total} formulas in the whole book: is the notation page there?"
+
+
+def test_a_fault_would_be_seen(site: Path, browser: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(
+        f"""<script src="{(site / "_static/mathjax/tex-mml-chtml.js").as_uri()}"></script>
+        <span class="math">\\(\\nosuchmacro + x\\)</span> <span class="math">\\(a_b_c\\)</span> <span class="math">x</span>
+        <p style="color: #999">faint words</p>
+        <script src="https://example.org/x.js"></script><script>throw new Error("staged")</script>"""
+    )
+    browser.view()
+    browser.open(page.as_uri())
+    formulas, done, wrong = browser.run(FORMULAS)
+    assert (formulas, done, len(wrong) >= 2) == (3, 2, True)
+    assert any("staged" in error for error in browser.errors)
+    assert "https://example.org/x.js" in browser.requests
+    assert any("faint words" in text for text in browser.run(CONTRAST))
+
+
+def test_search_finds_a_page(site: Path, browser: Browser) -> None:
+    browser.view()
+    browser.open((site / "search.html").as_uri() + "?q=provenance")
+    found = browser.run(
+        """new Promise(done => { const start = Date.now(); const look = () => {
+        const links = [...document.querySelectorAll('#search-results ul.search li a')].map(a => a.getAttribute('href'));
+        links.length || Date.now() - start > 10000 ? done(links) : setTimeout(look, 50); }; look(); })"""
+    )
+    assert any("reproduce.html" in link for link in found), found
+    assert not browser.errors
+
+
+def test_widgets_are_drawn(site: Path, browser: Browser) -> None:
+    browser.view()
+    page = next(path for path in pages(site) if "jupyter.widget-view" in path.read_text(encoding="utf8"))
+    browser.open(page.as_uri())
+    slider = browser.run(
+        """new Promise(done => { const start = Date.now(); const look = () => {
+        const found = document.querySelectorAll('.widget-slider').length;
+        found || Date.now() - start > 15000 ? done(found) : setTimeout(look, 50); }; look(); })"""
+    )
+    assert slider == 1 and not browser.errors
+    assert not [url for url in browser.requests if not url.startswith(LOCAL)]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_text_is_legible(site: Path, browser: Browser, dark: bool) -> None:
+    browser.view(dark=dark)
+    faults = []
+    for path in pages(site):
+        browser.open(path.as_uri())
+        assert browser.run("document.documentElement.dataset.theme") == ("dark" if dark else "light")
+        browser.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+        faults += [f"{path.relative_to(site)}: {text}" for text in browser.run(CONTRAST)]
+        name = "-".join(path.relative_to(site).with_suffix("").parts)
+        if path.parent.name in ("book", "chapters"):
+            browser.screenshot(SHOTS / f"{name}-{'dark' if dark else 'light'}.png")
+    assert not faults, "\n".join(faults)
+
+
+def test_no_page_is_wider_than_a_phone(site: Path, browser: Browser) -> None:
+    browser.view(width=390, height=800)
+    wide = {}
+    for path in pages(site):
+        browser.open(path.as_uri())
+        excess = browser.run("document.scrollingElement.scrollWidth - window.innerWidth")
+        if excess > 0:
+            wide[path.relative_to(site)] = excess
+        if path.parent.name == "chapters":
+            browser.screenshot(SHOTS / f"book-chapters-{path.stem}-phone.png")
+    assert not wide, wide

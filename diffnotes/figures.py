@@ -49,9 +49,9 @@ def panels(
     columns: int = 1, rows: int = 1, *, width: float = 7.6, height: float = 2.9, **kwargs
 ) -> tuple[Figure, list]:
     """A figure in the book's style with ``rows`` x ``columns`` axes, as (figure, flat list of axes); inches."""
-    with matplotlib.rc_context(STYLE):
-        size = (width, height * rows)
-        fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **kwargs)
+    matplotlib.rcParams.update(STYLE)  # for good: legends and labels are made after this function has returned
+    size = (width, height * rows)
+    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **kwargs)
     return fig, list(axes.flat)
 
 
@@ -96,8 +96,7 @@ def show(fig: Figure, *, name: str, caption: str, alt: str) -> None:
     from PIL import Image
 
     raw, small = io.BytesIO(), io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        fig.savefig(raw, format="png")
+    fig.savefig(raw, format="png")
     width = int(fig.get_size_inches()[0] * 100)
     plt.close(fig)
     # A palette of 256 colours keeps a page's figures at a quarter of their size, without a visible difference.

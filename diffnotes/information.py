@@ -37,8 +37,18 @@ GAUSSIAN_ENTROPY = 0.5 * math.log(2 * math.pi * math.e)
 """Differential entropy of N(0, 1) in nats."""
 
 
-def expectation_nodes(law: GaussianMixture, half_width: float = 9.0, step: float = 0.06) -> tuple[Tensor, Tensor]:
+def _step(law: GaussianMixture) -> float:
+    """Spacing of the nodes in standard deviations of their component: the widest must still resolve the narrowest."""
+    return 0.06 * min(1.0, 3 * float(law.std.min() / law.std.max()))
+
+
+def expectation_nodes(
+    law: GaussianMixture, half_width: float = 9.0, step: float | None = None
+) -> tuple[Tensor, Tensor]:
     """Nodes x (k m,) and weights w (k m,) with E f(X) = sum_i w_i f(x_i) for X of the 1-D mixture ``law``, float64.
+
+    ``half_width`` and ``step`` are in standard deviations of the component a node belongs to; the default step is 0.06,
+    or less where components differ in width by more than a factor of 3.
 
     Raises:
         ValueError: if ``law`` is not one-dimensional.
@@ -47,6 +57,7 @@ def expectation_nodes(law: GaussianMixture, half_width: float = 9.0, step: float
         raise ValueError(f"law has dimension {law.means.shape[1]}; allowed: 1")
     law = _double(law)  # its parameters, not their float32 roundings
     means, std, weights = law.means[:, 0], law.std, law.weights
+    step = step or _step(law)
     z = torch.arange(-half_width, half_width + step / 2, step, dtype=torch.float64, device=means.device)
     gauss = step * torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
     x = means[:, None] + std.expand(len(means))[:, None] * z
@@ -101,7 +112,9 @@ def mmse(law: GaussianMixture, alpha: Tensor | float, sigma: Tensor | float) -> 
         raise ValueError(f"sigma has the minimum {sigma.min():g}; allowed: positive numbers")
     values = []
     for a, s in zip(alpha.flatten().split(500), sigma.flatten().split(500)):
-        nodes = [expectation_nodes(law.noised(*level)) for level in zip(a.tolist(), s.tolist())]
+        laws = [law.noised(*level) for level in zip(a.tolist(), s.tolist())]
+        step = min(map(_step, laws))  # one for all, so that nodes stack
+        nodes = [expectation_nodes(noised, step=step) for noised in laws]
         x, w = (torch.stack(part) for part in zip(*nodes))  # (levels, nodes)
         spread = [level[:, None].expand_as(x).flatten() for level in (a, s)]
         values.append((w * law.posterior_variance(x.reshape(-1, 1), *spread).reshape(x.shape)).sum(1))

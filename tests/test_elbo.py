@@ -277,7 +277,7 @@ def test_weights_times_errors_are_the_denoising_terms():
 def test_denoising_sum_tends_to_the_integral_of_the_mmse():
     """T -> infinity: the sum is 1/2 int mmse dSNR, first order in 1/T (Kingma et al. 2021)."""
     gaps = []
-    for T in (125, 250, 500, 1000):
+    for T in (250, 500, 1000):
         betas = 0.1 / T + 19.9 * (torch.arange(1, T + 1, dtype=torch.float64) - 0.5) / T**2
         chain = Chain.from_betas(betas)
         t = torch.arange(T // 10, T + 1)

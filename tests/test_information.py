@@ -70,12 +70,20 @@ def test_nodes_give_the_moments(law):
 @laws
 def test_halving_the_step_changes_nothing(law):
     """The trapezoidal rule has converged: the chosen step is not a compromise."""
-    values = []
-    for step in (0.02, 0.01):
-        x, w = expectation_nodes(law, half_width=10.0, step=step)
-        values.append(float(w @ law.log_prob(x[:, None])))
-    assert values[0] == pytest.approx(values[1], abs=1e-13)
-    assert entropy(law) == pytest.approx(-values[1], abs=1e-13)
+    x, w = expectation_nodes(law, half_width=10.0, step=0.01)
+    assert entropy(law) == pytest.approx(-float(w @ law.log_prob(x[:, None])), abs=1e-13)
+    assert fisher_information(law) == pytest.approx(float(w @ law.score(x[:, None])[:, 0] ** 2), rel=1e-10)
+
+
+@pytest.mark.parametrize("ratio", [3.0, 5.0, 40.0])
+def test_a_narrow_component_in_a_wide_one_is_resolved(ratio):
+    law = mixture([0.0, 0.3], [1.0, 1 / ratio])
+    x, w = expectation_nodes(law, half_width=10.0, step=0.05 / ratio)
+    assert entropy(law) == pytest.approx(-float(w @ law.log_prob(x[:, None])), abs=1e-12)
+    assert fisher_information(law) == pytest.approx(float(w @ law.score(x[:, None])[:, 0] ** 2), rel=1e-8)
+    alpha, sigma = level(0.999)
+    tweedie = sigma**2 / alpha**2 * (1 - sigma**2 * fisher_information(law.noised(alpha, sigma)))
+    assert float(mmse(law, alpha, sigma)) == pytest.approx(tweedie, rel=1e-8)
 
 
 # --- entropy and Fisher information ----------------------------------------------------------------------------
@@ -120,7 +128,7 @@ def test_fisher_information_is_the_slope_of_the_entropy(law):
 @given(st.floats(-5, 5), st.floats(0.05, 20))
 def test_nonlinearity_of_a_gaussian_is_zero(mean, std):
     for law in (mixture([mean], std), GaussianMixture([mean], std), mixture([mean, mean], std)):
-        assert nonlinearity(law) == pytest.approx(0, abs=2e-12 * (1 + (mean / std) ** 2))
+        assert 0 <= nonlinearity(law) < 1e-24 * (1 + (mean / std) ** 2)  # squares of roundings, not of their roots
 
 
 @laws
@@ -223,6 +231,20 @@ def test_target_mmse_is_the_variance_of_the_target(law, target):
     mean, error = float(miss.mean()), float(miss.std()) / math.sqrt(len(miss))
     assert abs(mean - float(target_mmse(law, target, alpha, sigma))) < 4 * error
     assert error < 0.005 * mean
+
+
+def test_mmse_of_points():
+    """Two points +-1: E[x_0 | x] = tanh(alpha x/sigma^2), so mmse = 1 - E tanh^2; one more with a Gaussian."""
+    alpha, sigma = level(0.3)
+    noisy = mixture([-1.0, 1.0], 0.0).noised(alpha, sigma)
+    x, w = expectation_nodes(noisy)
+    expected = 1 - float(w @ torch.tanh(alpha * x / sigma**2) ** 2)
+    assert float(mmse(mixture([-1.0, 1.0], 0.0), alpha, sigma)) == pytest.approx(expected, rel=1e-12)
+    mixed = mixture([-1.0, 1.0], [0.0, 1.0])
+    levels = Chain.linear(10)(torch.arange(1, 11))
+    together = mmse(mixed, *levels)
+    for i, pair in enumerate(zip(*(part.tolist() for part in levels))):
+        assert float(mmse(mixed, *pair)) == pytest.approx(float(together[i]), rel=1e-8)
 
 
 def test_levels_keep_their_shape():
@@ -330,7 +352,7 @@ def test_far_modes_leave_the_wiener_error_of_one():
 
 def test_excess_error_of_the_exact_denoiser_is_zero():
     times = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
-    value = excess_error(Exact(SKEW, Linear()), SKEW, times)
+    value = excess_error({"exact": Exact(SKEW, Linear())}, SKEW, times)["exact"]
     assert value.shape == (3,) and float(value.max()) < 1e-25
 
 
@@ -339,11 +361,13 @@ def test_excess_error_of_a_known_error():
     times = torch.tensor([0.2, 0.6], dtype=torch.float64)
     alpha, sigma = Linear()(times)
     constant = Perturbed(Exact(SKEW, Linear()), lambda x, t: torch.full_like(x, 0.3), "eps")
-    torch.testing.assert_close(excess_error(constant, SKEW, times), (0.3 * sigma / alpha) ** 2, rtol=1e-8, atol=0)
     linear = Perturbed(Exact(SKEW, Linear()), lambda x, t: 0.1 * x, "x0")
     x, w = expectation_nodes(SKEW)
     second = alpha**2 * float(w @ x**2) + sigma**2
-    torch.testing.assert_close(excess_error(linear, SKEW, times), 0.01 * second, rtol=1e-6, atol=0)
+    excess = excess_error({"constant": constant, "linear": linear}, SKEW, times)
+    assert list(excess) == ["constant", "linear"]
+    torch.testing.assert_close(excess["constant"], (0.3 * sigma / alpha) ** 2, rtol=1e-8, atol=0)
+    torch.testing.assert_close(excess["linear"], 0.01 * second, rtol=1e-6, atol=0)
 
 
 def test_excess_error_adds_up_with_the_mmse():
@@ -351,7 +375,7 @@ def test_excess_error_adds_up_with_the_mmse():
     law, chain = GaussianMixture([-1.0, 1.0], 0.2), Chain.linear(100)
     zero = Learned(lambda x, t: torch.zeros_like(x), chain, "x0")
     times = torch.tensor([10, 50, 100])
-    total = excess_error(zero, law, times) + mmse(law, *chain(times))
+    total = excess_error({"zero": zero}, law, times)["zero"] + mmse(law, *chain(times))
     torch.testing.assert_close(total, torch.full((3,), 1.04, dtype=torch.float64), rtol=1e-8, atol=0)
 
 
@@ -365,8 +389,10 @@ def test_excess_error_of_an_ensemble_has_a_leading_axis():
             alpha, sigma = (float(v) for v in Linear()(t))
             return torch.stack([TWO.posterior_mean(part, alpha, sigma) for part in x]) + offsets[:, None, None]
 
-    value = excess_error(Learned(Net(), Linear(), "x0"), TWO, torch.tensor([0.3, 0.5], dtype=torch.float64))
-    torch.testing.assert_close(value, (offsets**2)[:, None].expand(3, 2), rtol=1e-8, atol=1e-25)
+    fleet = {"one": Exact(TWO, Linear()), "three": Learned(Net(), Linear(), "x0")}
+    value = excess_error(fleet, TWO, torch.tensor([0.3, 0.5], dtype=torch.float64))
+    assert value["one"].shape == (2,)
+    torch.testing.assert_close(value["three"], (offsets**2)[:, None].expand(3, 2), rtol=1e-8, atol=1e-25)
 
 
 # --- bad input -------------------------------------------------------------------------------------------------

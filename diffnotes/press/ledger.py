@@ -213,7 +213,9 @@ def _cell(text: str) -> str:
 
 def _rule(rule: str) -> str:
     """A rule as mathematics."""
-    return "$" + rule.replace("in [", r"\in [").replace("<=", r"\le").replace(">=", r"\ge") + "$"
+    rule = rule.replace("in [", r"\in [").replace("<=", r"\le").replace(">=", r"\ge")
+    rule = re.sub(r"\b1e(-?)0*(\d+)", r"10^{\1\2}", rule)
+    return "$" + re.sub(r"(\d)e(-?)0*(\d+)", r"\1\\times10^{\2\3}", rule) + "$"
 
 
 def part_lines(record: dict[str, Any]) -> list[str]:

@@ -106,6 +106,11 @@ def normalise(notebook: Any) -> Any:
     return page
 
 
+def _mark(cell: Any, **options: Any) -> None:
+    """Tell the builder of the site how to show the outputs of ``cell``."""
+    cell.metadata["mystnb"] = {**cell.metadata.get("mystnb", {}), **options}
+
+
 def _outputs(cell: Any) -> list[Any]:
     kept: list[Any] = []
     for output in cell.outputs:
@@ -113,10 +118,10 @@ def _outputs(cell: Any) -> list[Any]:
         if note.get("echo"):
             continue
         if figure := note.get("figure"):
-            cell.metadata["mystnb"] = {"figure": {"name": figure["name"], "caption": figure["caption"]},
-                                       "image": {"alt": figure["alt"]}}  # fmt: skip
+            named = {"name": figure["name"], "caption": figure["caption"]}
+            _mark(cell, figure=named, image={"alt": figure["alt"]})
         if claim := note.get("claim"):
-            cell.metadata["mystnb"] = {"markdown_format": "myst", **cell.metadata.get("mystnb", {})}
+            _mark(cell, markdown_format="myst")
             if row := ledger.registry().get(claim["id"]):
                 output.data["text/markdown"] = ledger.box(claim, row)
         if output.output_type == "stream":

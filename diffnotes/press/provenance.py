@@ -203,7 +203,7 @@ def freshness(
         notebook: the page, or None if there is none.
         project: the book.
         name: the chapter.
-        settings: what to inject; by default what the profile of the page says.
+        settings: what to inject; by default what the page's own profile and seed say.
         device: "auto" accepts a page from any device.
     """
     if notebook is None:
@@ -212,7 +212,7 @@ def freshness(
     if not record or "parts" not in record:
         return Freshness("stale", ["the page does not say where it comes from"])
     if settings is None:
-        settings = project.settings(name, record["profile"])
+        settings = project.settings(name, record["profile"], record["parts"].get("parameters", {}).get("seed"))
     reasons = _changes(record["parts"], fingerprint(project, name, settings))
     if record.get("outputs") != outputs_hash(notebook):
         reasons.append("its outputs, edited after the run")

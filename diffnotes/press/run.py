@@ -242,6 +242,7 @@ class Chapter:
             "versions": {"python": platform.python_version()}
             | {name: metadata.version(name) for name in ("torch", "numpy", "diffnotes")},
             "commit": _commit(self.project.root),
+            "parameters": self.settings,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "hash": before["hash"],
             "parts": {key: value for key, value in before.items() if key != "hash"},
@@ -253,7 +254,7 @@ class Chapter:
     def settle(self, notebook: Any) -> list[str]:
         """Check the page and put it in place, or leave a report; returns what is wrong with it."""
         problems = gates.check_source(self.source, self.name)
-        problems += gates.check_page(notebook, self.source, self.name, self.project)
+        problems += gates.check_page(notebook, self.source, self.name, self.project, self.settings)
         if problems:
             found = [str(problem) for problem in problems]
             self.leave(page.text(notebook), "\n".join(found))

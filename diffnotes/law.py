@@ -305,14 +305,18 @@ class Empirical(Law):
     _pointlike = True
 
     def __init__(self, points) -> None:
-        values = _double(points, "points")
+        values = torch.as_tensor(points)
         if values.ndim < 2 or not values.numel():
             raise ValueError(f"points has shape {tuple(values.shape)}; allowed: (k, d) or (k, c, h, w) with k >= 1")
         self.dtype, self.device, self.shape = _dtype_of(points), values.device, tuple(values.shape[1:])
-        self.points, self._width = values.to(self.dtype), len(values)
-        self._flat, self._chunk = self.points.flatten(1), max(1, 4 * BLOCK // self.dim)
-        self._centre = values.flatten(1).mean(0)
-        self._norms = torch.cat([part.square().sum(1) for part in self._centred()])
+        self.points, self._width = values.to(self.dtype), max(1, len(values) // 4)
+        self._flat, self._chunk = self.points.flatten(1), max(1, BLOCK // self.dim)
+        self._centre = sum(part.sum(0, dtype=torch.float64) for part in self._flat.split(self._chunk)) / len(values)
+        self._norms = torch.empty(len(values), dtype=torch.float64, device=values.device)
+        for norms, part in zip(self._norms.split(self._chunk), self._centred()):
+            norms.copy_(part.square().sum(1))  # into one tensor: small results between large ones fragment the heap
+        if not bool(self._norms.isfinite().all()):
+            raise ValueError("points has non-finite entries; allowed: finite numbers")
 
     def __repr__(self) -> str:
         return f"Empirical({len(self.points)} points of shape {self.shape}, {self.dtype}, {self.device})"
@@ -327,14 +331,17 @@ class Empirical(Law):
 
     def _centred(self) -> Iterator[Tensor]:
         """Chunks of the points in float64, moved to mean 0."""
-        return (part.to(torch.float64) - self._centre for part in self._flat.split(self._chunk))
+        return (part - self._centre for part in self._flat.split(self._chunk))
 
     def _logits(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """x - alpha centre, alpha, sigma in float64, and -|x - alpha p_k|^2/(2 sigma^2) up to a constant (n, k)."""
         x, alpha, sigma = (value.to(torch.float64) for value in (x, alpha, sigma))
         x = x - alpha * self._centre
-        inner = torch.cat([x @ part.T for part in self._centred()], 1)
-        return x, alpha, sigma, alpha * (inner - 0.5 * alpha * self._norms) / sigma**2
+        logits = x.new_empty(len(x), len(self._flat))
+        for i, part in enumerate(self._centred()):
+            block = slice(i * self._chunk, (i + 1) * self._chunk)
+            logits[:, block] = alpha * (x @ part.T - 0.5 * alpha * self._norms[block]) / sigma**2
+        return x, alpha, sigma, logits
 
     def _offset(self, weights: Tensor) -> Tensor:
         """sum_k weights_k (p_k - centre)."""

@@ -188,6 +188,19 @@ def test_interrupt_during_download_leaves_nothing(npz, tmp_path, monkeypatch):
     assert cached(tmp_path) == []
 
 
+def test_the_cache_gets_a_file_only_by_one_move(npz, server, tmp_path, monkeypatch):
+    def refused(source, target):
+        assert cached(tmp_path) == [source.rpartition("/")[2]]
+        raise OSError("no room")
+
+    server.pages["/good"] = npz.read_bytes(), npz.stat().st_size
+    monkeypatch.setattr(data, "MIRRORS", (server.url + "/good",))
+    monkeypatch.setattr(data.os, "replace", refused)
+    with pytest.raises(ConnectionError, match="no room"):
+        data.mnist()
+    assert cached(tmp_path) == []
+
+
 def test_unknown_split_is_named():
     with pytest.raises(ValueError, match="split = 'all'"):
         data.mnist("all")

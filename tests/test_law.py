@@ -268,6 +268,7 @@ def test_extreme_values_stay_finite(name, alpha, sigma):
     (lambda: Empirical(torch.zeros(2, 2)).score_at(torch.zeros(4, 2), 1.0, 0.0), "sigma"),
     (lambda: GaussianMixture([0.0], 0.0).log_prob(torch.zeros(4, 1)), "sigma"),
     (lambda: Empirical(torch.zeros(3)), "points"),
+    (lambda: Empirical(torch.full((3, 2), math.inf)), "points"),
     (lambda: mixture(2).cdf(torch.zeros(3)), "cdf"),
     (lambda: two_modes().quantile(torch.tensor([1.1])), "u"),
     (lambda: two_modes().sample(0, 0), "n"),

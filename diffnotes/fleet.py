@@ -44,6 +44,7 @@ def train_fleet(
     dim: int,
     width: int,
     depth: int,
+    gain: float | None = None,
     device: torch.device | str = "cpu",
     **options,
 ) -> dict[str, Learned]:
@@ -53,7 +54,7 @@ def train_fleet(
         settings: name -> setting.
         data, schedule: as in :func:`diffnotes.train.fit`, which also takes ``options`` (steps, batch, rate, ...).
         seeds: one network of each setting for each seed, of initial weights and draws alike.
-        dim, width, depth: sizes of the networks, which are told log SNR as their time.
+        dim, width, depth, gain: of the networks, see :class:`diffnotes.net.MLP`; they are told log SNR as their time.
 
     Returns:
         name -> denoiser on samples of shape (len(seeds), n, dim).
@@ -64,7 +65,8 @@ def train_fleet(
     if not settings or not len(seeds):
         raise ValueError(f"settings = {list(settings)}, seeds = {list(seeds)}; allowed: at least one of each")
     arms = [setting for setting in settings.values() for _ in seeds]
-    net = MLP(dim, width, depth, condition=Condition("log_snr", schedule), seed=[*seeds] * len(settings)).to(device)
+    told = Condition("log_snr", schedule)
+    net = MLP(dim, width, depth, condition=told, gain=gain, seed=[*seeds] * len(settings)).to(device)
     fit(
         net, data, schedule, target=[arm.target for arm in arms], weight=[arm.weight for arm in arms],
         times=[arm.times for arm in arms], **options,

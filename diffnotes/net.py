@@ -35,6 +35,8 @@ _ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Ten
     "relu": (F.relu, partial(F.relu, inplace=True)),
 }
 
+_MEAN_SQUARE = {"silu": 0.35567, "tanh": 0.39429, "relu": 0.5}  # E act(z)^2 for z ~ N(0, 1)
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -133,8 +135,11 @@ class MLP(nn.Module):
         members: None for one network on x of shape (n, d); otherwise their number, on x of shape (members, n, d).
         condition: how the time enters; a sequence gives each member its own, all with the same number of features.
         activation: "silu", "tanh" or "relu".
-        seed: weights and biases are uniform in +-1/sqrt(fan_in), drawn from this seed alone. For an ensemble, one seed
-            a member (equal seeds mean equal weights), or the first of consecutive seeds.
+        gain: initial weights and biases are uniform, with bound gain/sqrt(fan_in) for the weights that lead to a
+            hidden layer and 1/sqrt(fan_in) for the rest. None keeps the variance of the hidden layers, gain^2 =
+            3/E[act(z)^2], z ~ N(0, 1) (He et al. 2015, arXiv 1502.01852); 1 is PyTorch's default for a linear layer.
+        seed: draws the initial weights, and nothing else does. For an ensemble, one seed a member (equal seeds mean
+            equal weights), or the first of consecutive seeds.
 
     Raises:
         ValueError: for sizes < 1, an unknown activation, or sequences not of length ``members``.
@@ -152,6 +157,7 @@ class MLP(nn.Module):
         members: int | None = None,
         condition: Condition | Sequence[Condition] | None = None,
         activation: str = "silu",
+        gain: float | None = None,
         seed: int | Sequence[int] = 0,
     ) -> None:
         super().__init__()
@@ -163,6 +169,9 @@ class MLP(nn.Module):
                 raise ValueError(f"{name} = {value} must be >= 1")
         if activation not in _ACTIVATIONS:
             raise ValueError(f"activation = {activation!r} is unknown; allowed: {', '.join(_ACTIVATIONS)}")
+        gain = math.sqrt(3 / _MEAN_SQUARE[activation]) if gain is None else gain
+        if not gain > 0:
+            raise ValueError(f"gain = {gain} must be positive")
         self.dim, self.width, self.depth, self.members, self.activation = dim, width, depth, members, activation
         self.seeds = tuple(range(seed, seed + count)) if isinstance(seed, int) else tuple(seed)
         if condition is None or isinstance(condition, Condition):
@@ -182,7 +191,8 @@ class MLP(nn.Module):
         units = [dim, *[width] * depth, dim]
         fan_in = [dim + features, *units[1:-1]]
         shapes = [(features, width), *itertools.pairwise(units), *((n,) for n in units[1:])]
-        bounds = [1 / math.sqrt(n) for n in (fan_in[0], *fan_in, *fan_in)]
+        gains = [gain] * (depth + 1) + [1.0] * (depth + 2)  # time and hidden weights; last weights and biases
+        bounds = [g / math.sqrt(n) for g, n in zip(gains, (fan_in[0], *fan_in, *fan_in))]
         networks = []
         for one in self.seeds:
             generator = torch.Generator().manual_seed(one)

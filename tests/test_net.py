@@ -82,13 +82,24 @@ def test_members_keep_dtype_settings_and_own_their_weights():
     assert net.select([1]).members == 1 and net.select([1]).seeds == (4,)
 
 
-def test_initial_weights_are_uniform_with_variance_one_third_over_fan_in():
-    net = MLP(64, width=256, depth=2, seed=1)
-    for weight, fan_in in zip(net.weights, (64 + 17, 256, 256)):
-        assert float(weight.detach().abs().max()) <= 1 / math.sqrt(fan_in)
+@pytest.mark.parametrize("gain", [None, 1.0])
+def test_initial_weights_are_uniform_with_the_variance_they_promise(gain):
+    net = MLP(64, width=256, depth=2, gain=gain, seed=1)
+    bound = math.sqrt(3 / 0.35567) if gain is None else gain
+    for weight, fan_in, bound_of in zip(net.weights, (64 + 17, 256, 256), (bound, bound, 1.0)):
+        assert float(weight.detach().abs().max()) <= bound_of / math.sqrt(fan_in)
         # variance of the sample variance of n uniforms: relative standard deviation sqrt(0.8/n) < 0.0075 here
-        assert float(weight.detach().var()) * 3 * fan_in == pytest.approx(1, abs=0.03)
+        assert float(weight.detach().var()) * 3 * fan_in / bound_of**2 == pytest.approx(1, abs=0.03)
     assert not torch.equal(net.weights[1], MLP(64, width=256, depth=2, seed=2).weights[1])
+
+
+@pytest.mark.parametrize("activation", ["silu", "tanh", "relu"])
+def test_the_default_gain_keeps_the_variance_of_hidden_layers(activation):
+    z = torch.linspace(-12, 12, 24001, dtype=torch.float64)
+    act = {"silu": torch.nn.functional.silu, "tanh": torch.tanh, "relu": torch.relu}[activation]
+    mean_square = torch.trapezoid(act(z) ** 2 * torch.exp(-(z**2) / 2), z) / math.sqrt(2 * math.pi)
+    weight = MLP(8, width=512, depth=2, activation=activation).weights[1].detach()
+    assert float(weight.var() * 512 * mean_square) == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("condition", [

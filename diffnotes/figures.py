@@ -11,6 +11,7 @@ says what the data show. All three come from the run, so they can quote its numb
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable
 
 import matplotlib
@@ -62,12 +63,22 @@ def band(axis, x, value, low, high, **style) -> None:
 
 
 def trend(values: Iterable[float]) -> str:
-    """In words, for a text alternative: "rises from a to b", "falls ...", "peaks at ..." or "stays near ..."."""
-    values = [float(value) for value in values]
+    """In words, for a text alternative: "rises from a to b", "falls ...", "rises ... and falls", "stays near ...".
+
+    Values that are not finite are left out, and the words say so.
+    """
+    given = [float(value) for value in values]
+    values = [value for value in given if math.isfinite(value)]
+    if not values:
+        return "has no finite values"
+    return _course(values) + (" where finite" if len(values) < len(given) else "")
+
+
+def _course(values: list[float]) -> str:
     first, last, top, bottom = values[0], values[-1], max(values), min(values)
     span = top - bottom
     if span <= 0.05 * max(abs(top), abs(bottom), 1e-300):
-        return f"stays near {sum(values) / len(values):.2g}"
+        return f"stays near {sum(value / len(values) for value in values):.2g}"
     if top - max(first, last) > 0.25 * span:
         return f"rises from {first:.2g} to a peak of {top:.2g} and falls to {last:.2g}"
     if min(first, last) - bottom > 0.25 * span:

@@ -32,8 +32,8 @@ def executable() -> str:
     found = next((path for name in candidates if name and (path := shutil.which(name))), None)
     if found is None:
         raise FileNotFoundError(
-            "these tests open the book in Chromium, and there is none: install it with `apt-get install chromium` (Debian), "
-            "`brew install --cask chromium` (macOS), or set DIFFNOTES_CHROMIUM to an installed Chrome"
+            "these tests open the book in Chromium, and there is none: install it with `apt-get install chromium` "
+            "(Debian) or `brew install --cask chromium` (macOS), or set DIFFNOTES_CHROMIUM to an installed Chrome"
         )
     return found
 
@@ -133,7 +133,9 @@ class Browser:
         """Preferred colours and size of the window from now on."""
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.send("Emulation.setEmulatedMedia", features=scheme)
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
 
     def screenshot(self, path: Path, *, full: bool = True) -> Path:
         """PNG of the page, whole or as much as the window shows."""

@@ -14,7 +14,8 @@ import nbformat
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from diffnotes.press import ledger, site
+from diffnotes.press import ledger, provenance, site
+from diffnotes.press.layout import Project, write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = "application/papermill.record/"  # the prefix of values that are stored and not shown
@@ -27,10 +28,10 @@ STATES = {
 }
 
 PROVENANCE: dict[str, Any] = {
-    "profile": "gpu",
+    "profile": "cpu",
     "device": "a processor, 2 cores",
     "device_type": "cpu",
-    "parameters": {"profile": "gpu", "steps": 1000},
+    "parameters": {},
     "seconds": 61.4,
     "memory_mib": 512.0,
     "seeds": [0, 1, 2, 3, 4],
@@ -68,44 +69,80 @@ def slider() -> tuple[nbformat.NotebookNode, dict[str, Any]]:
 
 def verdict(name: str, state: str) -> nbformat.NotebookNode:
     """A cell that recorded a claim with the given state."""
-    part = {"name": "gap", "measure": "gap in nats | dimension", "rule": "< 0.5", "condition": "", "state": "holds"}
-    record = {"id": f"{name}-{state}", "state": state, "verdict": STATES[state], "parts": [{**part, "value": 0.4, "low": 0.3, "high": 0.45, "unit": ""}]}
+    part = {"name": "gap", "measure": "gap in nats | dimension", "rule": "< 0.5", "state": "holds", "unit": ""}
+    record = {"id": f"{name}-{state}", "state": state, "verdict": STATES[state]}
+    record["parts"] = [{**part, "value": 0.4, "low": 0.3, "high": 0.45}]
     text = ledger.box(record, {"statement": "The gap is small."})
     output = new_output("display_data", data={"text/markdown": text, "text/plain": "a claim"})
-    return new_code_cell(f"ledger.record({state!r})", outputs=[output], metadata={"tags": ["hide-input"], "mystnb": {"markdown_format": "myst"}})
+    options = {"tags": ["hide-input"], "mystnb": {"markdown_format": "myst"}}
+    return new_code_cell(f"ledger.record({state!r})", outputs=[output], metadata=options)
+
+
+TITLE = """# A chapter made by hand (NAME)
+
+:::{admonition} After this chapter you can
+:class: objectives
+- see every element of a page
+:::"""
+
+TEXT = r"""## Text
+
+Inline $\abar_t = \prod_s (1 - \beta_s)$ and the value {glue:text}`NAME-gap:.2f`, {cite:t}`ho2020ddpm`, {term}`score`.
+
+$$\E\, w(t) \norm{\eps - \hat\eps(x_t, t)}^2$$ (eq-NAME-loss)
+
+See {eq}`eq-NAME-loss`, {numref}`fig-NAME-error` and {prf:ref}`thm-NAME`.
+
+:::{prf:theorem} Rotation
+:label: thm-NAME
+$(x_t, v)$ is a rotation of $(x_0, \eps)$.
+:::
+
+:::{prf:proof}
+By computing $\alpha^2 + \sigma^2 = 1$.
+:::"""
+
+EXERCISE = """## Exercises
+
+```{exercise-start}
+:label: ex-NAME
+```
+Compute $1 + 1$.
+```{exercise-end}
+```"""
+
+SOLUTION = """```{solution-start} ex-NAME
+:class: dropdown
+```"""
+
+REFERENCES = """## References
+
+```{bibliography}
+:filter: docname in docnames
+```"""
 
 
 def chapter(name: str) -> nbformat.NotebookNode:
     """An executed chapter with one of everything a page may hold."""
-    glue = new_output("display_data", data={RECORD + "text/plain": "0.4213"}, metadata={"scrapbook": {"name": f"{name}-gap", "mime_prefix": RECORD}})
+    alt = "A curve: the error grows with time, and grows faster and faster."
+    caption = {"name": f"fig-{name}-error", "caption": "Error over time."}
+    glued = new_output("display_data", data={RECORD + "text/plain": "0.4213"})
+    glued.metadata["scrapbook"] = {"name": f"{name}-gap", "mime_prefix": RECORD}
     figure = new_output("display_data", data={"image/png": picture(), "text/plain": "<Figure>"})
     widget, state = slider()
     cells = [
-        new_markdown_cell(f"# A chapter made by hand ({name})\n\n:::{{admonition}} After this chapter you can\n:class: objectives\n- see every element of a page\n:::"),
-        new_code_cell('profile = "cpu"\nseed = 0', metadata={"tags": ["parameters", "hide-input"]}),
-        new_code_cell("gap = 0.4213", outputs=[glue]),
-        new_markdown_cell(
-            f"## Text\n\nInline $\\abar_t = \\prod_s (1 - \\beta_s)$ and the value {{glue:text}}`{name}-gap:.2f`, {{cite:t}}`ho2020ddpm`, {{term}}`score`.\n\n"
-            f"$$\\Loss_w = \\E_{{t, x_0, \\eps}}\\, w(t) \\norm{{y - \\pred{{y}}(x_t, t)}}^2 $$ (eq-{name}-loss)\n\nSee {{eq}}`eq-{name}-loss`, {{numref}}`fig-{name}-error` and {{prf:ref}}`thm-{name}`.\n\n"
-            f":::{{prf:theorem}} Rotation\n:label: thm-{name}\n$(x_t, v_t)$ is a rotation of $(x_0, \\eps)$.\n:::\n\n:::{{prf:proof}}\nBy computing $\\alpha^2 + \\sigma^2 = 1$.\n:::"
-        ),
-        new_code_cell(
-            "draw()",
-            outputs=[figure],
-            metadata={
-                "tags": ["hide-input"],
-                "mystnb": {
-                    "figure": {"name": f"fig-{name}-error", "caption": "Error over time."},
-                    "image": {"alt": "The error grows with time, faster and faster."},
-                },
-            },
-        ),
+        new_markdown_cell(TITLE),
+        new_code_cell('profile = "cpu"\ndevice = "auto"\nseed = 0', metadata={"tags": ["parameters", "hide-input"]}),
+        new_code_cell("gap = 0.4213", outputs=[glued]),
+        new_markdown_cell(TEXT),
+        new_code_cell("draw()", outputs=[figure], metadata={"mystnb": {"figure": caption, "image": {"alt": alt}}}),
         *(verdict(name, state) for state in STATES),
         widget,
-        new_markdown_cell(f"## Exercises\n\n```{{exercise-start}}\n:label: ex-{name}\n```\nCompute $1 + 1$.\n```{{exercise-end}}\n```"),
-        new_markdown_cell(f"```{{solution-start}} ex-{name}\n:class: dropdown\n```"),
-        new_code_cell("1 + 1", outputs=[new_output("execute_result", data={"text/plain": "2"}, execution_count=6)]),
+        new_markdown_cell(EXERCISE),
+        new_markdown_cell(SOLUTION),
+        new_code_cell("1 + 1", outputs=[new_output("execute_result", data={"text/plain": "2"})]),
         new_markdown_cell("```{solution-end}\n```"),
+        new_markdown_cell(REFERENCES),
     ]
     count = 0
     for i, cell in enumerate(cells):
@@ -113,8 +150,12 @@ def chapter(name: str) -> nbformat.NotebookNode:
         if cell.cell_type == "code":
             count += 1
             cell["execution_count"] = count
+        else:
+            cell["source"] = cell["source"].replace("NAME", name)
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}, "diffnotes": {"provenance": PROVENANCE}, "widgets": state})
+    page = new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
+    page.metadata |= {"diffnotes": {"provenance": PROVENANCE}, "widgets": state}
+    return nbformat.from_dict(page)
 
 
 def project(root: Path) -> Path:
@@ -132,6 +173,29 @@ def project(root: Path) -> Path:
     for name in missing or ["sample"]:
         nbformat.write(chapter(name), root / f"book/chapters/{name}.ipynb")
     return root
+
+
+def runnable(root: Path) -> Project:
+    """A project at ``root`` with one chapter, "sample", whose fresh page lies where a run would have left it."""
+    project(root)
+    toc = yaml.safe_load((root / "_toc.yml").read_text())
+    toc["parts"][0]["chapters"] = [{"file": "book/chapters/sample"}]
+    (root / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
+    shutil.rmtree(root / "book/chapters")
+    index = root / "book/index.md"
+    index.write_text(index.read_text().replace("chapters/targets", "chapters/sample"))
+    made = Project(root)
+    source = chapter("sample")
+    for cell in source.cells:
+        if cell.cell_type == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+    write_whole(made.source("sample"), nbformat.writes(source))
+    executed = chapter("sample")
+    parts = provenance.fingerprint(made, "sample", {})
+    record = {**PROVENANCE, "hash": parts.pop("hash"), "parts": parts, "outputs": provenance.outputs_hash(executed)}
+    executed.metadata["diffnotes"]["provenance"] = record
+    write_whole(made.page("cpu", "sample"), nbformat.writes(executed))
+    return made
 
 
 @cache

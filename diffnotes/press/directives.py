@@ -54,10 +54,11 @@ def provenance_markdown(record: dict[str, Any]) -> str:
         "Date": record["date"][:10],
         "Hash": f"`{record['hash'][:12]}`",
     }
-    summary = f"Computed on {record['date'][:10]}: {record['profile']} profile, {rows['Run time']} on {record['device']}"
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    summary = f"Computed on {record['date'][:10]}: {record['profile']} profile, "
+    summary += f"{rows['Run time']} on {record['device']}"
+    table = "\n".join(f"| {name} | {value} |" for name, value in {"Record": "Value", "---": "---", **rows}.items())
     note = "What these entries mean: {doc}`/book/reproduce`."
-    return f":::{{dropdown}} {summary}\n:class-container: provenance\n\n| Record | Value |\n|---|---|\n{table}\n\n{note}\n:::\n"
+    return f":::{{dropdown}} {summary}\n:class-container: provenance\n\n{table}\n\n{note}\n:::\n"
 
 
 def stale_markdown(name: str, reasons: Iterable[str]) -> str:
@@ -70,7 +71,7 @@ def stale_markdown(name: str, reasons: Iterable[str]) -> str:
 
 
 def with_boxes(text: str, boxes: Iterable[str]) -> str:
-    """The page `text` (JSON) with a Markdown cell of `boxes` right below its title; folded parameters say what they are.
+    """The page `text` (JSON) with a Markdown cell of `boxes` below its title; folded parameters say what they are.
 
     Raises:
         ValueError: if the page does not begin with a title.
@@ -84,7 +85,12 @@ def with_boxes(text: str, boxes: Iterable[str]) -> str:
         raise ValueError("the first cell of a chapter must be Markdown with its title, '# ...'")
 
     def markdown(suffix: str, source: str) -> dict[str, Any]:
-        return {"cell_type": "markdown", "id": f"{cells[0].get('id', 'title')}-{suffix}", "metadata": {}, "source": source}
+        return {
+            "cell_type": "markdown",
+            "id": f"{cells[0].get('id', 'title')}-{suffix}",
+            "metadata": {},
+            "source": source,
+        }
 
     for cell in cells:
         if prompt := next((PROMPTS[tag] for tag in cell["metadata"].get("tags", []) if tag in PROMPTS), None):
@@ -132,7 +138,9 @@ def ledger_summary(rows: Iterable[dict[str, Any]]) -> str:
     counts = [(states.count(state), forms.split("|")) for state, forms in words.items()]
     listed = ", ".join(f"{n} {forms[n != 1]}" for n, forms in counts if n)
     judged = sum(n for n, _ in counts)
-    return f"**{judged} of {len(rows)} claims judged so far{':** ' + listed if listed else '.**'}{'.' * bool(listed)}\n\n"
+    return (
+        f"**{judged} of {len(rows)} claims judged so far{':** ' + listed if listed else '.**'}{'.' * bool(listed)}\n\n"
+    )
 
 
 def _source_read(app: Any, docname: str, source: list[str]) -> None:
@@ -167,7 +175,7 @@ def _tidy(app: Any, exception: Exception | None) -> None:
     """Take out of the pages what a browser refuses when they are opened from disk, and what hides words from readers.
 
     Fonts may not be *preloaded* from disk (they load all the same); the constants of the live-code button, which is off,
-    are declared twice, an error in the console; a label of the folded cells would replace their text in screen readers.
+    are declared twice, an error in the console; a label on folded cells would replace their text in screen readers.
     """
     unwanted = re.compile(
         r'\s*<link rel="preload" as="font"[^>]*>'

@@ -24,7 +24,15 @@ from .errors import PressError
 from .layout import CHAPTERS, Project
 
 PROSE = ("_config.yml", "_toc.yml", "book")
-BUILDERS = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme", "sphinx-exercise", "sphinx-proof", "sphinx-design")
+BUILDERS = (
+    "jupyter-book",
+    "sphinx",
+    "myst-nb",
+    "sphinx-book-theme",
+    "sphinx-exercise",
+    "sphinx-proof",
+    "sphinx-design",
+)
 SUMS, RECORDS = "SHA256SUMS", "provenance.json"
 
 
@@ -35,8 +43,8 @@ def build(pages: str, root: Path, *, force: bool = False, say: Callable[[str], N
     Nothing is done, unless ``force``, if the site was made from the same inputs and is intact.
 
     Raises:
-        PressError: a chapter without a page, a page that a gate refuses, a warning of the builder, or a page of the site
-            that would not open from disk. The old site is still there.
+        PressError: a chapter without a page, a page that a gate refuses, a warning of the builder, or a page of
+            the site that would not open from disk. The old site is still there.
     """
     if pages not in ("latest", "committed"):
         raise PressError(f"pages must be 'latest' or 'committed', not {pages!r}", 2)
@@ -65,8 +73,10 @@ def build(pages: str, root: Path, *, force: bool = False, say: Callable[[str], N
 
 def choose(project: Project, pages: str) -> dict[str, Path]:
     """The page of each chapter that the site shows. PressError naming the command for chapters that have none."""
-    found = {name: project.latest(name) if pages == "latest" else project.published(name) for name in project.chapters()}
-    usable = {name: page for name, page in found.items() if page and page.is_file() and "smoke" not in page.parts}
+    found = {
+        name: project.latest(name) if pages == "latest" else project.published(name) for name in project.chapters()
+    }
+    usable = {name: page for name, page in found.items() if page and page.is_file() and page.parent.name != "smoke"}
     if missing := [name for name in found if name not in usable]:
         verb = "run" if pages == "latest" else "publish"
         raise PressError(f"no {pages} page of {', '.join(missing)}: first `diffnotes {verb} {' '.join(missing)}`")
@@ -135,11 +145,12 @@ def render(source: Path, work: Path) -> Path:
     return work / "_build" / "html"
 
 
+LOADS = {name: "src" for name in ("script", "img", "iframe", "source", "video", "audio", "embed")} | {"object": "data"}
+LINKS = {"stylesheet", "icon", "preload", "modulepreload", "preconnect", "dns-prefetch", "manifest"}
+
+
 class _Page(HTMLParser):
     """What a page of HTML defines and needs: anchors, links, things it loads, and faults of its images."""
-
-    LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src", "embed": "src"}
-    LINKS = {"stylesheet", "icon", "preload", "modulepreload", "preconnect", "dns-prefetch", "manifest"}
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -154,11 +165,9 @@ class _Page(HTMLParser):
         self.anchors.update(given[key] for key in ("id", "name") if key in given)
         if tag == "a" and "href" in given:
             self.links.add(given["href"])
-        elif tag == "link" and self.LINKS & set(given.get("rel", "").split()):
+        elif tag == "link" and LINKS & set(given.get("rel", "").split()):
             self.loads.add(given.get("href", ""))
-        elif tag == "object":
-            self.loads.add(given.get("data", ""))
-        elif source := given.get(self.LOADS.get(tag, ""), ""):
+        elif source := given.get(LOADS.get(tag, ""), ""):
             self.loads.add(source)
         if tag == "img":
             alt = given.get("alt", "").strip()
@@ -193,7 +202,9 @@ def scan(site: Path) -> list[str]:
     for path, page in pages.items():
         where = path.relative_to(site.resolve()).as_posix()
         problems += [f"{where}: {fault}" for fault in page.faults]
-        problems += [f"{where}: loads from the network: {address}" for address in sorted(page.loads) if _remote(address)]
+        problems += [
+            f"{where}: loads from the network: {address}" for address in sorted(page.loads) if _remote(address)
+        ]
         for address in sorted(page.links | page.loads):
             parts = urlsplit(address)
             if parts.scheme or parts.netloc or not (parts.path or parts.fragment):
@@ -227,7 +238,9 @@ def intact(site: Path) -> bool:
 def _files(place: Path) -> list[Path]:
     if place.is_file():
         return [place]
-    return sorted(p for p in place.rglob("*") if p.is_file() and not any(s.startswith((".", "__")) for s in p.parts[-3:]))
+    return sorted(
+        p for p in place.rglob("*") if p.is_file() and not any(s.startswith((".", "__")) for s in p.parts[-3:])
+    )
 
 
 def _sums(site: Path) -> Iterable[tuple[str, str]]:

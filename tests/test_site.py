@@ -1,0 +1,310 @@
+"""The book's frame and the site made from it: contents, bibliography, vendored files, the scan, the build."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sites import PROVENANCE, ROOT, built, chapter, runnable
+
+from diffnotes.press import directives, site
+from diffnotes.press.errors import PressError
+from diffnotes.press.layout import Project
+
+STATIC = ROOT / "book" / "_static"
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
+LISTED = [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in part["chapters"])]
+# Entries that have neither DOI nor arXiv number, and why; they must carry an address instead.
+NO_NUMBER = {"hyvarinen2005score": "the journal gives none", "huang2025stability": "a web page"}
+
+
+# The frame
+
+
+def test_the_contents_list_every_page_once() -> None:
+    prose = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in (ROOT / "book").glob("*.md"))
+    chapters = [file for file in LISTED if file.startswith("book/chapters/")]
+    assert sorted(file for file in LISTED if file not in chapters) == prose
+    assert len(LISTED) == len(set(LISTED))
+    sources = {f"book/chapters/{path.stem}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert sources == set(chapters)
+    assert {f"book/chapters/{path.stem}" for path in (ROOT / "book/chapters").glob("*.ipynb")} <= set(chapters)
+
+
+def test_the_build_executes_nothing_and_loads_nothing_from_elsewhere() -> None:
+    options = CONFIG["sphinx"]["config"]
+    assert CONFIG["execute"] == {"execute_notebooks": "off", "stderr_output": "remove-warn"}
+    assert (
+        CONFIG["only_build_toc_files"]
+        and CONFIG["sphinx"]["recursive_update"]
+        and not CONFIG["launch_buttons"]["thebe"]
+    )
+    local = [
+        options["mathjax_path"],
+        *options["nb_ipywidgets_js"],
+        *options["html_css_files"],
+        *options["html_js_files"],
+    ]
+    assert all((STATIC / path).is_file() for path in local)
+    assert not {"analytics", "comments"} & CONFIG["html"].keys()
+
+
+def test_launch_buttons_lead_to_the_source_notebook() -> None:
+    page = built() / "book/chapters/targets.html"
+    links = set(re.findall(r'href="(https://(?:mybinder|colab)[^"]+)"', page.read_text(encoding="utf8")))
+    assert len(links) == 2 and all("notebooks" in link and "targets.ipynb" in link for link in links), links
+    owner = CONFIG["repository"]["url"].removeprefix("https://github.com/")
+    assert all(f"{owner}/" in link and CONFIG["repository"]["branch"] in link for link in links)
+
+
+def test_every_reference_can_be_looked_up() -> None:
+    from pybtex.database import parse_file
+
+    entries = parse_file(str(ROOT / "book" / "references.bib")).entries
+    assert len(entries) >= 30
+    numbers: list[str] = []
+    for key, entry in entries.items():
+        fields = entry.fields
+        if key in NO_NUMBER:
+            assert fields["url"].startswith("https://"), key
+            continue
+        number = fields.get("doi") or fields.get("eprint")
+        assert number, f"{key} has neither doi nor eprint"
+        assert re.fullmatch(r"10\.\d{4,9}/\S+", fields.get("doi", "10.1000/x")), key
+        assert re.fullmatch(r"\d{4}\.\d{4,5}", fields.get("eprint", "2001.00001")), key
+        assert entry.persons["author"] and re.fullmatch(r"(19|20)\d\d", fields["year"]) and fields["title"], key
+        numbers.append(number)
+    assert len(numbers) == len(set(numbers)), "one work is listed twice"
+
+
+def test_vendored_files_are_the_published_ones_and_carry_their_licences() -> None:
+    listed = dict(
+        line.split()[::-1] for line in (STATIC / "NOTICE").read_text().splitlines() if re.match(r"[0-9a-f]{64} ", line)
+    )
+    present = [
+        path
+        for folder in ("mathjax", "widgets")
+        for path in (STATIC / folder).rglob("*")
+        if path.suffix in (".js", ".woff")
+    ]
+    assert {path.relative_to(STATIC).as_posix() for path in present} == set(listed)
+    for path in present:
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == listed[path.relative_to(STATIC).as_posix()], path
+    for licence, words in {
+        "mathjax/LICENSE": "Apache License",
+        "widgets/LICENSE.requirejs": "MIT License",
+        "widgets/LICENSE.html-manager": "Redistribution and use in source and binary forms",
+        "widgets/LICENSE.html-manager-bundled": "Released under the MIT",
+    }.items():
+        assert words in (STATIC / licence).read_text(encoding="utf8")
+        assert licence in (STATIC / "NOTICE").read_text()
+
+
+def test_notation_and_macros_come_from_one_table() -> None:
+    table = directives.notation(ROOT / directives.NOTATION)
+    page = (built() / "book/notation.html").read_text(encoding="utf8")
+    for name, definition in table["macros"].items():
+        assert json.dumps(definition)[1:-1] in page and f'"{name}"' in page
+    assert page.count("<tr") == sum(len(group["rows"]) + 1 for group in table["groups"])
+    with_backslash = set(re.findall(r"\\([A-Za-z]+)", json.dumps(table["groups"]).replace("\\\\", "\\")))
+    assert {"abar", "SNR", "norm"} <= with_backslash & table["macros"].keys()
+
+
+# What pages say about themselves
+
+
+def test_provenance_box_shows_the_record() -> None:
+    text = directives.provenance_markdown({**PROVENANCE, "parameters": {"steps": 7}})
+    for shown in (
+        "cpu profile",
+        "a processor",
+        "61 s",
+        "512 MiB",
+        "0, 1, 2, 3, 4",
+        "torch 2.6.0",
+        "2025-01-02",
+        "`0123456789ab`",
+        "`steps = 7`",
+    ):
+        assert shown in text
+    page = (built() / "book/chapters/targets.html").read_text(encoding="utf8")
+    assert page.index("</h1>") < page.index("Computed on 2025-01-02") < page.index("After this chapter you can")
+    assert page.count("Computed on") == 1 and "is stale" not in page
+    assert "Show the parameters" in page
+
+
+def test_boxes_keep_every_cell_and_come_right_after_the_title() -> None:
+    before = chapter("targets")
+    after = json.loads(directives.with_boxes(json.dumps(before), ["one", "two"]))
+    assert [cell["source"] for cell in after["cells"][:2]] == ["# A chapter made by hand (targets)\n", "one\ntwo"]
+    assert [c["source"] for c in after["cells"][3:]] == [c["source"] for c in before["cells"][1:]]
+    assert len({cell["id"] for cell in after["cells"]}) == len(after["cells"])
+    with pytest.raises(ValueError, match="title"):
+        directives.with_boxes(json.dumps({"cells": before["cells"][1:]}), [])
+
+
+def test_verdicts_differ_by_words() -> None:
+    page = (built() / "book/chapters/targets.html").read_text(encoding="utf8")
+    titles = dict(
+        re.findall(r'class="verdict verdict-([a-z-]+) admonition"[^>]*>\s*<p class="admonition-title">([^<]+)', page)
+    )
+    assert len(titles) == 5 and len(set(titles.values())) == 5
+
+
+# The scan
+
+
+Change = Callable[[str], str]
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(built(), tmp_path_factory.mktemp("scan") / "html")
+
+
+def test_the_book_passes_the_scan(copy: Path) -> None:
+    assert site.scan(copy) == []
+
+
+HEAD = "</head>"
+CHAPTER = "book/chapters/targets.html"
+
+
+def alt(new: str) -> Change:
+    return lambda text: re.sub(r'(<img [^>]*)alt="[^"]*"', rf"\1{new}", text)
+
+
+def before(mark: str, new: str) -> Change:
+    return lambda text: text.replace(mark, new + mark)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "complaint"),
+    [
+        ("book/index.html", before(HEAD, '<script src="https://example.org/a.js"></script>'), "network"),
+        ("book/index.html", before(HEAD, '<link rel="stylesheet" href="//example.org/a.css">'), "network"),
+        ("book/index.html", before("</body>", '<iframe src="http://example.org/"></iframe>'), "network"),
+        ("book/index.html", before("</h1>", '<b style="background: url(https://example.org/a.png)">x</b>'), "network"),
+        ("_static/diffnotes.css", lambda s: s + '@font-face { src: url("https://example.org/a.woff2") }', "network"),
+        ("_static/diffnotes.css", lambda s: s + '@import "https://example.org/a.css";', "network"),
+        (CHAPTER, alt(""), "without alternative"),
+        (CHAPTER, alt('alt=" "'), "without alternative"),
+        (CHAPTER, alt('alt="_images/a.png"'), "file name"),
+        ("book/notation.html", lambda s: s.replace('<section id="targets"', '<section id="target"'), "anchor"),
+        ("book/index.html", lambda s: s.replace('href="claims.html"', 'href="claim.html"'), "file that is not there"),
+    ],
+)
+def test_the_scan_sees_a_staged_fault(copy: Path, file: str, change: Change, complaint: str) -> None:
+    path = copy / file
+    before = path.read_text(encoding="utf8")
+    after = change(before)
+    assert after != before, "the fault was not staged"
+    path.write_text(after, encoding="utf8")
+    try:
+        assert any(complaint in problem and problem.startswith(file) for problem in site.scan(copy))
+    finally:
+        path.write_text(before, encoding="utf8")
+    assert site.scan(copy) == []
+
+
+# The build
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = runnable(tmp_path_factory.mktemp("build") / "book of tests")
+    site.build("latest", made.root, say=lambda _: None)
+    return made
+
+
+@pytest.fixture
+def put() -> Iterator[Callable[[Path, Change], None]]:
+    """Change files for the length of a test."""
+    before: dict[Path, str] = {}
+
+    def change(path: Path, how: Change) -> None:
+        before[path] = path.read_text(encoding="utf8")
+        assert how(before[path]) != before[path], "nothing was changed"
+        path.write_text(how(before[path]), encoding="utf8")
+
+    yield change
+    for path, text in before.items():
+        path.write_text(text, encoding="utf8")
+
+
+def test_the_site_is_sealed(project: Project) -> None:
+    html = project.root / "_build/html"
+    sums = dict(line.split("  ")[::-1] for line in (html / "SHA256SUMS").read_text().splitlines())
+    files = {path.relative_to(html).as_posix() for path in html.rglob("*") if path.is_file()} - {"SHA256SUMS"}
+    assert sums.keys() == files and {"index.html", "book/index.html", "provenance.json"} <= files
+    for name, digest in sums.items():
+        assert hashlib.sha256((html / name).read_bytes()).hexdigest() == digest
+    record = json.loads((html / "provenance.json").read_text())["pages"]["sample"]
+    assert record["profile"] == "cpu" and len(record["hash"]) == 64
+    assert not (project.root / "_build/site-work").exists()
+
+
+def test_nothing_is_built_when_nothing_changed(project: Project, put: Any) -> None:
+    said: list[str] = []
+    start = time.perf_counter()
+    html = site.build("latest", project.root, say=said.append)
+    assert time.perf_counter() - start < 1.5
+    assert len(said) == 1 and "nothing changed" in said[0]
+    put(html / "book/index.html", lambda text: text + "<!-- -->")
+    assert not site.intact(html)
+    for path in (project.root / "book/index.md", project.root / "_config.yml", project.page("cpu", "sample")):
+        chosen = {"sample": project.page("cpu", "sample")}
+        before = site.fingerprint(project, chosen)
+        put(path, lambda text: text + "\n")
+        assert site.fingerprint(project, chosen) != before
+
+
+def test_a_warning_of_the_builder_leaves_the_old_site(project: Project, put: Any) -> None:
+    html = project.root / "_build/html"
+    put(project.root / "book/index.md", lambda text: text + "\nSee {numref}`fig-that-is-not-there`.\n")
+    with pytest.raises(PressError, match="fig-that-is-not-there"):
+        site.build("latest", project.root, say=lambda _: None)
+    assert site.intact(html)
+
+
+def test_a_page_that_a_gate_refuses_is_not_built(project: Project, put: Any) -> None:
+    put(project.page("cpu", "sample"), lambda text: re.sub(r'"alt": "[^"]*"', '"alt": ""', text))
+    with pytest.raises(PressError, match="alt text"):
+        site.build("latest", project.root, say=lambda _: None)
+
+
+def test_a_stale_page_is_refused_and_says_so_to_readers(project: Project, put: Any) -> None:
+    text = project.page("cpu", "sample").read_text()
+    assert len(directives.page_boxes(text, "sample", project.root)) == 1
+    put(project.source("sample"), lambda text: text.replace("gap = 0.4213", "gap = 0.5"))
+    warning, _ = directives.page_boxes(text, "sample", project.root / "_build" / "site-source")
+    assert "This page is stale" in warning and "the code of cell 2" in warning and "`diffnotes run sample`" in warning
+    with pytest.raises(PressError, match="stale"):
+        site.build("latest", project.root, say=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("pages", "command"), [("latest", "diffnotes run sample"), ("committed", "diffnotes publish sample")]
+)
+def test_a_chapter_without_a_page_names_the_command(project: Project, tmp_path: Path, pages: str, command: str) -> None:
+    page = project.page("cpu", "sample")
+    page.rename(tmp_path / page.name)
+    try:
+        with pytest.raises(PressError, match=command):
+            site.build(pages, project.root, say=lambda _: None)
+    finally:
+        (tmp_path / page.name).rename(page)
+
+
+def test_an_unknown_choice_of_pages_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PressError, match="'latest' or 'committed', not 'best'"):
+        site.build("best", tmp_path)

@@ -129,10 +129,12 @@ class _Chunk:
     log_snr: Tensor  # (members, steps, batch)
 
 
-class _Trainer:
+class _Objective:
     """The settings of the members of ``net``, the draws they ask for, and the loss these give."""
 
-    def __init__(self, net: MLP, data: Law | Tensor, schedule, target, weight, times, seeds, t_min: float, batch: int):
+    def __init__(
+        self, net: MLP, data: Law | Tensor, schedule, target, weight, times, seeds, t_min: float, batch: int
+    ) -> None:
         self.net, self.batch, count = net, batch, net.members or 1
 
         def each(name: str, value) -> tuple:
@@ -153,13 +155,18 @@ class _Trainer:
         seeds = each("seeds", net.seeds if seeds is None else seeds)
         self.seeds = sorted(set(seeds))
         self.device, self.dtype = net.time.device, net.time.dtype
-        self.stream = torch.tensor([self.seeds.index(seed) for seed in seeds], device=self.device)
+        self.stream = [self.seeds.index(seed) for seed in seeds]
+        self.eps_of = self.x0_of = torch.tensor(self.stream, device=self.device)
         self.data = data
         if isinstance(data, Tensor):
             if data.ndim not in (2, 3) or data.shape[-1] != net.dim or (data.ndim == 3 and len(data) != net.members):
                 allowed = f"(n, {net.dim})" + ("" if net.members is None else f" or ({net.members}, n, {net.dim})")
                 raise ValueError(f"data has shape {tuple(data.shape)}; allowed: {allowed}")
+            if not bool(data.isfinite().all()):
+                raise ValueError("data has non-finite entries; allowed: finite samples")
             self.data = data.to(self.device, self.dtype)
+            if data.ndim == 3:
+                self.x0_of = torch.arange(count, device=self.device)
         where = self.device if isinstance(data, Tensor) else data.device
         # Offsets keep these streams apart from the one that drew the initial weights.
         self.picks = [torch.Generator(where).manual_seed(seed + 1_000_003) for seed in self.seeds]
@@ -176,7 +183,7 @@ class _Trainer:
         drawn: dict[tuple, Tensor] = {}  # members of equal seed, schedule and density share their times
         rows, ts = [], []
         for i, (schedule, density) in enumerate(zip(self.schedule, times or self.times)):
-            key = (int(self.stream[i]), schedule, density)
+            key = (self.stream[i], schedule, density)
             if key not in drawn:
                 drawn[key] = self._uniform(schedule, u[key[0]]) if density is None else density(u[key[0]])
             alpha, sigma = schedule(drawn[key])
@@ -203,8 +210,7 @@ class _Trainer:
         ])
         if self.data.ndim == 2:
             return self.data[rows]
-        members = torch.arange(len(self.data), device=self.device)[:, None, None]
-        return self.data[members, rows[self.stream]]
+        return self.data[self.x0_of[:, None, None], rows[self.stream]]
 
     def _uniform(self, schedule: Schedule | Chain, u: Tensor) -> Tensor:
         if isinstance(schedule, Chain):
@@ -214,9 +220,7 @@ class _Trainer:
     def errors(self, chunk: _Chunk, k: int) -> tuple[Tensor, Tensor]:
         """(weighted loss, squared error per dimension), each (members, batch), of step ``k`` of ``chunk``."""
         alpha, sigma, a, b, w = chunk.levels[:, :, k]
-        shared = chunk.x0.shape[0] == len(self.seeds)
-        x0 = chunk.x0[:, k][self.stream] if shared else chunk.x0[:, k]
-        eps = chunk.eps[:, k][self.stream]
+        x0, eps = chunk.x0[self.x0_of, k], chunk.eps[self.eps_of, k]
         x_t = alpha * x0 + sigma * eps
         if chunk.scale is not None:
             x_t = x_t * chunk.scale[:, k]
@@ -233,8 +237,9 @@ class _Trainer:
         u = torch.linspace(1e-3, 1 - 1e-3, 999, dtype=torch.float64, device=self.device)
         seen = torch.cat([
             schedule.log_snr(self._uniform(schedule, u) if density is None else density(u))
-            for schedule, density in {(s, t): (s, t) for s, t in zip(self.schedule, self.times)}.values()
+            for schedule, density in set(zip(self.schedule, self.times))
         ])
+        seen = seen[seen.isfinite()]
         return torch.linspace(float(seen.min()), float(seen.max()), bins + 1, dtype=torch.float64, device=self.device)
 
 
@@ -290,30 +295,31 @@ def fit(
         raise ValueError(f"decay = {decay!r} is unknown; allowed: 'cosine', 'constant'")
     if ema is not None and not 0 < ema < 1:
         raise ValueError(f"ema = {ema}; allowed: None, or a number in (0, 1)")
-    trainer = _Trainer(net, data, schedule, target, weight, times, seeds, t_min, batch)
+    objective = _Objective(net, data, schedule, target, weight, times, seeds, t_min, batch)
     parameters = list(net.parameters())
     optimiser = torch.optim.Adam(parameters, lr=rate, fused=True)
     average = None if ema is None else copy.deepcopy(net)
-    averaged = [] if average is None else list(average.parameters())
+    averaged = [] if average is None else [p.detach() for p in average.parameters()]
 
     began = time.perf_counter()
-    log = _Log(trainer, trainer.edges(bins))
+    log = _Log(objective, objective.edges(bins))
     every = max(1, math.ceil((log_every or steps / 50) / _CHUNK))
-    chunks = range(0, steps, _CHUNK)
-    for c, first in enumerate(progress(chunks, "training")):
-        chunk = trainer.draw(_CHUNK)
+    for c, first in enumerate(progress(range(0, steps, _CHUNK), "training")):
+        chunk = objective.draw(_CHUNK)
+        done = []
         for k in range(min(_CHUNK, steps - first)):
             if decay == "cosine":
                 optimiser.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * (first + k) / steps)) / 2
-            loss, error = trainer.errors(chunk, k)
+            loss, error = objective.errors(chunk, k)
             loss.mean(1).sum().backward()
             optimiser.step()
             optimiser.zero_grad()
-            if averaged:
+            if average is not None:
                 keep = min(ema, (1 + first + k) / (10 + first + k))
                 torch._foreach_lerp_(averaged, [p.detach() for p in parameters], 1 - keep)
-            log.add(loss.detach(), error.detach(), chunk.log_snr[:, k])
-        if (c + 1) % every == 0 or c + 1 == len(chunks):
+            done.append((loss.detach(), error.detach()))
+        log.add(done, chunk.log_snr)
+        if (c + 1) % every == 0 or first + _CHUNK >= steps:
             log.close(min(first + _CHUNK, steps))
     return log.history(time.perf_counter() - began, average)
 
@@ -321,36 +327,42 @@ def fit(
 class _Log:
     """Sums of losses, and of errors by bin, over the steps since the last row."""
 
-    def __init__(self, trainer: _Trainer, edges: Tensor) -> None:
-        self.trainer, self.edges = trainer, edges
-        self.pending: list[tuple[Tensor, Tensor, Tensor]] = []
+    def __init__(self, objective: _Objective, edges: Tensor) -> None:
+        self.objective, self.edges = objective, edges
         self.steps: list[int] = []
         self.losses: list[Tensor] = []
         self.errors: list[Tensor] = []
+        self.clear()
 
-    def add(self, loss: Tensor, error: Tensor, log_snr: Tensor) -> None:
-        self.pending.append((loss, error, log_snr))
+    def clear(self) -> None:
+        shape = (self.objective.net.members or 1, len(self.edges) - 1)
+        self.loss, self.error, self.count = 0.0, self.edges.new_zeros(shape), self.edges.new_zeros(shape)
+        self.batches = 0
+
+    def add(self, done: list[tuple[Tensor, Tensor]], log_snr: Tensor) -> None:
+        loss, error = (torch.stack(part, 1).double() for part in zip(*done))
+        index = torch.bucketize(log_snr[:, : len(done)].flatten(1).contiguous(), self.edges[1:-1])
+        self.error.scatter_add_(1, index, error.flatten(1))
+        self.count.scatter_add_(1, index, torch.ones_like(error).flatten(1))
+        self.loss = self.loss + loss.mean(2).sum(1)
+        self.batches += len(done)
 
     def close(self, step: int) -> None:
-        loss, error, log_snr = (torch.cat(part, 1) for part in zip(*self.pending))
-        self.pending.clear()
-        mean = loss.mean(1).cpu()
+        mean = (self.loss / self.batches).cpu()
         if not bool(mean.isfinite().all()):
             i = int((~mean.isfinite()).nonzero()[0])
             raise FloatingPointError(
-                f"the loss of member {i} (target {self.trainer.target[i]!r}, seed {self.trainer.net.seeds[i]}) "
+                f"the loss of member {i} (target {self.objective.target[i]!r}, seed {self.objective.net.seeds[i]}) "
                 f"is {mean[i]:g} at or before step {step}"
             )
-        index = torch.bucketize(log_snr, self.edges[1:-1])
-        zeros = error.new_zeros(len(error), len(self.edges) - 1)
-        total = zeros.scatter_add(1, index, error)
-        self.errors.append((total / zeros.scatter_add(1, index, torch.ones_like(error))).cpu())
-        self.losses.append(mean)
         self.steps.append(step)
+        self.losses.append(mean)
+        self.errors.append((self.error / self.count).cpu())
+        self.clear()
 
     def history(self, seconds: float, average: MLP | None) -> History:
         loss, error = torch.stack(self.losses), torch.stack(self.errors)
-        if self.trainer.net.members is None:
+        if self.objective.net.members is None:
             loss, error = loss[:, 0], error[:, 0]
         return History(torch.tensor(self.steps), loss, error, self.edges.cpu(), seconds, average)
 
@@ -394,17 +406,17 @@ def gradient_statistics(
     """
     if batches < 2:
         raise ValueError(f"batches = {batches} must be >= 2")
-    trainer = _Trainer(net, data, schedule, target, weight, None, seeds, t_min, batch)
-    edges = trainer.edges(10) if edges is None else edges.to(trainer.device, torch.float64)
+    objective = _Objective(net, data, schedule, target, weight, None, seeds, t_min, batch)
+    edges = objective.edges(10) if edges is None else edges.to(objective.device, torch.float64)
     parameters = list(net.parameters())
     signal, noise = [], []
     for low, high in itertools.pairwise(edges.tolist()):
-        inside = {s: _inside(s, low, high) for s in trainer.schedule}
-        chunk = trainer.draw(batches, [inside[s] for s in trainer.schedule])
+        inside = {s: _inside(s, low, high) for s in objective.schedule}
+        chunk = objective.draw(batches, [inside[s] for s in objective.schedule])
         total = [torch.zeros_like(p, dtype=torch.float64) for p in parameters]
-        squares = torch.zeros(net.members or 1, dtype=torch.float64, device=trainer.device)
+        squares = torch.zeros(net.members or 1, dtype=torch.float64, device=objective.device)
         for k in range(batches):
-            loss, _ = trainer.errors(chunk, k)
+            loss, _ = objective.errors(chunk, k)
             gradients = torch.autograd.grad(loss.mean(1).sum(), parameters)
             torch._foreach_add_(total, [g.double() for g in gradients])
             squares += _squares(gradients, len(squares))

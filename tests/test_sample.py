@@ -415,7 +415,8 @@ def test_prior_has_the_sigma_of_its_time():
     unit = noise(5, 2, seed=3)
     chain = Chain.from_betas([0.5, 0.5])
     for schedule, t, squared in ((EDM(), None, 6400), (Linear(), 0.3, -math.expm1(-0.9255)), (chain, None, 0.75)):
-        torch.testing.assert_close(prior(schedule, (5, 2), 3, t, dtype=DOUBLE), math.sqrt(squared) * unit, rtol=1e-12, atol=0)
+        start = prior(schedule, (5, 2), 3, t, dtype=DOUBLE)
+        torch.testing.assert_close(start, math.sqrt(squared) * unit, rtol=1e-12, atol=0)
     assert prior(Linear(), (2, 3, 4), 0).dtype == torch.float32
 
 

@@ -1,0 +1,340 @@
+"""Training: the loss as text, ensembles against separate runs, matched weights, and convergence to exact denoisers."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import diffnotes.train as train
+from diffnotes import (
+    EDM,
+    TARGETS,
+    Chain,
+    Cosine,
+    Exact,
+    Learned,
+    Linear,
+    ZeroTerminalSNR,
+    coefficients,
+    convert,
+    edm_target,
+)
+from diffnotes._progress import progress
+from diffnotes.law import GaussianMixture, spiral
+from diffnotes.net import MLP, Condition
+from diffnotes.train import WEIGHTINGS, fit, gradient_statistics, log_normal, matched, uniform_in_log_snr
+
+DOUBLE = torch.float64
+GAUSS = GaussianMixture(torch.tensor([[0.7]], dtype=DOUBLE), 0.5)
+
+# settings that differ in everything a member may differ in: schedule, target, weight, times, condition
+EDM_SCHEDULE, CHAIN = EDM(), Chain.linear(100, 1e-3, 0.2)
+SETTINGS = [
+    (Linear(), "eps", None, None, Condition()),
+    (Cosine(), "v", matched("v", "min_snr_5"), None, Condition("sigma", Cosine())),
+    (EDM_SCHEDULE, edm_target(0.5), None, log_normal(EDM_SCHEDULE), Condition("log_snr", EDM_SCHEDULE, data_std=0.5)),
+    (CHAIN, "x0", matched("x0", lambda snr: snr.rsqrt()), None, Condition("t", CHAIN)),
+]
+NAMES = ("schedule", "target", "weight", "times")
+
+
+def chosen(indices):
+    columns = dict(zip((*NAMES, "condition"), zip(*(SETTINGS[i] for i in indices))))
+    return columns.pop("condition"), columns.pop("schedule"), columns
+
+
+# --- weights and densities --------------------------------------------------------------------------------------------
+
+
+@given(
+    t=st.floats(0.01, 0.99), target=st.sampled_from([*TARGETS, edm_target(0.5)]),
+    name=st.sampled_from([*WEIGHTINGS, "sqrt"]),
+)
+def test_matched_weights_make_all_targets_one_loss(t, target, name):
+    """w |y - y_hat|^2 = weighting(SNR) |eps - eps_hat|^2, for one and the same guess of x0."""
+    alpha, sigma = Linear()(t)
+    x_t, eps_hat, eps = torch.tensor([0.3, -1.1, 1.0], dtype=DOUBLE).reshape(3, 1, 1)
+    guess, truth = (convert(e, x_t, alpha, sigma, source="eps", to=target) for e in (eps_hat, eps))
+    weighting = torch.sqrt if name == "sqrt" else name
+    snr = (alpha / sigma) ** 2
+    expected = (torch.sqrt if name == "sqrt" else WEIGHTINGS[name])(snr) * 2.1**2
+    loss = matched(target, weighting)(alpha, sigma) * (guess - truth).square()
+    assert float(loss) == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_weightings_are_the_published_ones():
+    """As printed: min-SNR on x0 and eps (Hang et al., section 3.4), P2 (Choi et al., eq. 7), EDM's lambda."""
+    alpha, sigma = Linear()(torch.linspace(0.02, 0.98, 50, dtype=DOUBLE))
+    snr = (alpha / sigma) ** 2
+    same = lambda a, b: torch.testing.assert_close(a, b, rtol=1e-12, atol=0)  # noqa: E731
+    same(matched("x0", "min_snr_5")(alpha, sigma), torch.minimum(snr, torch.full_like(snr, 5)))
+    same(matched("eps", "min_snr_5")(alpha, sigma), torch.minimum(snr, torch.full_like(snr, 5)) / snr)
+    same(matched("v", "min_snr_5")(alpha, sigma), torch.minimum(snr, torch.full_like(snr, 5)) / (snr + 1))
+    same(matched("eps", "p2")(alpha, sigma), 1 / (1 + snr))
+    for name in ("x0", "eps", "v"):
+        same(matched(name, name)(alpha, sigma), torch.ones_like(snr))
+    noise = sigma / alpha  # EDM's sigma; lambda = (sigma^2 + s^2)/(sigma s)^2 with s = 1
+    same(matched("x0", "v")(alpha, sigma), (noise**2 + 1) / noise**2)
+
+
+@pytest.mark.parametrize("schedule", [Linear(), Cosine(), EDM_SCHEDULE])
+def test_densities_of_time(schedule):
+    u = torch.linspace(0.01, 0.99, 99, dtype=DOUBLE)
+    t = uniform_in_log_snr(schedule, 0.01, 0.95)(u)
+    high, low = (float(schedule.log_snr(end)) for end in (0.01, 0.95))
+    torch.testing.assert_close(schedule.log_snr(t), high + (low - high) * u, rtol=0, atol=1e-9)
+    alpha, sigma = schedule(log_normal(schedule, -0.5, 0.8)(u))
+    expected = torch.from_numpy(np.array([float(z) for z in (-0.5 + 0.8 * torch.special.ndtri(u))]))
+    torch.testing.assert_close((sigma / alpha).log(), expected, rtol=0, atol=1e-9)
+
+
+# --- the loss and the step --------------------------------------------------------------------------------------------
+
+
+def objective(net, data=GAUSS, schedule=None, *, target="eps", weight=None, times=None, seeds=None, batch=16):
+    return train._Objective(net, data, schedule or Linear(), target, weight, times, seeds, 1e-3, batch)
+
+
+def test_the_loss_is_w_times_the_squared_error_of_y():
+    """Member by member, from t alone: everything else is computed again from the definitions."""
+    condition, schedule, rest = chosen(range(4))
+    net = MLP(1, width=8, depth=2, seed=(7, 3, 7, 5), condition=condition).double()
+    drawn = []
+    recorded = [None if t is None else (lambda u, t=t: drawn.append(t(u)) or drawn[-1]) for t in rest["times"]]
+    ours = objective(net, schedule=schedule, **{**rest, "times": recorded})
+    chunk = ours.draw(4)
+    for k in range(4):
+        loss, error = ours.errors(chunk, k)
+        for i in range(4):
+            s, seed = SETTINGS[i][0], sorted({7, 3, 5}).index(net.seeds[i])
+            x0, eps = chunk.x0[seed, k], chunk.eps[seed, k]
+            t = drawn[0][k] if i == 2 else s.time_of_log_snr(chunk.log_snr[i, k])
+            alpha, sigma = (level[:, None] for level in s(t))
+            a, b = coefficients(SETTINGS[i][1], alpha, sigma)
+            y = net.member(i)(alpha * x0 + sigma * eps, t)
+            expected = (y - a * x0 - b * eps).square().mean(1)
+            w = 1 if SETTINGS[i][2] is None else SETTINGS[i][2](alpha, sigma)[:, 0]
+            torch.testing.assert_close(error[i], expected, rtol=1e-6, atol=1e-9)
+            torch.testing.assert_close(loss[i], w * expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("decay", ["cosine", "constant"])
+def test_fit_is_adam_on_that_loss(decay):
+    """The loop as text, with the unfused Adam, across a boundary of drawn chunks; and the exponential average."""
+    net = MLP(1, width=8, depth=1, seed=(0, 1)).double()
+    other, average = copy.deepcopy(net), copy.deepcopy(net)
+    history = fit(net, GAUSS, Linear(), target="v", steps=50, batch=16, rate=1e-2, decay=decay, ema=0.8, log_every=32)
+    ours = objective(other, target="v")
+    adam = torch.optim.Adam(other.parameters(), foreach=False)
+    means = []
+    for k in range(50):
+        chunk = ours.draw(32) if k % 32 == 0 else chunk  # noqa: F821
+        adam.param_groups[0]["lr"] = 1e-2 * (1 if decay == "constant" else (1 + math.cos(math.pi * k / 50)) / 2)
+        adam.zero_grad()
+        loss = ours.errors(chunk, k % 32)[0].mean(1)
+        loss.sum().backward()
+        adam.step()
+        means.append(loss.detach())
+        keep = min(0.8, (1 + k) / (10 + k))
+        with torch.no_grad():
+            for slow, fast in zip(average.parameters(), other.parameters()):
+                slow.copy_(keep * slow + (1 - keep) * fast)
+    for mine, theirs in ((net, other), (history.average, average)):
+        for p, q in zip(mine.parameters(), theirs.parameters()):
+            torch.testing.assert_close(p, q, rtol=1e-10, atol=1e-12)
+    assert history.step.tolist() == [32, 50]
+    torch.testing.assert_close(history.loss[1], torch.stack(means[32:]).mean(0), rtol=1e-10, atol=0)
+
+
+def test_a_stacked_ensemble_is_the_separate_runs():
+    """200 steps of members that differ in seed, schedule, target, weight, times and condition: weights to 1e-12."""
+    which, seeds = [0, 1, 2, 3, 0], (3, 1, 3, 1, 1)
+    condition, schedule, rest = chosen(which)
+    options = dict(steps=200, batch=32, rate=3e-3, ema=0.99)
+    net = MLP(1, width=12, depth=2, seed=seeds, condition=condition).double()
+    history = fit(net, GAUSS, schedule, **rest, **options)
+    for i, (j, seed) in enumerate(zip(which, seeds)):
+        settings = dict(zip(NAMES, SETTINGS[j]))
+        alone = MLP(1, width=12, depth=2, seed=seed, condition=SETTINGS[j][4]).double()
+        own = fit(alone, GAUSS, settings.pop("schedule"), **settings, **options)
+        for together, single in ((net, alone), (history.average, own.average)):
+            for p, q in zip(together.member(i).parameters(), single.parameters()):
+                torch.testing.assert_close(p, q, rtol=0, atol=1e-12)
+        torch.testing.assert_close(history.loss[:, i], own.loss, rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("data", ["law", "samples", "samples of each member"])
+def test_draws_are_paired_by_seed_and_independent_of_company(data):
+    samples = torch.arange(4 * 50, dtype=DOUBLE).reshape(4, 50, 1)
+    source = {"law": GAUSS, "samples": samples[0], "samples of each member": samples}[data]
+    net = MLP(1, width=4, depth=1, seed=(9, 2, 9, 4)).double()
+    ours = objective(net, source, target=["eps", "v", "x0", "eps"])
+    ours.draw(2)
+    chunk = ours.draw(2)
+    x0, eps = chunk.x0[ours.x0_of], chunk.eps[ours.eps_of]
+    assert torch.equal(eps[0], eps[2]) and torch.equal(chunk.log_snr[0], chunk.log_snr[2])
+    assert not torch.equal(eps[0], eps[1]) and not torch.equal(chunk.log_snr[0], chunk.log_snr[1])
+    if data == "samples of each member":
+        assert all(bool(((x0[i] >= 50 * i) & (x0[i] < 50 * (i + 1))).all()) for i in range(4))
+        assert torch.equal(x0[0] + 100, x0[2])  # the same rows of different sets
+    else:
+        assert torch.equal(x0[0], x0[2]) and not torch.equal(x0[0], x0[1])
+    alone = objective(net.member(1), samples[1] if source is samples else source, target="v")
+    alone.draw(2)
+    own = alone.draw(2)
+    assert torch.equal(own.x0[0], x0[1]) and torch.equal(own.eps[0], eps[1])
+
+
+def test_draws_have_their_laws():
+    """Moments and uniformity at 5 standard errors of 2 * 32 * 512 draws."""
+    net = MLP(1, width=4, depth=1, seed=(0, 1), condition=Condition("t", CHAIN))
+    chunk = objective(net, schedule=CHAIN, batch=512).draw(32)
+    n = chunk.x0.numel()
+    assert abs(float(chunk.x0.mean()) - 0.7) < 5 * 0.5 / n**0.5 and abs(float(chunk.eps.mean())) < 5 / n**0.5
+    assert abs(float(chunk.x0.var()) - 0.25) < 5 * 0.25 * (2 / n) ** 0.5
+    t = CHAIN.time_of_log_snr(chunk.log_snr)
+    counts = torch.bincount(t.flatten(), minlength=101)
+    assert counts[0] == 0
+    chi2 = float(((counts[1:] - n / 100) ** 2 / (n / 100)).sum())
+    assert abs(chi2 - 99) < 5 * (2 * 99) ** 0.5
+
+
+# --- what comes out ---------------------------------------------------------------------------------------------------
+
+
+def test_training_finds_the_exact_denoiser():
+    """Mean square distance to E[x0 | x_t], where the target is well conditioned, is small against the data's 0.25."""
+    condition, schedule, rest = chosen(range(4))
+    net = MLP(1, width=32, depth=2, seed=(0, 1, 2, 3), condition=condition)
+    history = fit(net, GAUSS, schedule, **rest, steps=1500, batch=128, rate=5e-3, ema=0.99)
+    assert bool((history.loss[-1] < history.loss[0]).all())
+    for i, (s, target, *_) in enumerate(SETTINGS):
+        for level in (-2.0, 0.0, 2.0, 4.0):
+            t = s.time_of_log_snr(level)
+            alpha, sigma = s(t)
+            x = (alpha * GAUSS.sample(500, 3) + sigma * torch.randn(500, 1, generator=torch.Generator().manual_seed(4)))
+            guess = Learned(history.average.member(i), s, target).x0(x.float(), t).detach()
+            assert float((guess - Exact(GAUSS, s).x0(x, t)).square().mean()) < 0.004
+
+
+def test_the_log_is_binned_by_log_snr():
+    net = MLP(2, width=8, depth=1, seed=(0, 1))
+    ours = objective(copy.deepcopy(net), spiral(), target=["x0", "eps"], batch=64)
+    history = fit(net, spiral(), Linear(), target=["x0", "eps"], steps=32, batch=64, rate=1e-12)  # weights stand still
+    assert history.error.shape == (1, 2, 10) and history.edges.shape == (11,) and history.step.tolist() == [32]
+    chunk = ours.draw(32)
+    errors = torch.stack([ours.errors(chunk, k)[1] for k in range(32)], 1).detach()
+    for i in range(2):
+        levels = chunk.log_snr[i].flatten().clamp(history.edges[0], history.edges[-1]).numpy()
+        total, _ = np.histogram(levels, history.edges.numpy(), weights=errors[i].flatten().double().numpy())
+        count, _ = np.histogram(levels, history.edges.numpy())
+        np.testing.assert_allclose(history.error[0, i], total / count, rtol=1e-6)
+    assert float(history.edges[0]) == pytest.approx(float(Linear().log_snr(0.999)), abs=0.1)
+
+
+def test_one_network_has_no_member_axis_and_short_runs_are_prefixes():
+    runs = []
+    for steps in (40, 70):
+        net = MLP(2, width=8, depth=1)
+        runs.append(fit(net, spiral(), Linear(), steps=steps, batch=8, decay="constant", log_every=1, bins=3))
+    assert runs[0].loss.shape == (2,) and runs[0].error.shape == (2, 3) and runs[1].step.tolist() == [32, 64, 70]
+    assert runs[0].loss[0] == runs[1].loss[0]
+
+
+@pytest.mark.parametrize("batch", [64, 256])
+def test_gradient_statistics_against_plain_autograd(batch):
+    """Mean and spread of gradients of separate mini-batches; the noise falls as 1/sqrt(batch), signal^2 is unbiased."""
+    net = MLP(1, width=8, depth=1, seed=(0, 1)).double()
+    edges = torch.tensor([-3.0, 0.0, 3.0], dtype=DOUBLE)
+    statistics = gradient_statistics(
+        net, GAUSS, Linear(), target=["eps", "v"], weight=[None, matched("v")], batch=batch, batches=100, edges=edges
+    )
+    for i, target in enumerate(("eps", "v")):
+        member, generator = net.member(i), torch.Generator().manual_seed(1)
+        weights = list(member.parameters())
+        for j in range(2):
+            level = edges[j] + 3 * torch.rand(10_000, generator=generator, dtype=DOUBLE)
+            alpha, sigma = (part[:, None] for part in Linear()(Linear().time_of_log_snr(level)))
+            x0, eps = GAUSS.sample(10_000, generator), torch.randn(10_000, 1, generator=generator, dtype=DOUBLE)
+            a, b = coefficients(target, alpha, sigma)
+            w = 1 if target == "eps" else matched("v")(alpha, sigma)
+            y = member(alpha * x0 + sigma * eps, Linear().time_of_log_snr(level))
+            loss = (w * (y - a * x0 - b * eps).square()).mean(1).reshape(100, 100)
+            g = torch.stack([
+                torch.cat([p.flatten() for p in torch.autograd.grad(one.mean(), weights, retain_graph=True)])
+                for one in loss
+            ])
+            signal, noise = g.mean(0).norm(), math.sqrt(float(g.var(0).sum()) * 100 / batch)
+            assert float(statistics.signal[i, j]) == pytest.approx(float(signal), abs=4 * noise / math.sqrt(100))
+            assert float(statistics.noise[i, j]) == pytest.approx(noise, rel=0.2)
+
+
+def test_gradient_statistics_change_nothing():
+    net = MLP(1, width=8, depth=1)
+    before = [p.clone() for p in net.parameters()]
+    statistics = gradient_statistics(net, GAUSS, CHAIN, batches=2, batch=4)
+    assert statistics.signal.shape == statistics.noise.shape == (10,) and statistics.edges.shape == (11,)
+    assert all(torch.equal(p, q) and p.grad is None for p, q in zip(net.parameters(), before))
+
+
+def test_zero_terminal_snr_trains_with_v():
+    """alpha = 0 at the last time is an ordinary time for v, and no log SNR of -inf enters the log's edges."""
+    schedule = ZeroTerminalSNR()
+    net = MLP(1, width=8, depth=1, condition=Condition("log_snr", schedule))
+    history = fit(net, GAUSS, schedule, target="v", steps=32, times=lambda u: (1.2 * u).clamp(1e-3, 1))
+    assert bool(history.loss.isfinite().all() & history.edges.isfinite().all())
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_names_member_target_and_step():
+    bad = lambda alpha, sigma: torch.full_like(alpha, math.nan)  # noqa: E731
+    with pytest.raises(FloatingPointError, match=r"member 1 \(target 'v', seed 4\) is nan at or before step 64"):
+        net = MLP(1, width=4, seed=(3, 4))
+        fit(net, GAUSS, Linear(), target=["eps", "v"], weight=[None, bad], steps=96, log_every=64)
+
+
+@pytest.mark.parametrize("options, word", [
+    (dict(steps=0), "steps = 0"),
+    (dict(rate=0.0), "rate = 0.0"),
+    (dict(batch=0), "batch = 0"),
+    (dict(decay="linear"), "decay = 'linear'"),
+    (dict(ema=1.0), "ema = 1.0"),
+    (dict(t_min=1.0), "t_min = 1.0"),
+    (dict(target="x"), "target = 'x'"),
+    (dict(target=["eps"] * 3), "target has 3 entries"),
+    (dict(schedule=[Linear()]), "schedule has 1 entries"),
+    (dict(seeds=[1]), "seeds has 1 entries"),
+    (dict(data=torch.zeros(5, 2)), r"data has shape \(5, 2\)"),
+    (dict(data=torch.zeros(3, 5, 1)), r"data has shape \(3, 5, 1\)"),
+    (dict(data=torch.full((5, 1), math.inf)), "data has non-finite"),
+])
+def test_bad_input_is_named(options, word):
+    given = dict(data=GAUSS, schedule=Linear(), steps=1) | options
+    with pytest.raises(ValueError, match=word):
+        fit(MLP(1, width=4, seed=(0, 1)), given.pop("data"), given.pop("schedule"), **given)
+
+
+def test_bad_input_to_the_others_is_named():
+    with pytest.raises(ValueError, match="weighting = 'snr'"):
+        matched("eps", "snr")
+    with pytest.raises(ValueError, match="log SNR runs"):
+        uniform_in_log_snr(Cosine())
+    with pytest.raises(ValueError, match="batches = 1"):
+        gradient_statistics(MLP(1), GAUSS, Linear(), batches=1)
+
+
+def test_progress_is_silent_where_nobody_watches(capfd, monkeypatch):
+    assert list(progress(range(3), "x")) == [0, 1, 2]
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    assert progress(range(3), "x") == range(3)
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    assert list(progress(range(3), "counting")) == [0, 1, 2]
+    assert "counting" in capfd.readouterr().err

@@ -110,15 +110,22 @@ class Project:
 
 
 def assignments(code: str) -> dict[str, Any]:
-    """The literal values that the lines of ``code`` give to names: ``a = 1`` is {"a": 1}."""
+    """The literal values that the lines of ``code`` give to names.
+
+    >>> assignments("a = 1\\nb, c = 'x', [2]")
+    {'a': 1, 'b': 'x', 'c': [2]}
+    """
     found: dict[str, Any] = {}
     for line in ast.parse(code).body:
-        target = line.targets[0] if isinstance(line, ast.Assign) else getattr(line, "target", None)
-        if isinstance(target, ast.Name) and getattr(line, "value", None) is not None:
-            try:
-                found[target.id] = ast.literal_eval(line.value)
-            except ValueError:
-                found[target.id] = ast.unparse(line.value)
+        if isinstance(line, ast.Assign) and len(line.targets) == 1:
+            target, value = line.targets[0], line.value
+            several = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+            for name, item in zip(target.elts, value.elts) if several else [(target, value)]:
+                if isinstance(name, ast.Name):
+                    try:
+                        found[name.id] = ast.literal_eval(item)
+                    except ValueError:
+                        found[name.id] = ast.unparse(item)
     return found
 
 

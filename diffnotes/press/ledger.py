@@ -98,7 +98,7 @@ def verdict(parts: list[dict[str, Any]]) -> tuple[str, str]:
     if not by["holds"]:
         failing = f"; fails for: {names['fails']}" if names["fails"] else ""
         return "untestable", f"not testable here (the interval straddles the threshold: {names['unresolved']}{failing})"
-    conditions = " and ".join(part["condition"] or part["name"].replace("_", " ") for part in by["holds"])
+    conditions = ", or if ".join(part["condition"] or part["name"].replace("_", " ") for part in by["holds"])
     others = [f"{word}: {names[state]}" for state, word in (("fails", "fails"), ("unresolved", "open")) if names[state]]
     return "holds-if", f"holds if {conditions} ({'; '.join(others)})"
 

@@ -2,11 +2,14 @@
 
 The rooms, in the order in which data flows: :mod:`~diffnotes.law`, :mod:`~diffnotes.data`,
 :mod:`~diffnotes.schedule`, :mod:`~diffnotes.target`, :mod:`~diffnotes.net`, :mod:`~diffnotes.denoiser`,
-:mod:`~diffnotes.train`, :mod:`~diffnotes.sample`, :mod:`~diffnotes.elbo`, :mod:`~diffnotes.distance`,
-:mod:`~diffnotes.interval`, :mod:`~diffnotes.figures`; :mod:`~diffnotes.press` makes the book.
+:mod:`~diffnotes.train`, :mod:`~diffnotes.fleet`, :mod:`~diffnotes.sample`, :mod:`~diffnotes.information`,
+:mod:`~diffnotes.elbo`, :mod:`~diffnotes.distance`, :mod:`~diffnotes.interval`, :mod:`~diffnotes.figures`;
+:mod:`~diffnotes.press` makes the book.
 """
 
 from .denoiser import Denoiser, Exact, Hybrid, Learned, Perturbed
+from .law import Empirical, GaussianMixture, chessboard, moons, ring, spiral, standardised, two_modes
+from .net import MLP, Condition
 from .schedule import EDM, Chain, Constant, Cosine, Linear, Quadratic, Schedule, ZeroTerminalSNR
 from .target import TARGETS, coefficients, convert, edm_target, loss_weight, mean_target
 

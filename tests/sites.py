@@ -59,7 +59,7 @@ def slider() -> tuple[nbformat.NotebookNode, dict[str, Any]]:
     import ipywidgets
     from ipywidgets.embed import embed_data
 
-    widget = ipywidgets.FloatSlider(description="noise")
+    widget = ipywidgets.FloatSlider(description="noise $\\sigma$")
     data = embed_data([widget])
     view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
     output = new_output("display_data", data={"application/vnd.jupyter.widget-view+json": view, "text/plain": "slider"})

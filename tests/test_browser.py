@@ -121,7 +121,10 @@ def test_widgets_are_drawn(site: Path, browser: Browser) -> None:
         const found = document.querySelectorAll('.widget-slider').length;
         found || Date.now() - start > 15000 ? done(found) : setTimeout(look, 50); }; look(); })"""
     )
-    assert slider == 1 and not browser.errors
+    assert slider == 1
+    settled = "document.querySelector('.widget-label mjx-container') !== null"
+    assert browser.run(f"new Promise(done => setTimeout(() => done({settled}), 500))"), "the label is not set"
+    assert not browser.errors
     assert not [url for url in browser.requests if not url.startswith(LOCAL)]
 
 

@@ -2,3 +2,21 @@
 if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined") {
   DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 }
+
+// Widgets set their labels by a call of MathJax 2, which MathJax 3 does not know: pass it on.
+if (window.MathJax) {
+  const hub = {
+    Queue([, , element]) {
+      element.classList.add("mathjax_process");
+      MathJax.startup.promise?.then(() => MathJax.typesetPromise([element]));
+    },
+  };
+  MathJax.Hub = hub;
+  MathJax.startup = {
+    ...MathJax.startup,
+    ready() {
+      MathJax.Hub = hub;
+      MathJax.startup.defaultReady();
+    },
+  };
+}

@@ -174,8 +174,8 @@ def _launch_source(app: Any, pagename: str, templatename: str, context: dict[str
 def _tidy(app: Any, exception: Exception | None) -> None:
     """Take out of the pages what a browser refuses when they are opened from disk, and what hides words from readers.
 
-    Fonts may not be *preloaded* from disk (they load all the same); the constants of the live-code button, which is off,
-    are declared twice, an error in the console; a label on folded cells would replace their text in screen readers.
+    Fonts may not be *preloaded* from disk (they load all the same); the constants of the live-code button, which is
+    off, are declared twice, an error in the console; a label on folded cells would hide their text in screen readers.
     """
     unwanted = re.compile(
         r'\s*<link rel="preload" as="font"[^>]*>'

@@ -59,9 +59,9 @@ def main(work: Path) -> None:
             kernel_name="python3", progress_bar=False, cwd=task["folder"], start_timeout=180,
         )  # fmt: skip
     except PapermillExecutionError as raised:
-        error = f"cell {len(seconds)} raised {raised.ename}: {raised.evalue}\n\n" + "\n".join(raised.traceback)
+        error = f"code cell [{len(seconds)}] raised {raised.ename}: {raised.evalue}\n\n" + "\n".join(raised.traceback)
     except DeadKernelError:
-        error = f"the kernel died in cell {len(seconds)}; was there enough memory?"
+        error = f"the kernel died in code cell [{len(seconds)}]; was there enough memory?"
     usage = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # KiB, on macOS bytes
     memory = usage / (1024 if sys.platform != "darwin" else 1024**2)
     tell(error=error, seconds=round(time.monotonic() - begin, 1), memory_mib=round(memory), cells=seconds)

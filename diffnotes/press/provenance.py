@@ -178,11 +178,11 @@ class Freshness:
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     reasons = []
-    if old.get("code") != new["code"]:
-        before, after = old.get("code", []), new["code"]
-        changed = [i + 1 for i, (a, b) in enumerate(zip(before, after)) if a != b]
-        more = f"the code cells ({len(before)} then, {len(after)} now)"
-        reasons.append(more if len(before) != len(after) else f"the code of cell {', '.join(map(str, changed))}")
+    before, after = old.get("code", []), new["code"]
+    if len(before) != len(after):
+        reasons.append(f"the code cells ({len(before)} then, {len(after)} now)")
+    elif changed := [str(i + 1) for i, (one, other) in enumerate(zip(before, after)) if one != other]:
+        reasons.append(f"code cell{'s' * (len(changed) > 1)} {', '.join(changed)}")
     before, after = old.get("modules", {}), new["modules"]
     if changed := sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key)):
         reasons.append("the package: " + ", ".join(changed))

@@ -1,0 +1,248 @@
+"""What makes a page stale, and what does not; the page made from an executed notebook; where things are."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+from presses import executed, project, save, source, stamped
+
+from diffnotes.press import page, provenance
+from diffnotes.press.errors import PressError
+from diffnotes.press.layout import Project, write_whole
+from diffnotes.press.provenance import essence, freshness, modules_used
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Project:
+    """A book whose chapter uses a little package of its own."""
+    package = tmp_path / "little"
+    (package / "press").mkdir(parents=True)
+    files = {
+        "__init__": "from .law import Law\nfrom .base import one as uno\n_LAZY = {'late': 'far'}",
+        "law": "from . import base\nfrom .press import page\n\nclass Law:\n    pass\n",
+        "base": "one = 1\n",
+        "far": "def late():\n    import little.base\n",
+        "other": "x = 1\n",
+        "data": 'IDENTITY = {"digits": "abc"}\nnoise = 1\n',
+        "press/__init__": "",
+        "press/page": "y = 1\n",
+    }
+    for name, code in files.items():
+        (package / f"{name}.py").write_text(code)
+    book = project(tmp_path / "book", "one", package=package)
+    (book.root / ".ci").mkdir()
+    (book.root / ".ci/constraints.txt").write_text("# pins\ntorch==2.6.0\n")
+    work = "from diffnotes.press.page import glue\nfrom little import Law, data\nglue(gap=1)"
+    save(source(work=work), book.source("one"))
+    return book
+
+
+@pytest.mark.parametrize(
+    "code, modules",
+    [
+        ("from little import Law", {"law", "base"}),
+        ("from little import uno", {"base"}),
+        ("from little import late", {"far", "base"}),
+        ("from little.law import Law as L", {"law", "base"}),
+        ("import little\nlittle.Law", {"law", "base"}),
+        ("import little as l\nprint(l.other.x)", {"other"}),
+        ("import little.other", {"other"}),
+        ("def f():\n    from little import other", {"other"}),
+        ("%matplotlib inline\nfrom little import base", {"base"}),
+        ("from little.press import page", set()),
+        ("import math", set()),
+        ("from little import nobody", {"law", "base", "far", "other", "data"}),
+        ("from little import *", {"law", "base", "far", "other", "data"}),
+    ],
+)
+def test_modules_used(book: Project, code: str, modules: set[str]) -> None:
+    assert modules_used([code], book.package).keys() == modules
+
+
+def test_the_package_of_the_book_is_followed() -> None:
+    """Against the package itself: what a module imports is found, and never the press."""
+    code = "from diffnotes.denoiser import Exact\nfrom diffnotes.press.page import glue"
+    used = modules_used([code], Project(Path()).package)
+    assert {"denoiser", "target", "_shape"} <= used.keys() and not any(name.startswith("press") for name in used)
+
+
+def test_essence_leaves_out_what_cannot_matter() -> None:
+    code = '"""Doc."""\n\n# note\ndef f(x):  # why\n    """More\n    lines."""\n    return "# kept"  \n'
+    assert essence(code) == 'def f(x):\n    return "# kept"'
+    assert essence("def f(): 'doc'") == "def f(): 'doc'"
+    assert essence("!ls  # x") == "!ls  # x"
+    assert essence("x = '''\n# kept\n'''").count("# kept") == 1
+
+
+def fresh(book: Project, notebook: Any) -> str:
+    state = freshness(notebook, book, "one")
+    return state.state if state.state == "fresh" else f"{state.state}: {'; '.join(state.reasons)}"
+
+
+def test_freshness(book: Project) -> None:
+    """Each kind of change makes the page stale and is named; taken back, the page is fresh; prose never matters."""
+    notebook = executed(book)
+    path = book.source("one")
+    assert fresh(book, notebook) == "fresh"
+    changes = [
+        (path, "glue(gap=1)", "glue(gap=2)", "stale: code cell 2"),
+        (path, "glue(gap=1)", "glue(gap=1)  # why", "fresh"),
+        (path, "It grows.", "It grows and grows.", "fresh"),
+        (path, "size = 3", "size = 4", "stale: code cell 1"),
+        (book.package / "law.py", "pass", "x = 1", "stale: the package: law"),
+        (book.package / "base.py", "1", "2", "stale: the package: base"),
+        (book.package / "law.py", "pass", '"""Doc."""\n    pass', "fresh"),
+        (book.package / "other.py", "1", "2", "fresh"),
+        (book.package / "press/page.py", "1", "2", "fresh"),
+        (book.package / "data.py", "abc", "abd", "stale: the package: data; the data"),
+        (book.root / ".ci/constraints.txt", "2.6.0", "2.7.0", "stale: the locked versions"),
+        (book.root / ".ci/constraints.txt", "# pins", "# pinned", "fresh"),
+        (book.root / "notebooks/profiles.toml", "[one.smoke]", "[one.cpu]", "stale: the parameters: size"),
+    ]
+    for place, old, new, state in changes:
+        text = place.read_text()
+        assert old in text
+        place.write_text(text.replace(old, new))
+        assert fresh(book, notebook) == state, (place.name, old, new)
+        place.write_text(text)
+        assert fresh(book, notebook) == "fresh"
+
+
+def test_rules_of_the_claims_are_covered(book: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = executed(book)
+    monkeypatch.setattr("diffnotes.press.ledger.rules", lambda name: {"T1": [["a", "> 1", ""]]})
+    assert fresh(book, notebook) == "stale: the rules of its claims"
+
+
+def test_seed_device_and_cells(book: Project) -> None:
+    notebook = executed(book)
+    wanted = book.settings("one", "cpu", seed=3)
+    assert wanted == {"seed": 3}
+    assert freshness(notebook, book, "one", wanted).reasons == ["the parameters: seed"]
+    assert freshness(notebook, book, "one", device="cuda").reasons == ["the device: cpu then, cuda wanted"]
+    assert freshness(notebook, book, "one", device="cpu").state == "fresh"
+    assert freshness(None, book, "one").state == "missing"
+    more = source()
+    more.cells.append(new_code_cell("1"))
+    save(more, book.source("one"))
+    assert "the code cells (6 then, 7 now)" in freshness(notebook, book, "one").reasons
+
+
+def test_hash_does_not_depend_on_order_or_place(book: Project, tmp_path: Path) -> None:
+    one = provenance.fingerprint(book, "one", {"a": 1, "b": 2})
+    assert one == provenance.fingerprint(book, "one", {"b": 2, "a": 1, "device": "cpu"})
+    assert one["hash"] != provenance.fingerprint(book, "one", {"a": 1, "b": 3})["hash"]
+    (tmp_path / "elsewhere").mkdir()
+    moved = Project((tmp_path / "book").rename(tmp_path / "elsewhere/book"), book.package)
+    assert one == provenance.fingerprint(moved, "one", {"a": 1, "b": 2})
+
+
+def test_normalise() -> None:
+    note = {"figure": {"name": "fig-a", "caption": "C", "alt": "A"}}
+    outputs = [
+        new_output("stream", name="stdout", text="a"),
+        new_output("stream", name="stdout", text="b"),
+        new_output("display_data", {"image/png": "x", "text/plain": "A"}, metadata={"diffnotes": note}),
+        new_output("display_data", {"text/markdown": "*C*"}, metadata={"diffnotes": {"echo": True}}),
+        new_output("execute_result", {"text/plain": "<f at 0x7f00aabbccdd>"}, execution_count=1),
+    ]
+    timing = {"papermill": {"duration": 1}, "execution": {"x": "1"}, "tags": []}
+    cells = [
+        new_code_cell("", outputs=outputs, metadata=copy.deepcopy(timing)),
+        new_code_cell("a = 1", metadata={**copy.deepcopy(timing), "tags": ["injected-parameters"]}),
+        new_code_cell("", metadata={"tags": ["parameters"]}),
+    ]
+    metadata = {
+        "kernelspec": {"name": "odd", "display_name": "Odd"},
+        "papermill": {"path": "/home/x"},
+        "language_info": {"name": "python", "version": "3.11"},
+    }
+    raw = new_notebook(cells=cells, metadata=metadata)
+    before = copy.deepcopy(raw)
+    done = page.normalise(raw)
+    assert raw == before and page.normalise(done) == done
+    assert done.metadata == {"kernelspec": page.KERNEL, "language_info": {"name": "python"}}
+    first = done.cells[0]
+    assert first.metadata == {"mystnb": {"figure": {"name": "fig-a", "caption": "C"}, "image": {"alt": "A"}}}
+    assert [output.output_type for output in first.outputs] == ["stream", "display_data", "execute_result"]
+    assert first.outputs[0].text == "ab" and first.outputs[2].data["text/plain"] == "<f>"
+    assert done.cells[1].id == "injected-parameters"
+    assert [cell.metadata["tags"] for cell in done.cells[1:]] == [["hide-input", "injected-parameters"],
+                                                                  ["hide-input", "parameters"]]  # fmt: skip
+
+
+def test_new_prose_around_old_results(book: Project) -> None:
+    notebook, changed = executed(book), page.read(book.source("one"))
+    changed.cells[4].source = "New words {glue:text}`gap:.2f`."
+    changed.cells.pop(5)
+    done = page.with_prose(notebook, changed)
+    assert [cell.source for cell in done.cells] == [cell.source for cell in changed.cells]
+    assert provenance.outputs_hash(done) == provenance.outputs_hash(notebook)
+    assert done.metadata == notebook.metadata and page.with_prose(done, changed) == done
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, [1, 2]])
+def test_glue_refuses(value: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="gap = "):
+        page.glue(gap=value)
+
+
+def test_glue_keeps_plain_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy
+    import torch
+
+    pasted: dict[str, Any] = {}
+    monkeypatch.setattr("myst_nb.glue", lambda name, value, display: pasted.update({name: value}))
+    page.glue(a=torch.tensor(0.5), b=numpy.float64(0.25), c=3, d="x")
+    assert pasted == {"a": 0.5, "b": 0.25, "c": 3, "d": "x"} and type(pasted["b"]) is type(pasted["a"]) is float
+
+
+def test_layout(tmp_path: Path) -> None:
+    book = project(tmp_path / "book", "one", "two")
+    (book.root / "notebooks/deep").mkdir()
+    assert Project.find(book.root / "notebooks/deep").root == book.root
+    with pytest.raises(PressError, match="no book here"):
+        Project.find(tmp_path)
+    assert book.choose() == ["one", "two"] and book.choose(["two", "two"]) == ["two"]
+    save(source(), book.source("three"))
+    with pytest.raises(PressError, match=r"'three'; a notebook of that name exists, but _toc.yml.*allowed: one, two"):
+        book.choose(["three"])
+    assert book.settings("one", "smoke") == {"profile": "smoke", "size": 1}
+    assert book.settings("one", "cpu") == {} and book.settings("one", "cpu", 1, "cpu") == {"seed": 1, "device": "cpu"}
+    with pytest.raises(PressError, match="'big'; allowed: smoke, cpu, gpu"):
+        book.settings("one", "big")
+    (book.root / "notebooks/profiles.toml").write_text("[one.gpu]\nsise = 1\n")
+    with pytest.raises(PressError, match=r"\[one.gpu\] sets unknown 'sise'; allowed: profile, device, seed, size"):
+        book.settings("one", "gpu")
+
+
+def test_latest_prefers_fresh_pages(tmp_path: Path) -> None:
+    book = project(tmp_path / "book", "one")
+    assert book.latest("one") is None
+    pages = {profile: executed(book, profile=profile) for profile in ("smoke", "cpu", "gpu")}
+    for profile, place in (("smoke", book.page("smoke", "one")), ("cpu", book.published("one")),
+                           ("cpu", book.page("cpu", "one")), ("gpu", book.page("gpu", "one"))):  # fmt: skip
+        save(pages[profile], place)
+        assert book.latest("one") == place
+    pages["gpu"].metadata["diffnotes"]["provenance"]["parts"]["code"][0] = "x"
+    save(pages["gpu"], book.page("gpu", "one"))
+    assert book.latest("one") == book.page("cpu", "one")
+    save(stamped(pages["gpu"], book, profile="gpu"), book.page("gpu", "one"))
+    assert book.latest("one") == book.page("gpu", "one")
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "a" / "page.ipynb"
+    write_whole(place, "old")
+
+    def fail(*_: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(place, "new")
+    assert place.read_text() == "old" and list(place.parent.iterdir()) == [place]

@@ -70,7 +70,7 @@ def slider() -> tuple[nbformat.NotebookNode, dict[str, Any]]:
 def verdict(name: str, state: str) -> nbformat.NotebookNode:
     """A cell that recorded a claim with the given state."""
     part = {"name": "gap", "measure": "gap in nats | dimension", "rule": "< 0.5", "state": "holds", "unit": ""}
-    record = {"id": f"{name}-{state}", "state": state, "verdict": STATES[state]}
+    record = {"id": f"{name}-{state}", "state": state, "verdict": STATES.get(state, state)}
     record["parts"] = [{**part, "value": 0.4, "low": 0.3, "high": 0.45}]
     text = ledger.box(record, {"statement": "The gap is small."})
     output = new_output("display_data", data={"text/markdown": text, "text/plain": "a claim"})
@@ -130,12 +130,16 @@ def chapter(name: str) -> nbformat.NotebookNode:
     glued.metadata["scrapbook"] = {"name": f"{name}-gap", "mime_prefix": RECORD}
     figure = new_output("display_data", data={"image/png": picture(), "text/plain": "<Figure>"})
     widget, state = slider()
+    drawn = verdict(name, "figure")
+    drawn["source"] = "draw()"
+    drawn["outputs"].insert(0, figure)
+    drawn.metadata["mystnb"] |= {"figure": caption, "image": {"alt": alt}}
     cells = [
         new_markdown_cell(TITLE),
         new_code_cell('profile = "cpu"\ndevice = "auto"\nseed = 0', metadata={"tags": ["parameters", "hide-input"]}),
         new_code_cell("gap = 0.4213", outputs=[glued]),
         new_markdown_cell(TEXT),
-        new_code_cell("draw()", outputs=[figure], metadata={"mystnb": {"figure": caption, "image": {"alt": alt}}}),
+        drawn,
         *(verdict(name, state) for state in STATES),
         widget,
         new_markdown_cell(EXERCISE),

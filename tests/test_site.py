@@ -146,7 +146,8 @@ def test_boxes_keep_every_cell_and_come_right_after_the_title() -> None:
     before = chapter("targets")
     after = json.loads(directives.with_boxes(json.dumps(before), ["one", "two"]))
     assert [cell["source"] for cell in after["cells"][:2]] == ["# A chapter made by hand (targets)\n", "one\ntwo"]
-    assert [c["source"] for c in after["cells"][3:]] == [c["source"] for c in before["cells"][1:]]
+    shown = [cell for cell in after["cells"][3:] if cell["source"] != "# shown above"]
+    assert [cell["source"] for cell in shown] == [cell["source"] for cell in before["cells"][1:]]
     assert len({cell["id"] for cell in after["cells"]}) == len(after["cells"])
     with pytest.raises(ValueError, match="title"):
         directives.with_boxes(json.dumps({"cells": before["cells"][1:]}), [])
@@ -157,7 +158,14 @@ def test_verdicts_differ_by_words() -> None:
     titles = dict(
         re.findall(r'class="verdict verdict-([a-z-]+) admonition"[^>]*>\s*<p class="admonition-title">([^<]+)', page)
     )
-    assert len(titles) == 5 and len(set(titles.values())) == 5
+    assert len(titles) == 6 and len(set(titles.values())) == 6
+
+
+def test_a_figure_does_not_frame_the_verdict_beside_it() -> None:
+    page = (built() / "book/chapters/targets.html").read_text(encoding="utf8")
+    figures = re.findall(r"<figure.*?</figure>", page, flags=re.S)
+    assert len(figures) == 1 and "Error over time." in figures[0] and "admonition" not in figures[0]
+    assert page.index("</figure>") < page.index('id="claim-targets-figure"')
 
 
 # The scan
@@ -287,7 +295,7 @@ def test_a_stale_page_is_refused_and_says_so_to_readers(project: Project, put: A
     assert len(directives.page_boxes(text, "sample", project.root)) == 1
     put(project.source("sample"), lambda text: text.replace("gap = 0.4213", "gap = 0.5"))
     warning, _ = directives.page_boxes(text, "sample", project.root / "_build" / "site-source")
-    assert "This page is stale" in warning and "the code of cell 2" in warning and "`diffnotes run sample`" in warning
+    assert "This page is stale" in warning and "cell 2" in warning and "`diffnotes run sample`" in warning
     with pytest.raises(PressError, match="stale"):
         site.build("latest", project.root, say=lambda _: None)
 

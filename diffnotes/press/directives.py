@@ -70,8 +70,29 @@ def stale_markdown(name: str, reasons: Iterable[str]) -> str:
     )
 
 
+def separated(cell: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cell, or one cell for each of its outputs if it shows a figure among others.
+
+    A figure's number and caption belong to its cell; in one cell with a verdict they would frame the verdict, too.
+    """
+    options, outputs = cell["metadata"].get("mystnb", {}), cell.get("outputs", [])
+    if "figure" not in options or len(outputs) < 2:
+        return [cell]
+    rest = {key: value for key, value in options.items() if key not in ("figure", "image")}
+    pieces = []
+    for i, output in enumerate(outputs):
+        image = any(kind.startswith("image/") for kind in output.get("data", {}))
+        metadata = {**cell["metadata"], "mystnb": options if image else rest}
+        piece = {**cell, "metadata": metadata, "outputs": [output]}
+        if i:  # a cell without any source would be left out
+            metadata["tags"] = ["remove-input"]
+            piece |= {"id": f"{cell.get('id', 'cell')}-{i}", "source": "# shown above"}
+        pieces.append(piece)
+    return pieces
+
+
 def with_boxes(text: str, boxes: Iterable[str]) -> str:
-    """The page `text` (JSON) with a Markdown cell of `boxes` below its title; folded parameters say what they are.
+    """The page `text` (JSON) with a Markdown cell of `boxes` below its title, and its cells made ready to show.
 
     Raises:
         ValueError: if the page does not begin with a title.
@@ -96,6 +117,7 @@ def with_boxes(text: str, boxes: Iterable[str]) -> str:
         if prompt := next((PROMPTS[tag] for tag in cell["metadata"].get("tags", []) if tag in PROMPTS), None):
             options = {"code_prompt_show": f"Show {prompt}", "code_prompt_hide": f"Hide {prompt}"}
             cell["metadata"]["mystnb"] = {**options, **cell["metadata"].get("mystnb", {})}
+    cells[:] = [piece for cell in cells for piece in separated(cell)]
     head = {**cells[0], "source": "".join(lines[: title + 1])}
     rest = "".join(lines[title + 1 :]).strip("\n")
     cells[:1] = [head, markdown("boxes", "\n".join(boxes)), *([markdown("rest", rest)] if rest else [])]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
@@ -207,6 +207,8 @@ def test_arrays_are_indexed_by_the_mathematical_t(betas):
 
 
 @given(betas)
+@example([1e-8] * 3)
+@example([1e-15, 0.5, 1e-12])
 def test_noise_variance_keeps_its_digits(betas):
     """sigma_t^2 = sum_s beta_s prod_{r > s} alpha_r: sums of positive terms, so exact to rounding."""
     sigma = Chain.from_betas(betas)(torch.arange(len(betas) + 1))[1]
@@ -327,6 +329,7 @@ def test_respaced_keeps_alpha_bar(T, data):
     steps = data.draw(st.integers(1, T))
     visited = chain.visited(steps)
     assert visited[0] == 0 and visited[-1] == T and (visited.diff() >= 1).all() and len(visited) == steps + 1
+    assert ((visited - torch.arange(steps + 1).double() * T / steps).abs() <= 0.5).all()  # the nearest level
     short = chain.respaced(steps)
     assert short.T == steps
     close(short.alpha_bar, chain.alpha_bar[visited], rtol=1e-12)

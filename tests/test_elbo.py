@@ -65,7 +65,7 @@ def test_independent_dimensions_add(dim):
     error = law_error(UNIT, chain)
     for variance in VARIANCES:
         one, many = (bound(chain, k * error, float(k), variance, dim=k) for k in (1, dim))
-        assert many.reconstruction == pytest.approx(dim * one.reconstruction, rel=1e-12)
+        assert many.reconstruction == pytest.approx(dim * one.reconstruction, rel=1e-12, abs=0)
         assert many.prior == pytest.approx(dim * one.prior, abs=1e-14)
         torch.testing.assert_close(many.denoising, dim * one.denoising, rtol=1e-12, atol=1e-15)
 
@@ -206,7 +206,7 @@ def test_prior_term_keeps_its_digits_when_the_signal_is_gone():
     chain = Chain.from_betas([0.999, 0.999, 0.999])
     signal = 1e-9
     expected = 0.5 * signal * second_moment(TWO) + signal**2 / 4
-    assert bound_of_law(TWO, chain).prior == pytest.approx(expected, rel=1e-6)
+    assert bound_of_law(TWO, chain).prior == pytest.approx(expected, rel=1e-6, abs=0)
 
 
 def test_variances_by_name():
@@ -315,7 +315,7 @@ def test_known_values(std, chain, reconstruction, prior, tilde, beta, gap_tilde,
         assert entropy(law) == pytest.approx(0.907, abs=5e-4)
         eps = step_weight(chain, "eps")
         for t, weight in {2: 0.60, 10: 0.086, 100: 0.010, 500: 0.0055, 1000: 0.010}.items():
-            assert float(eps[t]) == pytest.approx(weight, rel=0.06)
+            assert float(eps[t]) == pytest.approx(weight, rel=0.06, abs=0)
 
 
 # --- bad input and the container -------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def test_loss_weights_are_snr_factors(alpha, sigma, target, x_t, change):
         assert moved[name] == pytest.approx(expected[name], rel=1e-9, abs=noise)
         weight = float(loss_weight(name, alpha, sigma, like=target))
         assert weight * expected[name] == pytest.approx(expected[target], rel=1e-12, abs=1e-300)
-        assert weight * float(loss_weight(target, alpha, sigma, like=name)) == pytest.approx(1, rel=1e-12)
+        assert weight * float(loss_weight(target, alpha, sigma, like=name)) == pytest.approx(1, rel=1e-12, abs=0)
 
 
 def test_vp_loss_weights_are_the_published_ones():
@@ -176,7 +176,7 @@ def test_misprinted_v_does_not_invert():
 @given(st.floats(0.05, 5), st.floats(0, 3), st.floats(1e-3, 80))
 def test_edm_target_has_unit_variance(data_std, alpha, sigma):
     a, b = (float(c) for c in coefficients(edm_target(data_std), alpha, sigma))
-    assert a**2 * data_std**2 + b**2 == pytest.approx(1, rel=1e-14)
+    assert a**2 * data_std**2 + b**2 == pytest.approx(1, rel=1e-14, abs=0)
     assert alpha * a * data_std**2 + sigma * b == pytest.approx(0, abs=1e-14 * (1 + sigma))  # uncorrelated with x_t
 
 

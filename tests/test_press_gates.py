@@ -94,6 +94,7 @@ PAGE = {
         lambda notebook: figure(notebook)["image"].update(alt="A plot of the error against the time of the process."),
         "only names the axes",
     ),
+    "an edited caption": (lambda notebook: figure(notebook)["figure"].update(caption="Else."), "edited after the run"),
     "no caption": (lambda notebook: figure(notebook)["figure"].update(caption=" "), "without caption"),
     "no name": (lambda notebook: figure(notebook)["figure"].pop("name"), "without name"),
     "a bare image": (lambda notebook: cell(notebook, "figure").metadata.pop("mystnb"), "without"),

@@ -250,7 +250,8 @@ def test_command(book: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     shell(book, monkeypatch, "status")
     assert "stale: code cell 2" in capsys.readouterr().out
     assert shell(book, monkeypatch, "claims") == 0
-    assert "T1" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "T1" in said.out and "the page of one is stale" in said.err
     assert shell(book, monkeypatch, "claims", "--json") == 0
     assert len(json.loads(capsys.readouterr().out)) == 68
     assert shell(book, monkeypatch, "clean") == 0

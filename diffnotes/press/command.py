@@ -121,9 +121,14 @@ def _age(record: dict[str, Any]) -> str:
 
 def _claims(project: Project, options: argparse.Namespace) -> int:
     from .ledger import collect, table_text
+    from .page import read
+    from .provenance import freshness
 
-    pages = [path for name in project.chapters() if (path := project.latest(name))]
-    rows = collect(pages)
+    pages = {name: path for name in project.chapters() if (path := project.latest(name))}
+    rows = collect(pages.values())
+    for name, path in pages.items():
+        if freshness(read(path), project, name).state != "fresh":
+            print(f"note: the page of {name} is stale; diffnotes status says why", file=sys.stderr)
     if options.json:
         import json
 

@@ -220,6 +220,11 @@ def _cell(cell: Any) -> Iterator[tuple[str, str]]:
         if any(REMOTE.search(text) for text in web) or "://" in data.get("application/javascript", ""):
             yield "something loaded from elsewhere", "A page must work without a network"
     note = cell.metadata.get("mystnb", {})
+    for output in cell.outputs:
+        given = output.get("metadata", {}).get("diffnotes", {}).get("figure")
+        shown = note.get("figure", {}) | note.get("image", {})
+        if given and shown.keys() == given.keys() and shown != given:
+            yield "a caption or alt text edited after the run", "Edit it in the notebook and run again"
     figure, alt = note.get("figure", {}), str(note.get("image", {}).get("alt") or "").strip()
     if images > 1:
         yield f"{images} images in one cell", "Show one figure a cell, with figures.show"

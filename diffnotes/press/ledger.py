@@ -6,7 +6,7 @@ rule describes,
 
 * a part *holds* if I lies in R, *fails* if I and R do not meet, and is *unresolved* otherwise (exact: I is a point);
 * a claim *holds* if all its parts hold, *does not hold here* if all fail, is *not testable here* if none holds and
-  some are unresolved, and else *holds if* the conditions of the parts that hold; the others are named.
+  some are unresolved, and else *holds if* restricted to the conditions of the parts that hold; the others are named.
 
 The verdict is stored in the executed page; :func:`collect` reads it back, so the ledger of the book is never typed.
 """
@@ -30,6 +30,7 @@ GROUPS = {
     "M": "Recursive training", "G": "Gradient part of score errors",
     "T": "The ELBO and the four prediction targets", "X": "Across the sources",
 }  # fmt: skip
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 OPPOSITE = {"holds": "fails", "fails": "holds", "unresolved": "unresolved"}
 
 
@@ -89,18 +90,20 @@ def judge(rule: str, low: float, high: float) -> str:
 
 def verdict(parts: list[dict[str, Any]]) -> tuple[str, str]:
     """The state of a claim (holds, holds-if, fails, untestable) and its verdict in words, from its judged parts."""
-    by = {state: [part for part in parts if part["state"] == state] for state in OPPOSITE}
-    names = {state: ", ".join(part["name"].replace("_", " ") for part in by[state]) for state in by}
-    if len(by["holds"]) == len(parts):
-        return "holds", "holds"
-    if len(by["fails"]) == len(parts):
-        return "fails", "does not hold here"
-    if not by["holds"]:
-        failing = f"; fails for: {names['fails']}" if names["fails"] else ""
-        return "untestable", f"not testable here (the interval straddles the threshold: {names['unresolved']}{failing})"
-    conditions = ", or if ".join(part["condition"] or part["name"].replace("_", " ") for part in by["holds"])
-    others = [f"{word}: {names[state]}" for state, word in (("fails", "fails"), ("unresolved", "open")) if names[state]]
-    return "holds-if", f"holds if {conditions} ({'; '.join(others)})"
+    named = {state: ", ".join(_about(part) for part in parts if part["state"] == state) for state in OPPOSITE}
+    states = {part["state"] for part in parts}
+    if len(states) == 1 and states != {"unresolved"}:
+        return ("holds", "holds") if states == {"holds"} else ("fails", "does not hold here")
+    fails = [f"fails for {named['fails']}"] if named["fails"] else []
+    if not named["holds"]:
+        reasons = [f"the interval straddles the threshold for {named['unresolved']}", *fails]
+        return "untestable", f"not testable here ({'; '.join(reasons)})"
+    others = fails + ([f"open for {named['unresolved']}"] if named["unresolved"] else [])
+    return "holds-if", f"holds if restricted to {named['holds']} ({'; '.join(others)})"
+
+
+def _about(part: dict[str, Any]) -> str:
+    return part["condition"] or part["name"].replace("_", " ")
 
 
 @cache
@@ -188,39 +191,47 @@ class Ledger:
         display(data, metadata={"diffnotes": {"claim": record}}, raw=True)
 
 
-def number(x: float, markdown: bool = False) -> str:
+def number(x: float) -> str:
     """A number to three significant digits.
 
-    >>> [number(x) for x in (0.0, 0.12345, 1234.5, 1.5e-7)]
-    ['0', '0.123', '1234', '1.5e-7']
+    >>> [number(x) for x in (0.0, 0.12345, 1234.5, -1.5e-7)]
+    ['0', '0.123', '1234', '-1.5×10⁻⁷']
     """
     if x == 0 or 1e-3 <= abs(x) < 1e5:
         return f"{x:.3g}" if abs(x) < 1000 else f"{x:.0f}"
-    mantissa, power = f"{x:.3g}".split("e") if "e" in f"{x:.3g}" else f"{x:.2e}".split("e")
-    return rf"${mantissa}\times10^{{{int(power)}}}$" if markdown else f"{mantissa}e{int(power)}"
+    mantissa, power = f"{x:.2e}".split("e")
+    return f"{float(mantissa):g}×10{str(int(power)).translate(RAISED)}"
 
 
-def effect_text(part: dict[str, Any], markdown: bool = False) -> str:
-    """An effect with its interval and unit, or "(exact)"."""
-    value, low, high = (number(part[key], markdown) for key in ("value", "low", "high"))
-    unit = f" {part['unit']}" if part["unit"] else ""
-    return f"{value}{unit} (exact)" if part["low"] == part["high"] else f"{value}{unit} [{low}, {high}]"
+def effect_text(part: dict[str, Any]) -> str:
+    """An effect with its unit and interval, or "(exact)"."""
+    value = number(part["value"]) + (f" {part['unit']}" if part["unit"] else "")
+    low, high = number(part["low"]), number(part["high"])
+    return f"{value} (exact)" if part["low"] == part["high"] else f"{value} [{low}, {high}]"
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", r"\|")
+def rule_text(rule: str) -> str:
+    """A rule as it is read.
+
+    >>> [rule_text(rule) for rule in ("< 1e-9", ">= 2.5", "in [-0.5, 1]")]
+    ['< 10⁻⁹', '≥ 2.5', 'in [-0.5, 1]']
+    """
+    rule = rule.replace("<=", "≤").replace(">=", "≥")
+    return re.sub(r"-?\d[\d.]*(?:e-?\d+)?", lambda found: number(float(found[0])).replace("1×10", "10"), rule)
 
 
-def _rule(rule: str) -> str:
-    """A rule as mathematics."""
-    rule = rule.replace("in [", r"\in [").replace("<=", r"\le").replace(">=", r"\ge")
-    rule = re.sub(r"\b1e(-?)0*(\d+)", r"10^{\1\2}", rule)
-    return "$" + re.sub(r"(\d)e(-?)0*(\d+)", r"\1\\times10^{\2\3}", rule) + "$"
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _head(*columns: str) -> list[str]:
+    return [_row(*columns), "|---" * len(columns) + "|"]
 
 
 def part_lines(record: dict[str, Any]) -> list[str]:
     """One line of plain text for each part of a record."""
-    return [f"{part['name']}: {effect_text(part)}, rule {part['rule']}: {part['state']}" for part in record["parts"]]
+    parts = record["parts"]
+    return [f"{part['name']}: {effect_text(part)}, rule {rule_text(part['rule'])}: {part['state']}" for part in parts]
 
 
 def box(record: dict[str, Any], row: dict[str, Any]) -> str:
@@ -231,11 +242,11 @@ def box(record: dict[str, Any], row: dict[str, Any]) -> str:
 
 
 def _table(record: dict[str, Any]) -> str:
-    lines = ["| Measured | Effect | Rule | |", "|---|---|---|---|"]
+    lines = _head("Measured", "Effect", "Rule", "")
     for part in record["parts"]:
         measure = part["measure"] or part["name"].replace("_", " ")
         state = part["state"] if record["state"] != "unjudged" else "not judged"
-        lines.append(f"| {_cell(measure)} | {effect_text(part, True)} | {_rule(part['rule'])} | {state} |")
+        lines.append(_row(measure, effect_text(part), rule_text(part["rule"]), state))
     return "\n".join(lines)
 
 
@@ -283,30 +294,30 @@ def table_text(rows: list[dict[str, Any]]) -> str:
 
 
 def to_markdown(rows: list[dict[str, Any]], path: Path = CLAIMS) -> str:
-    """The ledger for the book, MyST Markdown: a table for each group of claims, and one of the errata."""
+    """The ledger for the book, MyST Markdown: a table for each group of claims, and one of the errata.
+
+    A claim with several parts takes a line for each of them.
+    """
     lines: list[str] = []
+    columns = ("Claim", "Statement", "Source", "Verdict", "Effect", "Rule", "Computed in", "Guarded by")
     for group, title in GROUPS.items():
         if not (members := [row for row in rows if row["id"][0] == group]):
             continue
-        columns = ["Claim", "Statement", "Source", "Verdict", "Effect", "Rule", "Computed in", "Guarded by", "Run"]
-        lines += ["", f"## {title}", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+        lines += ["", f"## {title}", "", *_head(*columns)]
         for row in members:
-            record = row["record"]
-            effects = rule = run = ""
-            place = f"{{doc}}`/book/chapters/{row['chapter']}`" if row["chapter"] and record else row["chapter"]
-            if record:
-                parts = record["parts"]
-                effects = "; ".join(f"{part['name'].replace('_', ' ')} {effect_text(part, True)}" for part in parts)
-                rule = "; ".join(f"{part['name'].replace('_', ' ')} {_rule(part['rule'])}" for part in parts)
-                place = f"{{ref}}`{row['page']}, cell {row['cell']} <claim-{row['id']}>`"
-                run = f"{record['profile']}, {row['device']}"
+            first = [row["id"], row["statement"], row["source"], _status(row)]
             test = f"`{row['test']}`" if row["test"] else ""
-            cells = [row["id"], row["statement"], row["source"], _status(row), effects, rule, place, test, run]
-            lines.append("| " + " | ".join(map(_cell, cells)) + " |")
-    columns = ["Source", "As printed", "Correction", "Shown in", "Test"]
-    lines += ["", "## Errata of the sources", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+            if not (record := row["record"]):
+                lines.append(_row(*first, "", "", row["chapter"], test))
+                continue
+            link = f"{{ref}}`{row['page']}, cell {row['cell']} <claim-{row['id']}>`"
+            cell = f"{link}; {record['profile']}, {row['device']}"
+            for i, part in enumerate(record["parts"]):
+                effect = f"{part['name'].replace('_', ' ')}: {effect_text(part)}"
+                ends = (cell, test) if i == 0 else ("", "")
+                lines.append(_row(*(first if i == 0 else [""] * 4), effect, rule_text(part["rule"]), *ends))
+    lines += ["", "## Errata of the sources", "", *_head("Source", "As printed", "Correction", "Shown in", "Test")]
     for row in errata(path):
-        test = f"`{row['test']}`" if row["test"] else ""
-        cells = [row["source"], row["quotation"], row["correction"], row["chapter"] or "no chapter yet", test]
-        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
+        test, chapter = f"`{row['test']}`" if row["test"] else "", row["chapter"] or "no chapter yet"
+        lines.append(_row(row["source"], row["quotation"], row["correction"], chapter, test))
     return "\n".join([*lines[1:], ""])

@@ -346,9 +346,7 @@ def _workers(url: str | None) -> Any:
     return Client(url)
 
 
-def _execute_all(
-    todo: list[Chapter], gpu: str | None, client: Any, say: Callable[[str], None]
-) -> dict[str, list[str]]:
+def _execute_all(todo: list[Chapter], gpu: str | None, client: Any, say: Callable[[str], None]) -> dict[str, list[str]]:
     """Execute ``todo``, side by side where cores and memory allow; returns the chapters that failed, and why."""
     import joblib
     import psutil

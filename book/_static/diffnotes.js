@@ -20,3 +20,18 @@ if (window.MathJax) {
     },
   };
 }
+
+// Keep a punctuation mark on the line of the formula before it.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const formula of document.querySelectorAll("span.math")) {
+    const next = formula.nextSibling;
+    const mark = next?.nodeType === Node.TEXT_NODE && /^[.,;:!?)\]’”-]+/.exec(next.data)?.[0];
+    if (mark) {
+      next.data = next.data.slice(mark.length);
+      const together = document.createElement("span");
+      together.className = "together";
+      formula.replaceWith(together);
+      together.append(formula, mark);
+    }
+  }
+});

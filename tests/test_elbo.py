@@ -146,13 +146,14 @@ def test_equal_variance_kl_is_a_scaled_distance(m1, m2, s1, s2, dim):
     """KL = |difference of means|^2/(2 s^2) at equal variance; d/2 (r - 1 - log r) more at the ratio r."""
 
     def law(mean, std):
-        return Independent(Normal(torch.full((dim,), mean, dtype=torch.float64), torch.tensor(std).double()), 1)
+        mean, std = (torch.full((dim,), value, dtype=torch.float64) for value in (mean, std))
+        return Independent(Normal(mean, std), 1)
 
     distance = dim * (m1 - m2) ** 2 / (2 * s2**2)
-    assert float(kl_divergence(law(m1, s2), law(m2, s2))) == pytest.approx(distance, rel=1e-6, abs=1e-12)
+    assert float(kl_divergence(law(m1, s2), law(m2, s2))) == pytest.approx(distance, rel=1e-12, abs=1e-14)
     r = (s1 / s2) ** 2
     full = distance + 0.5 * dim * (r - 1 - math.log(r))
-    assert float(kl_divergence(law(m1, s1), law(m2, s2))) == pytest.approx(full, rel=1e-6, abs=1e-6)
+    assert float(kl_divergence(law(m1, s1), law(m2, s2))) == pytest.approx(full, rel=1e-12, abs=1e-13)
 
 
 @pytest.mark.parametrize("variance", VARIANCES)

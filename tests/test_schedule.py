@@ -295,8 +295,8 @@ def test_posterior_coefficients_obey_the_chain(betas):
     """Averaged over x_t given x_0, the posterior is q(x_{t-1} | x_0): its mean and its variance both close."""
     chain = Chain.from_betas(betas)
     alpha, sigma = chain(torch.arange(chain.T + 1))
-    close(chain.gamma1[1:] + chain.gamma2[1:] * alpha[1:], alpha[:-1], rtol=1e-8)
-    close(chain.beta_tilde[1:] + (chain.gamma2[1:] * sigma[1:]) ** 2, sigma[:-1] ** 2, rtol=1e-8, atol=1e-15)
+    close(chain.gamma1[1:] + chain.gamma2[1:] * alpha[1:], alpha[:-1], rtol=2e-15)
+    close(chain.beta_tilde[1:] + (chain.gamma2[1:] * sigma[1:]) ** 2, sigma[:-1] ** 2, rtol=5e-15)
 
 
 @given(st.lists(st.floats(1e-6, 0.999), min_size=2, max_size=12))
@@ -307,7 +307,7 @@ def test_tau_is_the_one_step_weight_times_the_propagation(betas):
         propagation = math.prod(float(gamma) for gamma in chain.gamma2[2:i])
         sigma = float(chain(i)[1])
         weight = float(chain.beta[i]) / (math.sqrt(chain.alpha[i]) * sigma)
-        assert float(chain.tau[i]) == pytest.approx(propagation * weight, rel=1e-9, abs=0)
+        assert float(chain.tau[i]) == pytest.approx(propagation * weight, rel=1e-13, abs=0)
 
 
 def test_tau_is_the_effect_of_one_error_at_the_end():

@@ -170,13 +170,14 @@ def test_a_gpu_is_preferred_and_serves_one_chapter_at_a_time(tmp_path: Path, mon
     running, most = [], []
 
     def execute(task: dict[str, Any], progress: Any) -> dict[str, Any]:
-        assert task["device"] == "cuda" and task["threads"] == run.cores()
+        assert task["device"] == ("cuda", "Some GPU") and task["threads"] == run.cores()
         running.append(1)
         most.append(len(running))
         time.sleep(0.05)
         running.pop()
         text = page.text(executed(book, "two" if "ex-two" in task["notebook"] else "one"))
-        return {"error": None, "notebook": text, "seconds": 1.0, "memory_mib": 1, "cells": []}
+        known = {"device": task["device"], "threads": task["threads"], "versions": {}}
+        return {"error": None, "notebook": text, "seconds": 1.0, "memory_mib": 1, "cells": [], **known}
 
     monkeypatch.setattr(run, "execute", execute)
     status, said = go(book, profile=None, device="auto")

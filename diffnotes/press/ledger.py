@@ -246,7 +246,9 @@ def _table(record: dict[str, Any]) -> str:
     for part in record["parts"]:
         measure = part["measure"] or part["name"].replace("_", " ")
         state = part["state"] if record["state"] != "unjudged" else "not judged"
-        lines.append(_row(measure, effect_text(part), rule_text(part["rule"]), state))
+        lines.append(
+            _row(measure, effect_text(part), rule_text(part["rule"]).replace(" ", "\N{NO-BREAK SPACE}"), state)
+        )
     return "\n".join(lines)
 
 

@@ -62,6 +62,20 @@ def cpu_name() -> str:
     return f"{name or platform.processor() or platform.machine()}, {cores()} cores"
 
 
+def find_device(wanted: str) -> tuple[str, str]:
+    """Kind ("cpu" or "cuda") and name of the device that "auto", "cpu" or "cuda" stands for here.
+
+    Raises:
+        PressError: for another word, or for "cuda" where there is none.
+    """
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise PressError(f"unknown device {wanted!r}; allowed: auto, cpu, cuda", 2)
+    gpu = cuda_name() if wanted == "cuda" or (wanted == "auto" and _may_have_cuda()) else None
+    if wanted == "cuda" and gpu is None:
+        raise PressError("--device cuda: PyTorch finds no CUDA GPU here; nothing was run. Use --device auto or cpu.", 2)
+    return ("cuda", gpu) if gpu else ("cpu", cpu_name())
+
+
 def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -79,12 +93,18 @@ def execute(task: dict[str, Any], progress: Callable[[int, int], None] | None = 
     """Execute one notebook in a process of its own.
 
     Args:
-        task: notebook (its text), settings (to inject), folder (to run in), threads, device.
+        task: notebook (its text), settings (to inject), folder (to run in), threads, wanted (device), device (kind and
+            name, or None: to be found where this runs).
         progress: called with (number of the code cell that starts, number of code cells).
 
     Returns:
-        notebook (executed text, or None), error (None or what went wrong), seconds, memory_mib, cells (seconds each).
+        notebook (executed text, or None), error (None or what went wrong), device, threads, versions, seconds,
+        memory_mib and cells (seconds of each).
+
+    Raises:
+        PressError: if CUDA is wanted where there is none.
     """
+    device = tuple(task["device"] or find_device(task["wanted"]))
     with tempfile.TemporaryDirectory(prefix="diffnotes-") as folder:
         work = Path(folder)
         place = task["folder"] if Path(task["folder"]).is_dir() else folder
@@ -92,7 +112,7 @@ def execute(task: dict[str, Any], progress: Callable[[int, int], None] | None = 
         quiet = {"TQDM_DISABLE": "1", "PYTHONHASHSEED": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
         private = {"IPYTHONDIR": folder, "JUPYTER_RUNTIME_DIR": folder, "JUPYTER_PREFER_ENV_PATH": "1"}
         env = os.environ | quiet | private | dict.fromkeys(THREADS, str(task["threads"]))
-        env |= {"CUDA_VISIBLE_DEVICES": ""} if task["device"] == "cpu" else {}
+        env |= {"CUDA_VISIBLE_DEVICES": ""} if device[0] == "cpu" else {}
         command = [sys.executable, "-P", str(Path(__file__).with_name("child.py")), folder]
         with open(work / "stderr", "w+", encoding="utf-8", errors="replace") as stderr:
             # In a session of its own: Ctrl-C reaches the parent alone, which then ends the child and its kernel.
@@ -100,7 +120,9 @@ def execute(task: dict[str, Any], progress: Callable[[int, int], None] | None = 
                 command, stdout=subprocess.PIPE, stderr=stderr, env=env, text=True, start_new_session=True
             )
             _running.add(process)
-            outcome: dict[str, Any] = {}
+            versions = {name: metadata.version(name) for name in ("torch", "numpy", "diffnotes")}
+            outcome: dict[str, Any] = {"device": device, "threads": task["threads"]}
+            outcome["versions"] = {"python": platform.python_version()} | versions
             try:
                 for line in process.stdout:
                     message = json.loads(line)
@@ -219,11 +241,11 @@ class Chapter:
                 return page.read(path).metadata.get("diffnotes", {}).get("provenance", {}).get("cells", [])
         return []
 
-    def task(self, threads: int, device_type: str) -> dict[str, Any]:
+    def task(self, threads: int, device: tuple[str, str] | None) -> dict[str, Any]:
         return {"notebook": page.text(self.source), "settings": self.settings, "threads": threads,
-                "folder": str(self.project.root / "notebooks"), "device": device_type}  # fmt: skip
+                "folder": str(self.project.root / "notebooks"), "wanted": self.device, "device": device}  # fmt: skip
 
-    def stamped(self, outcome: dict[str, Any], threads: int, device: tuple[str, str], before: dict[str, Any]) -> Any:
+    def stamped(self, outcome: dict[str, Any], before: dict[str, Any]) -> Any:
         """The page from an executed notebook, with its provenance; ``before``: the fingerprint before the run."""
         import nbformat
 
@@ -232,15 +254,10 @@ class Chapter:
         seeds = values.get("seeds", 1)
         record = {
             "profile": self.profile,
-            "device": device[1],
-            "device_type": device[0],
-            "threads": threads,
-            "seconds": outcome["seconds"],
-            "cells": outcome["cells"],
-            "memory_mib": outcome["memory_mib"],
+            "device": outcome["device"][1],
+            "device_type": outcome["device"][0],
+            **{key: outcome[key] for key in ("threads", "seconds", "cells", "memory_mib", "versions")},
             "seeds": [values["seed"] + i for i in range(seeds)] if isinstance(seeds, int) else list(seeds),
-            "versions": {"python": platform.python_version()}
-            | {name: metadata.version(name) for name in ("torch", "numpy", "diffnotes")},
             "commit": _commit(self.project.root),
             "parameters": self.settings,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -296,15 +313,11 @@ def run(
         PressError: before anything is written, for an unknown chapter, profile or device, or CUDA where there is none.
         KeyboardInterrupt: after the running chapters have been ended.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise PressError(f"unknown device {device!r}; allowed: auto, cpu, cuda", 2)
     names = project.choose(names)
-    gpu = cuda_name() if device == "cuda" or (device == "auto" and _may_have_cuda()) else None
-    if device == "cuda" and gpu is None:
-        raise PressError("--device cuda: PyTorch finds no CUDA GPU here; nothing was run. Use --device auto or cpu.", 2)
-    profile = profile or ("gpu" if gpu else "cpu")
+    cluster = _cluster(workers) if workers else None
+    here = None if cluster else find_device(device)
+    profile = profile or ("gpu" if here and here[0] == "cuda" else "cpu")
     chapters = [Chapter(project, name, profile, device, seed) for name in names]
-    backend = _workers(workers)
 
     failed: dict[str, list[str]] = {}
     todo: list[Chapter] = []
@@ -322,7 +335,7 @@ def run(
             updated = page.text(notebook) != old or found[1] != chapter.path
             say(f"{chapter.name}: fresh in profile {profile}" + (", prose updated" if updated else ", nothing to run"))
     if todo:
-        failed |= _execute_all(todo, gpu, backend, say)
+        failed |= _execute_all(todo, here, cluster, say)
     done = {name: page.read(project.page(profile, name)) for name in names if project.page(profile, name).is_file()}
     for problem in gates.check_across(done):
         failed.setdefault(problem.where, []).append(str(problem))
@@ -336,70 +349,83 @@ def run(
     return 1 if failed else 0
 
 
-def _workers(url: str | None) -> Any:
-    if url is None:
-        return None
+def _cluster(url: str) -> Any:
     try:
         from distributed import Client
     except ImportError as error:
         raise PressError("--workers needs Dask: pip install 'diffnotes[cluster]'", 2) from error
-    return Client(url)
+    try:
+        return Client(url, timeout=10)
+    except (OSError, ValueError) as error:
+        raise PressError(f"--workers {url}: no Dask scheduler answers there ({error})") from error
 
 
-def _execute_all(todo: list[Chapter], gpu: str | None, client: Any, say: Callable[[str], None]) -> dict[str, list[str]]:
-    """Execute ``todo``, side by side where cores and memory allow; returns the chapters that failed, and why."""
+def _execute_all(
+    todo: list[Chapter], here: tuple[str, str] | None, cluster: Any, say: Callable[[str], None]
+) -> dict[str, list[str]]:
+    """Execute ``todo`` on the device ``here`` or on a Dask cluster; returns the chapters that failed, and why.
+
+    On the processor chapters run side by side as far as cores and memory go; on a GPU, and on a worker of a cluster,
+    one after the other. A worker gives a chapter one thread.
+    """
     import joblib
     import psutil
 
-    device = ("cuda", gpu) if gpu else ("cpu", cpu_name())
     room = max(1, psutil.virtual_memory().available // MEMORY_PER_CHAPTER)
-    jobs = 1 if gpu else min(len(todo), cores(), room)  # chapters on one GPU would compete for its memory
-    threads = max(1, cores() // jobs)
+    jobs = min(len(todo), cores(), room) if here and here[0] == "cpu" else 1
+    threads = max(1, cores() // jobs) if here else 1
     before = {chapter.name: provenance.fingerprint(chapter.project, chapter.name, chapter.settings) for chapter in todo}
-    tasks = [chapter.task(threads, device[0]) for chapter in todo]
     failed: dict[str, list[str]] = {}
+    stopping = threading.Event()
 
     def stop(*_: object) -> None:
+        stopping.set()
         for process in list(_running):
             _end(process)
+
+    def interrupt(*_: object) -> None:
+        stop()
         raise KeyboardInterrupt
 
-    def work(chapter: Chapter, task: dict[str, Any]) -> tuple[Chapter, dict[str, Any]]:
+    def work(chapter: Chapter) -> tuple[Chapter, dict[str, Any]]:
+        if stopping.is_set():
+            return chapter, {"error": "interrupted", "notebook": None}
         progress.begun[chapter.name] = time.monotonic()
         progress.earlier[chapter.name] = chapter.earlier()
         why = chapter.why() or "forced"
-        progress.tell(f"{chapter.name}: running, profile {chapter.profile} on {device[1]} ({why})")
+        progress.tell(f"{chapter.name}: running, profile {chapter.profile} on {here[1]} ({why})")
 
         def at(cell: int, of: int) -> None:
             progress.state[chapter.name] = (cell, of)
 
-        outcome = execute(task, at)
+        outcome = execute(chapter.task(threads, here), at)
         progress.state.pop(chapter.name, None)
         return chapter, outcome
 
     main = threading.current_thread() is threading.main_thread()
-    old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)} if main else {}
+    old = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)} if main else {}
     try:
         with Progress(say) as progress:
-            if client is not None:
+            if cluster is not None:
+                progress.tell(f"{', '.join(chapter.name for chapter in todo)}: sent to {cluster.scheduler.address}")
                 with joblib.parallel_config(backend="dask"):
-                    outcomes = joblib.Parallel()(joblib.delayed(execute)(task) for task in tasks)
-                results = zip(todo, outcomes)
+                    pool = joblib.Parallel()
+                    results = zip(todo, pool(joblib.delayed(execute)(chapter.task(threads, None)) for chapter in todo))
             else:
                 pool = joblib.Parallel(n_jobs=jobs, backend="threading", return_as="generator_unordered")
-                results = pool(joblib.delayed(work)(chapter, task) for chapter, task in zip(todo, tasks))
+                results = pool(joblib.delayed(work)(chapter) for chapter in todo)
             for chapter, outcome in results:
                 if outcome["error"]:
                     chapter.leave(outcome["notebook"], outcome["error"])
                     failed[chapter.name] = [outcome["error"].strip().split("\n")[0]]
                     continue
-                notebook = chapter.stamped(outcome, threads, device, before[chapter.name])
-                if problems := chapter.settle(notebook):
+                if problems := chapter.settle(chapter.stamped(outcome, before[chapter.name])):
                     failed[chapter.name] = problems
                 else:
                     took = f"{clock(outcome['seconds'])}, {outcome['memory_mib']} MiB at the peak"
                     progress.tell(f"{chapter.name}: done in {took}")
     finally:
+        stop()
         for number, handler in old.items():
             signal.signal(number, handler)
     return failed

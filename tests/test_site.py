@@ -15,7 +15,7 @@ import pytest
 import yaml
 from sites import PROVENANCE, ROOT, built, chapter, runnable
 
-from diffnotes.press import directives, site
+from diffnotes.press import directives, ledger, site
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project
 
@@ -316,3 +316,40 @@ def test_a_chapter_without_a_page_names_the_command(project: Project, tmp_path: 
 def test_an_unknown_choice_of_pages_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PressError, match="'latest' or 'committed', not 'best'"):
         site.build("best", tmp_path)
+
+
+def test_the_ledger_page_leads_with_what_is_judged() -> None:
+    rows = ledger.collect([])
+    part = {
+        "name": "gap",
+        "measure": "",
+        "rule": "< 1",
+        "value": 2.0,
+        "low": 1.5,
+        "high": 3.0,
+        "unit": "",
+        "state": "fails",
+    }
+    record = {"id": rows[0]["id"], "state": "fails", "verdict": "does not hold here", "profile": "cpu", "parts": [part]}
+    rows[0] |= {
+        "record": record,
+        "page": "targets",
+        "cell": 3,
+        "device": "a processor",
+        "test": "tests/test_a.py::test_b",
+    }
+    text = directives.ledger_markdown(rows)
+    assert f"Of {len(rows)} claims 1 have been measured. The verdict is ✗ does not hold here for 1." in text
+    for shown in (
+        "✗ does not hold here |",
+        "2 [1.5, 3]",
+        "< 1",
+        "targets, cell 3",
+        "profile cpu, on a processor",
+        "test_b",
+    ):
+        assert shown in text
+    order = [text.index(part) for part in ("✗ does not", "(ledger-", "## Claims that wait", "## Errata of the sources")]
+    assert order == sorted(order)
+    assert all(text.count(f"| {row['id']} |") == 1 for row in rows[1:])
+    assert "No claim has been measured yet." in directives.ledger_markdown(ledger.collect([]))

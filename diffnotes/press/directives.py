@@ -19,6 +19,14 @@ import yaml
 
 CHAPTERS = "book/chapters/"
 NOTATION = "book/notation.yml"
+VERDICTS = {
+    "holds": "holds",
+    "holds-if": "holds if …",
+    "fails": "does not hold here",
+    "untestable": "not testable here",
+    "unjudged": "not judged",
+}
+SIGNS = dict(zip(VERDICTS, "✓≈✗??", strict=True))  # as in the style sheet
 PROMPTS = {"parameters": "the parameters", "injected-parameters": "what this profile changes"}
 
 
@@ -143,26 +151,49 @@ def page_boxes(text: str, name: str, source: Path) -> list[str]:
     return ([stale_markdown(name, reasons)] if reasons else []) + [provenance_markdown(record)]
 
 
-def ledger_summary(rows: Iterable[dict[str, Any]]) -> str:
-    """One sentence: how many claims there are, and how many have which verdict.
+def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
+    """The ledger's page: an overview of the verdicts, each in full, the claims that still wait, the errata."""
+    from .ledger import GROUPS, box, to_markdown
 
-    >>> ledger_summary([{"record": {"state": "holds"}}, {"record": None}])
-    '**1 of 2 claims judged so far:** 1 holds.\\n\\n'
-    """
+    def table(*lines: Iterable[str]) -> list[str]:
+        head, *body = [" | ".join(["", *(cell.replace("|", "\\|") for cell in line), ""]).strip() for line in lines]
+        return ["", head, "|---" * (head.count(" | ") + 1) + "|", *body, ""]
+
     rows = list(rows)
-    states = [row["record"]["state"] for row in rows if row["record"]]
-    words = {
-        "holds": "holds|hold",
-        "holds-if": "holds under a condition|hold under a condition",
-        "fails": "does not hold here|do not hold here",
-        "untestable": "is not testable here|are not testable here",
-    }
-    counts = [(states.count(state), forms.split("|")) for state, forms in words.items()]
-    listed = ", ".join(f"{n} {forms[n != 1]}" for n, forms in counts if n)
-    judged = sum(n for n, _ in counts)
-    return (
-        f"**{judged} of {len(rows)} claims judged so far{':** ' + listed if listed else '.**'}{'.' * bool(listed)}\n\n"
-    )
+    done, waiting = [row for row in rows if row["record"]], [row for row in rows if not row["record"]]
+    states = [row["record"]["state"] for row in done]
+    counts = [
+        f"{SIGNS[state]} {words} for {states.count(state)}" for state, words in VERDICTS.items() if state in states
+    ]
+    text = [f"Of {len(rows)} claims {len(done)} have been measured. The verdict is {', '.join(counts)}."]
+    text = ["## Verdicts so far", "", *(text if done else ["No claim has been measured yet."])]
+    shown = [
+        (
+            f"{{ref}}`{row['id']} <ledger-{row['id']}>`",
+            row["statement"],
+            row["source"],
+            f"{SIGNS[state]} {VERDICTS[state]}",
+        )
+        for row, state in zip(done, states, strict=True)
+    ]
+    text += table(("Claim", "Statement", "Source", "Verdict"), *shown) if done else []
+    for group, title in GROUPS.items():
+        members = [row for row in done if row["id"][0] == group]
+        text += ["", f"## {title}"] if members else []
+        for row in members:
+            record = row["record"]
+            place = f"{{ref}}`{row['page']}, cell {row['cell']} <claim-{row['id']}>`"
+            foot = f"Source: {row['source']}. Measured in {place}, profile {record['profile']}, on {row['device']}. "
+            foot += f"Guarded by `{row['test']}`." if row["test"] else ""
+            full = box(record, row).removeprefix(f"(claim-{row['id']})=\n").removesuffix(":::")
+            text += ["", f"(ledger-{row['id']})=", full.rstrip(), "", foot, ":::"]
+    text += ["", "## Claims that wait for their chapter"] if waiting else []
+    for group, title in GROUPS.items():
+        if members := [
+            (row["id"], row["statement"], row["source"], row["kind"]) for row in waiting if row["id"][0] == group
+        ]:
+            text += ["", f"**{title}**", *table(("Claim", "Statement", "Source", "Kind"), *members)]
+    return "\n".join([*text, "", to_markdown([])])
 
 
 def _source_read(app: Any, docname: str, source: list[str]) -> None:
@@ -224,14 +255,12 @@ def setup(app: Any) -> dict[str, Any]:
 
     class Ledger(SphinxDirective):
         def run(self) -> list[Any]:
-            from .ledger import collect, to_markdown
+            from .ledger import collect
 
             pages = sorted((Path(self.env.app.srcdir) / CHAPTERS).glob("*.ipynb"))
             for page in pages:
                 self.env.note_dependency(str(page))
-            rows = collect(pages)
-            text = ledger_summary(rows) + to_markdown(rows)
-            return self.parse_text_to_nodes(text, allow_section_headings=True)
+            return self.parse_text_to_nodes(ledger_markdown(collect(pages)), allow_section_headings=True)
 
     app.add_directive("notation", Notation)
     app.add_directive("ledger", Ledger)

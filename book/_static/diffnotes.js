@@ -3,6 +3,12 @@ if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined
   DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 }
 
+// A formula in a line that is wider than the line gets one of its own, where it can scroll.
+const foldWide = (formula) => {
+  const line = formula.closest("p, li, td, dd, div");
+  formula.classList.toggle("wide", formula.getBoundingClientRect().width > line.clientWidth);
+};
+
 // Widgets set their labels by a call of MathJax 2, which MathJax 3 does not know: pass it on.
 if (window.MathJax) {
   const hub = {
@@ -17,6 +23,7 @@ if (window.MathJax) {
     ready() {
       MathJax.Hub = hub;
       MathJax.startup.defaultReady();
+      MathJax.startup.promise.then(() => document.querySelectorAll("span.math").forEach(foldWide));
     },
   };
 }

@@ -88,7 +88,8 @@ TITLE = """# A chapter made by hand (NAME)
 TEXT = r"""## Text
 
 Inline $\abar_t = \prod_s (1 - \beta_s)$ and the value {glue:text}`NAME-gap:.2f`,
-and $a + b + c + d + e + f + g + h + i + j + k + l + m + n + o + p + q + r + s + t + u + v$; {cite:t}`ho2020ddpm`, {term}`score`.
+and $a + b + c + d + e + f + g + h + i + j + k + l + m + n + o + p + q + r + s + t + u + v$;
+{cite:t}`ho2020ddpm`, {term}`score`.
 
 $$\E\, w(t) \norm{\eps - \hat\eps(x_t, t)}^2$$ (eq-NAME-loss)
 

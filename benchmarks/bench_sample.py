@@ -36,7 +36,7 @@ def setting(batch: int, steps: int) -> dict:
     layers = [nn.Linear(3, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU()]
     plain = nn.Sequential(*layers, nn.Linear(128, 2)).requires_grad_(False)
     with torch.no_grad():
-        plain[0].weight.copy_(torch.cat([net.weights[0], net.time]).T)
+        plain[0].weight.copy_(net.weights[0].T)
         for linear, weight in zip(plain[2::2], list(net.weights)[1:]):
             linear.weight.copy_(weight.T)
         for linear, bias in zip(plain[::2], net.biases):
@@ -48,7 +48,7 @@ def setting(batch: int, steps: int) -> dict:
     levels = list(zip((2 * times / T - 1).tolist(), alpha.tolist(), sigma.tolist()))
 
     def eps(x, u):
-        return plain(torch.cat([x, x.new_full((len(x), 1), u)], 1))
+        return plain(torch.cat([x.new_full((len(x), 1), u), x], 1))
 
     @torch.inference_mode()
     def bare():
@@ -67,8 +67,8 @@ def setting(batch: int, steps: int) -> dict:
             y = (a_next / a) * y + (s_next - a_next / a * s) * h
         return y
 
-    into = plain[0].weight[:, :2].T.contiguous()
-    biases = {u: plain[0].bias + u * plain[0].weight[:, 2] for u, _, _ in levels}
+    into = plain[0].weight[:, 1:].T.contiguous()
+    biases = {u: plain[0].bias + u * plain[0].weight[:, 0] for u, _, _ in levels}
 
     @torch.inference_mode()
     def with_torchdiffeq():

@@ -2,7 +2,7 @@ r"""Networks conditioned on time, one or many at once.
 
 A :class:`MLP` maps a noisy sample x and its time t to a prediction. The time enters the first layer only,
 
-    h = act(c_t x W_x + f(t) W_t + b),
+    h = act([f(t), c_t x] W + b) = act(c_t x W_x + f(t) W_t + b),
 
 through a short vector of features f(t), a :class:`Condition`. For one t per batch the time part is therefore just a
 first bias: :meth:`MLP.at` computes it once for a whole grid of times, which is what samplers use.
@@ -14,7 +14,6 @@ Adam, which works element by element, *is* training each of them alone, at a fra
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -190,9 +189,9 @@ class MLP(nn.Module):
 
         units = [dim, *[width] * depth, dim]
         fan_in = [dim + features, *units[1:-1]]
-        shapes = [(features, width), *itertools.pairwise(units), *((n,) for n in units[1:])]
-        gains = [gain] * (depth + 1) + [1.0] * (depth + 2)  # time and hidden weights; last weights and biases
-        bounds = [g / math.sqrt(n) for g, n in zip(gains, (fan_in[0], *fan_in, *fan_in))]
+        shapes = [*zip(fan_in, units[1:]), *((n,) for n in units[1:])]
+        gains = [gain] * depth + [1.0] * (depth + 2)  # weights of hidden layers; last weights and biases
+        bounds = [g / math.sqrt(n) for g, n in zip(gains, (*fan_in, *fan_in))]
         networks = []
         for one in self.seeds:
             generator = torch.Generator().manual_seed(one)
@@ -201,9 +200,8 @@ class MLP(nn.Module):
             tensors = networks[0]
         else:  # biases (members, 1, width), to be added to (members, n, width)
             tensors = [torch.stack([t.reshape(-1, t.shape[-1]) for t in same]) for same in zip(*networks)]
-        time, *rest = (nn.Parameter(tensor) for tensor in tensors)
-        self.time = time
-        self.weights, self.biases = nn.ParameterList(rest[: depth + 1]), nn.ParameterList(rest[depth + 1 :])
+        self.features = features
+        self.weights, self.biases = nn.ParameterList(tensors[: depth + 1]), nn.ParameterList(tensors[depth + 1 :])
 
     def forward(self, x: Tensor, t: float | Tensor) -> Tensor:
         """The prediction at ``x``, (n, d) or (members, n, d); ``t`` is a number or has the leading axes of ``x``."""
@@ -217,18 +215,18 @@ class MLP(nn.Module):
         if self.members is not None:
             t = t.reshape(t.shape + (1,) * (2 - t.ndim))
         features, scale = self.see(t)
-        return self.read(x if scale is None else x * scale[..., None].to(x.dtype), self.first_bias(features))
+        return self.read(x if scale is None else x * scale[..., None].to(x.dtype), features)
 
     def at(self, times: Tensor) -> list[Callable[[Tensor], Tensor]]:
         """For each of ``times`` (a vector), the function x -> forward(x, t) with its time part computed beforehand.
 
         Meant for sampling: no gradient flows through the time part, and shapes are not checked again.
         """
-        layers = self._layers()
+        layers = self._layers(folded=True)
         with torch.no_grad():
-            times = times.to(self.time.device)
+            times = times.to(self.biases[0].device)
             features, scales = self.see(times if self.members is None else times[None])
-            biases = self.first_bias(features)
+            biases = self._first_bias(features)
             biases = biases.unbind(0) if self.members is None else biases.split(1, 1)
             if scales is None:
                 return [partial(_read, layers=layers, bias=bias) for bias in biases]
@@ -237,7 +235,7 @@ class MLP(nn.Module):
         return [lambda x, c=c, bias=bias: _read(x * c, bias, layers) for c, bias in zip(scales, biases)]
 
     def see(self, t: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Features and input scale at ``t``: (n,) for one network, (members or 1, n or 1) for an ensemble."""
+        """Features and input scale at ``t``: () or (n,) for one network, (members or 1, n or 1) for an ensemble."""
         if isinstance(self.condition, Condition):
             return self.condition(t), self.condition.scale(t)
         rows = t.expand(self.members, -1)
@@ -246,17 +244,22 @@ class MLP(nn.Module):
         scale = None if all(s is None for s in scales) else torch.stack([ones if s is None else s for s in scales])
         return torch.stack([c(row) for c, row in zip(self.condition, rows)]), scale
 
-    def first_bias(self, features: Tensor) -> Tensor:
-        """f(t) W_t + b, the part of the first layer that knows the time, for features of the shapes of :meth:`see`."""
-        return features.to(self.time.dtype) @ self.time + self.biases[0]
+    def read(self, x: Tensor, features: Tensor) -> Tensor:
+        """The layers, given (scaled) samples and their features, of the shapes of :meth:`see`."""
+        features = features.to(x.dtype)
+        if features.shape[:-1] == x.shape[:-1]:
+            return _read(torch.cat([features, x], -1), self.biases[0], self._layers(folded=False))
+        return _read(x, self._first_bias(features), self._layers(folded=True))
 
-    def read(self, x: Tensor, bias: Tensor) -> Tensor:
-        """The layers, given the (scaled) samples and the first layer's bias."""
-        return _read(x, bias, self._layers())
+    def _first_bias(self, features: Tensor) -> Tensor:
+        """f(t) W_t + b, the part of the first layer that knows the time."""
+        return features.to(self.biases[0].dtype) @ self.weights[0][..., : self.features, :] + self.biases[0]
 
-    def _layers(self) -> _Layers:
+    def _layers(self, folded: bool) -> _Layers:
         affine = torch.addmm if self.members is None else torch.baddbmm
         first, *weights = self.weights
+        if folded:
+            first = first[..., self.features :, :]
         return affine, _ACTIVATIONS[self.activation], first, list(zip(weights, list(self.biases)[1:]))
 
     def _like(self, keep: int | Sequence[int]) -> MLP:
@@ -267,8 +270,8 @@ class MLP(nn.Module):
         net = MLP(
             self.dim, self.width, self.depth, activation=self.activation, seed=pick(self.seeds),
             condition=pick(self.condition) if per_member else self.condition,
-        ).to(self.time)
-        index = torch.tensor(keep, device=self.time.device)
+        ).to(self.biases[0])
+        index = torch.tensor(keep, device=self.biases[0].device)
         with torch.no_grad():
             for mine, theirs in zip(net.parameters(), self.parameters()):
                 mine.copy_(theirs[index].reshape(mine.shape))

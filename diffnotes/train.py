@@ -154,7 +154,7 @@ class _Objective:
         self.weight, self.times = each("weight", weight), each("times", times)
         seeds = each("seeds", net.seeds if seeds is None else seeds)
         self.seeds = sorted(set(seeds))
-        self.device, self.dtype = net.time.device, net.time.dtype
+        self.device, self.dtype = net.biases[0].device, net.biases[0].dtype
         self.stream = [self.seeds.index(seed) for seed in seeds]
         self.eps_of = self.x0_of = torch.tensor(self.stream, device=self.device)
         self.data = data
@@ -225,10 +225,7 @@ class _Objective:
         if chunk.scale is not None:
             x_t = x_t * chunk.scale[:, k]
         features = chunk.features[:, k]
-        if self.net.members is None:
-            y = self.net.read(x_t[0], self.net.first_bias(features[0]))[None]
-        else:
-            y = self.net.read(x_t, self.net.first_bias(features))
+        y = self.net.read(x_t[0], features[0])[None] if self.net.members is None else self.net.read(x_t, features)
         error = (y - (a * x0 + b * eps)).square().mean(-1)
         return w[..., 0] * error, error
 

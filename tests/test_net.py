@@ -19,9 +19,8 @@ def naive(net: MLP, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     act = {"silu": F.silu, "tanh": torch.tanh, "relu": F.relu}[net.activation]
     rows = []
     for row, time in zip(x, t):
-        first = torch.cat([net.weights[0], net.time])
-        h = torch.cat([row * (1 if net.condition.data_std is None else net.condition.scale(time)), net.condition(time)])
-        h = h @ first + net.biases[0]
+        scale = 1 if net.condition.data_std is None else net.condition.scale(time)
+        h = torch.cat([net.condition(time), scale * row]) @ net.weights[0] + net.biases[0]
         for weight, bias in zip(list(net.weights)[1:], list(net.biases)[1:]):
             h = act(h) @ weight + bias
         rows.append(h)
@@ -75,10 +74,10 @@ def test_an_ensemble_is_its_members():
 def test_members_keep_dtype_settings_and_own_their_weights():
     net = MLP(2, width=4, depth=1, seed=(3, 4), activation="tanh").double()
     one = net.member(1)
-    assert (one.members, one.seeds, one.activation, one.time.dtype) == (None, (4,), "tanh", DOUBLE)
+    assert (one.members, one.seeds, one.activation, one.biases[0].dtype) == (None, (4,), "tanh", DOUBLE)
     with torch.no_grad():
-        one.time.zero_()
-    assert net.time[1].abs().sum() > 0
+        one.weights[0].zero_()
+    assert net.weights[0][1].abs().sum() > 0
     assert net.select([1]).members == 1 and net.select([1]).seeds == (4,)
 
 

@@ -94,7 +94,7 @@ def test_vendored_files_are_the_published_ones_and_carry_their_licences() -> Non
         path
         for folder in ("mathjax", "widgets")
         for path in (STATIC / folder).rglob("*")
-        if path.suffix in (".js", ".woff")
+        if path.suffix in (".js", ".woff", ".woff2")
     ]
     assert {path.relative_to(STATIC).as_posix() for path in present} == set(listed)
     for path in present:
@@ -104,6 +104,7 @@ def test_vendored_files_are_the_published_ones_and_carry_their_licences() -> Non
         "widgets/LICENSE.requirejs": "MIT License",
         "widgets/LICENSE.html-manager": "Redistribution and use in source and binary forms",
         "widgets/LICENSE.html-manager-bundled": "Released under the MIT",
+        "widgets/LICENSE.fontawesome": "SIL OFL 1.1",
     }.items():
         assert words in (STATIC / licence).read_text(encoding="utf8")
         assert licence in (STATIC / "NOTICE").read_text()

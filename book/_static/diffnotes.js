@@ -6,8 +6,15 @@ if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined
 // A formula in a line that is wider than the line gets one of its own, where it can scroll.
 const foldWide = (formula) => {
   const line = formula.closest("p, li, td, dd, div");
-  formula.classList.toggle("wide", formula.getBoundingClientRect().width > line.clientWidth);
+  formula.classList.toggle("wide", formula.firstElementChild.scrollWidth > line.clientWidth);
 };
+
+// Where the widgets find their fonts.
+if (window.require) {
+  require.config({
+    paths: { "@jupyter-widgets/html-manager/dist": new URL("widgets", document.currentScript.src).href },
+  });
+}
 
 // Widgets set their labels by a call of MathJax 2, which MathJax 3 does not know: pass it on.
 if (window.MathJax) {

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from sites import PROVENANCE, ROOT, built, chapter, runnable
 
@@ -118,6 +119,13 @@ def test_notation_and_macros_come_from_one_table() -> None:
     assert page.count("<tr") == sum(len(group["rows"]) + 1 for group in table["groups"])
     with_backslash = set(re.findall(r"\\([A-Za-z]+)", json.dumps(table["groups"]).replace("\\\\", "\\")))
     assert {"abar", "SNR", "norm"} <= with_backslash & table["macros"].keys()
+
+
+def test_the_example_on_the_front_page_is_right() -> None:
+    text = (ROOT / "book" / "index.md").read_text(encoding="utf8")
+    names: dict[str, Any] = {}
+    exec(re.search(r"```python\n(.*?)```", text, flags=re.S)[1], names)
+    torch.testing.assert_close(names["x0"], names["law"].posterior_mean(names["x"], names["alpha"], names["sigma"]))
 
 
 # What pages say about themselves

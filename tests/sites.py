@@ -97,7 +97,9 @@ See {eq}`eq-NAME-loss`, {numref}`fig-NAME-error` and {prf:ref}`thm-NAME`.
 
 :::{prf:theorem} Rotation
 :label: thm-NAME
-$(x_t, v)$ is a rotation of $(x_0, \eps)$.
+$(x_t, v)$ is a rotation of $(x_0, \eps)$, see {eq}`eq-NAME-loss` and {cite}`salimans2022progressive`.
+
+$$a + b + c + d + e + f + g + h + i + j + k + l + m + n + o + p + q + r + s + t + u + v + w$$
 :::
 
 :::{prf:proof}

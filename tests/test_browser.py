@@ -44,12 +44,18 @@ CONTRAST = """(() => {
   return [...found];
 })()"""
 
+# Everything folded is opened, and nothing is on its way from one colour to another.
+STILL = """(() => {
+  document.head.appendChild(document.createElement('style')).textContent = '* { transition: none !important }';
+  document.querySelectorAll('details').forEach(d => d.open = true);
+})()"""
+
 # Formulas that reach beyond the window and cannot be scrolled into it.
-LOST = """[...document.querySelectorAll('.math')].filter(e => {
-  for (let p = e; p && !p.matches('.bd-article-container'); p = p.parentElement)
+LOST = """[...document.querySelectorAll('.bd-article mjx-math')].filter(e => {
+  for (let p = e.parentElement; !p.matches('.bd-article-container'); p = p.parentElement)
     if (['auto', 'scroll'].includes(getComputedStyle(p).overflowX) && p.scrollWidth > p.clientWidth) return false;
-  return e.querySelector('mjx-math').getBoundingClientRect().right > window.innerWidth;
-}).map(e => e.textContent.slice(0, 60))"""
+  return e.getBoundingClientRect().right > window.innerWidth;
+}).map(e => e.closest('.math').textContent.slice(0, 60))"""
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +149,7 @@ def test_every_text_is_legible(site: Path, browser: Browser, dark: bool) -> None
     for path in pages(site):
         browser.open(path.as_uri())
         assert browser.run("document.documentElement.dataset.theme") == ("dark" if dark else "light")
-        browser.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+        browser.run(STILL)
         faults += [f"{path.relative_to(site)}: {text}" for text in browser.run(CONTRAST)]
         name = "-".join(path.relative_to(site).with_suffix("").parts)
         if path.parent.name in ("book", "chapters"):

@@ -34,6 +34,8 @@ __all__ = ["execute", "run"]
 
 MEMORY_PER_CHAPTER = 1536 * 2**20  # bytes that must be free for each chapter running at the same time
 THREADS = [f"{library}_NUM_THREADS" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")]
+# glibc hands the big temporaries of each training step back to the system, and pays for it in page faults, unless told.
+KEEP_MEMORY = {f"MALLOC_{name}_THRESHOLD_": str(1 << 30) for name in ("MMAP", "TRIM")}
 _running: set[subprocess.Popen] = set()
 
 
@@ -111,9 +113,7 @@ def execute(task: dict[str, Any], progress: Callable[[int, int], None] | None = 
         (work / "task.json").write_text(json.dumps({**task, "folder": place}), encoding="utf-8")
         quiet = {"TQDM_DISABLE": "1", "PYTHONHASHSEED": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
         private = {"IPYTHONDIR": folder, "JUPYTER_RUNTIME_DIR": folder, "JUPYTER_PREFER_ENV_PATH": "1"}
-        # Waiting threads sleep instead of spinning, which on a machine with other work is many times faster.
-        threads = dict.fromkeys(THREADS, str(task["threads"])) | {"OMP_WAIT_POLICY": "PASSIVE"}
-        env = os.environ | quiet | private | threads
+        env = os.environ | quiet | private | KEEP_MEMORY | dict.fromkeys(THREADS, str(task["threads"]))
         env |= {"CUDA_VISIBLE_DEVICES": ""} if device[0] == "cpu" else {}
         command = [sys.executable, "-P", str(Path(__file__).with_name("child.py")), folder]
         with open(work / "stderr", "w+", encoding="utf-8", errors="replace") as stderr:
@@ -375,7 +375,9 @@ def _execute_all(
 
     room = max(1, psutil.virtual_memory().available // MEMORY_PER_CHAPTER)
     jobs = min(len(todo), cores(), room) if here and here[0] == "cpu" else 1
-    threads = max(1, cores() // jobs) if here else 1
+    # One thread a chapter: small batched products gain little from a second one, and on a machine with other work the
+    # threads' waiting for each other costs many times that. A GPU's host has nothing else to do.
+    threads = 1 if not here or here[0] == "cpu" else cores()
     before = {chapter.name: provenance.fingerprint(chapter.project, chapter.name, chapter.settings) for chapter in todo}
     failed: dict[str, list[str]] = {}
     stopping = threading.Event()

@@ -32,8 +32,10 @@ from .law import GaussianMixture
 from .schedule import Chain
 from .target import Target, coefficients
 
-__all__ = ["VARIANCES", "Elbo", "bound", "bound_along_paths", "bound_of_law", "law_error", "reverse_variance",
-           "step_weight"]
+__all__ = [
+    "VARIANCES", "Elbo", "bound", "bound_along_paths", "bound_of_law", "bounds_of_excess", "law_error",
+    "reverse_variance", "step_weight",
+]
 
 VARIANCES = ("beta", "beta_tilde", "optimal")
 
@@ -114,6 +116,18 @@ def law_error(law: GaussianMixture, chain: Chain) -> Tensor:
     """e_t = E Var(x_0 | x_t) of the best predictor for a 1-D mixture, (T+1,) float64; e_0 = 0."""
     alpha, sigma = chain(torch.arange(1, chain.T + 1))
     return torch.cat([torch.zeros(1, dtype=torch.float64), information.mmse(law, alpha, sigma)])
+
+
+def bounds_of_excess(law: GaussianMixture, chain: Chain, excess: Tensor, variance: str = "beta_tilde") -> Tensor:
+    """The bound of predictors with the given excess error over the mmse, (..., T) at t = 1..T: (...,) nats, float64.
+
+    ``excess`` is what :func:`diffnotes.information.excess_error` measures for a 1-D mixture ``law``.
+    """
+    best = law_error(law, chain)
+    x, w = information.expectation_nodes(law)
+    rows = excess.reshape(-1, chain.T)
+    totals = [bound(chain, torch.cat([best[:1], best[1:] + row]), float(w @ x**2), variance).total for row in rows]
+    return torch.tensor(totals, dtype=torch.float64).reshape(excess.shape[:-1])
 
 
 def bound_along_paths(

@@ -42,7 +42,6 @@ STYLE = {
     "legend.frameon": False, "legend.fontsize": 9, "lines.linewidth": 1.8, "lines.markersize": 5,
     "axes.prop_cycle": matplotlib.cycler(color=[COLOURS[name] for name in
                                                 ("blue", "orange", "green", "pink", "sky", "amber", "black")]),
-    "mathtext.fontset": "cm",
 }  # fmt: skip
 
 

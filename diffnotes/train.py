@@ -39,7 +39,8 @@ from .schedule import Chain, Schedule
 from .target import Target, coefficients, loss_weight
 
 __all__ = [
-    "WEIGHTINGS", "Gradients", "History", "fit", "gradient_statistics", "log_normal", "matched", "uniform_in_log_snr",
+    "WEIGHTINGS", "Gradients", "History", "fit", "gradient_statistics", "importance", "levels_of", "log_normal",
+    "log_snr_density", "matched", "uniform_in_log_snr",
 ]
 
 Weight = Callable[[Tensor, Tensor], Tensor]
@@ -88,6 +89,33 @@ def uniform_in_log_snr(schedule: Schedule, t_min: float = 1e-3, t_max: float = 1
 
 def _inside(schedule: Schedule | Chain, first: float, last: float) -> Times:
     return lambda u: schedule.time_of_log_snr(first + (last - first) * u)
+
+
+def levels_of(like: Schedule, schedule: Schedule, band: float = 9.0) -> Times:
+    """The density of t under which ``schedule`` visits the noise levels as uniform times of ``like`` do.
+
+    Both are restricted to log SNR in [-band, band]. With ``like`` = ``schedule``, t is uniform.
+    """
+    first, last = (float(like.time_of_log_snr(level)) for level in (band, -band))
+    if like == schedule:
+        return lambda u: first + (last - first) * u
+    return lambda u: schedule.time_of_log_snr(like.log_snr(first + (last - first) * u))
+
+
+def log_snr_density(schedule: Schedule, log_snr: Tensor, band: float = 9.0) -> Tensor:
+    """The density of log SNR for uniform times of ``schedule`` with log SNR in [-band, band]: |dt/d log SNR|."""
+    first, last = (float(schedule.time_of_log_snr(level)) for level in (band, -band))
+    return 1 / ((last - first) * schedule.log_snr_rate(schedule.time_of_log_snr(log_snr)).abs())
+
+
+def importance(like: Schedule, schedule: Schedule, band: float = 9.0) -> Weight:
+    """The weight w(alpha, sigma) that turns the density of ``schedule`` into that of ``like``: their ratio."""
+
+    def weight(alpha: Tensor, sigma: Tensor) -> Tensor:
+        log_snr = 2 * (alpha / sigma).log()
+        return log_snr_density(like, log_snr, band) / log_snr_density(schedule, log_snr, band)
+
+    return weight
 
 
 def log_normal(schedule: Schedule, mean: float = -1.2, std: float = 1.2) -> Times:

@@ -18,6 +18,7 @@ from diffnotes.elbo import (
     bound,
     bound_along_paths,
     bound_of_law,
+    bounds_of_excess,
     law_error,
     reverse_variance,
     step_weight,
@@ -341,3 +342,12 @@ def test_total_is_the_sum_of_the_terms():
 def test_bad_input_is_refused_by_name(call, message):
     with pytest.raises(ValueError, match=message):
         call(Chain.linear(5))
+
+
+def test_bounds_of_excess_add_to_the_best_bound():
+    law, chain = GaussianMixture([-1.0, 1.0], 0.3), Chain.linear(20, 1e-3, 0.3)
+    excess = torch.rand(2, 3, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = bounds_of_excess(law, chain, excess) - bound_of_law(law, chain).total
+    weight = step_weight(chain)[1:].clone()
+    weight[0] = 1 / (2 * chain.beta[1])
+    torch.testing.assert_close(found, excess @ weight, rtol=1e-10, atol=1e-10)

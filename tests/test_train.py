@@ -338,3 +338,20 @@ def test_progress_is_silent_where_nobody_watches(capfd, monkeypatch):
     monkeypatch.setenv("TQDM_DISABLE", "0")
     assert list(progress(range(3), "counting")) == [0, 1, 2]
     assert "counting" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("like", [Cosine(), Linear()])
+def test_schedule_density_by_counting_and_by_importance(like):
+    linear = Linear()
+    u = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
+    seen = linear.log_snr(train.levels_of(like, linear)(u))
+    assert float(seen.max()) < 9 + 1e-9 and float(seen.min()) > -9 - 1e-9
+    edges = torch.linspace(-9, 9, 37, dtype=torch.float64)
+    counted = torch.histc(seen, 36, -9, 9) / len(u) / 0.5
+    middle = edges[:-1] + 0.25
+    torch.testing.assert_close(counted, train.log_snr_density(like, middle), rtol=0.02, atol=1e-4)
+    # The expectation of any function of the level is the same under the density and under the weight.
+    plain = linear.log_snr(train.levels_of(linear, linear)(u))
+    weight = train.importance(like, linear)(torch.sigmoid(plain).sqrt(), torch.sigmoid(-plain).sqrt())
+    for f in (torch.sigmoid, torch.cos):
+        assert float((weight * f(plain)).mean()) == pytest.approx(float(f(seen).mean()), abs=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import shutil
 import tempfile
@@ -208,6 +209,8 @@ def runnable(root: Path) -> Project:
 
 @cache
 def built() -> Path:
-    """The site of such a project, built once in a process."""
-    root = project(Path(tempfile.mkdtemp(prefix="diffnotes-site-")) / "project")
+    """The site of such a project, built once in a process and removed at its end."""
+    folder = tempfile.mkdtemp(prefix="diffnotes-site-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    root = project(Path(folder) / "project")
     return site.render(root, root / "_build" / "work")

@@ -9,13 +9,6 @@ const foldWide = (formula) => {
   formula.classList.toggle("wide", formula.firstElementChild.scrollWidth > line.clientWidth);
 };
 
-// Where the widgets find their fonts.
-if (window.require) {
-  require.config({
-    paths: { "@jupyter-widgets/html-manager/dist": new URL("widgets", document.currentScript.src).href },
-  });
-}
-
 // Widgets set their labels by a call of MathJax 2, which MathJax 3 does not know: pass it on.
 if (window.MathJax) {
   const hub = {

@@ -175,11 +175,10 @@ def project(root: Path) -> Path:
     toc = yaml.safe_load((root / "_toc.yml").read_text())
     names = [Path(entry["file"]).name for entry in toc["parts"][0]["chapters"]]
     missing = [name for name in names if not (root / f"book/chapters/{name}.ipynb").exists()]
-    if not missing:
-        toc["parts"][0]["chapters"].append({"file": "book/chapters/sample"})
-        (root / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
+    toc["parts"][0]["chapters"].append({"file": "book/chapters/sample"})
+    (root / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
     (root / "book/chapters").mkdir(exist_ok=True)
-    for name in missing or ["sample"]:
+    for name in [*missing, "sample"]:
         nbformat.write(chapter(name), root / f"book/chapters/{name}.ipynb")
     return root
 

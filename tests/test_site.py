@@ -145,7 +145,7 @@ def test_provenance_box_shows_the_record() -> None:
         "`steps = 7`",
     ):
         assert shown in text
-    page = (built() / "book/chapters/targets.html").read_text(encoding="utf8")
+    page = (built() / "book/chapters/sample.html").read_text(encoding="utf8")
     assert page.index("</h1>") < page.index("Computed on 2025-01-02") < page.index("After this chapter you can")
     assert page.count("Computed on") == 1 and "is stale" not in page
     assert "Show the parameters" in page
@@ -163,7 +163,7 @@ def test_boxes_keep_every_cell_and_come_right_after_the_title() -> None:
 
 
 def test_verdicts_differ_by_words() -> None:
-    page = (built() / "book/chapters/targets.html").read_text(encoding="utf8")
+    page = (built() / "book/chapters/sample.html").read_text(encoding="utf8")
     titles = dict(
         re.findall(r'class="verdict verdict-([a-z-]+) admonition"[^>]*>\s*<p class="admonition-title">([^<]+)', page)
     )
@@ -171,10 +171,10 @@ def test_verdicts_differ_by_words() -> None:
 
 
 def test_a_figure_does_not_frame_the_verdict_beside_it() -> None:
-    page = (built() / "book/chapters/targets.html").read_text(encoding="utf8")
+    page = (built() / "book/chapters/sample.html").read_text(encoding="utf8")
     figures = re.findall(r"<figure.*?</figure>", page, flags=re.S)
     assert len(figures) == 1 and "Error over time." in figures[0] and "admonition" not in figures[0]
-    assert page.index("</figure>") < page.index('id="claim-targets-figure"')
+    assert page.index("</figure>") < page.index('id="claim-sample-figure"')
 
 
 # The scan
@@ -193,7 +193,7 @@ def test_the_book_passes_the_scan(copy: Path) -> None:
 
 
 HEAD = "</head>"
-CHAPTER = "book/chapters/targets.html"
+CHAPTER = "book/chapters/sample.html"
 
 
 def alt(new: str) -> Change:

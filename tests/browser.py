@@ -137,9 +137,11 @@ class Browser:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
 
-    def screenshot(self, path: Path, *, full: bool = True) -> Path:
-        """PNG of the page, whole or as much as the window shows."""
+    def screenshot(self, path: Path, *, longest: int = 6000) -> Path:
+        """PNG of the page from its top, at most ``longest`` pixels of it."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        data = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=full)["data"]
+        width, height = self.run("[innerWidth, document.documentElement.scrollHeight]")
+        clip = {"x": 0, "y": 0, "width": width, "height": min(height, longest), "scale": 1}
+        data = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)["data"]
         path.write_bytes(base64.b64decode(data))
         return path

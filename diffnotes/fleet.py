@@ -45,6 +45,8 @@ def train_fleet(
     width: int,
     depth: int,
     gain: float | None = None,
+    activation: str = "silu",
+    condition: Condition | None = None,
     device: torch.device | str = "cpu",
     **options,
 ) -> dict[str, Learned]:
@@ -52,12 +54,15 @@ def train_fleet(
 
     Args:
         settings: name -> setting.
-        data, schedule: as in :func:`diffnotes.train.fit`, which also takes ``options`` (steps, batch, rate, ...).
+        data: a law, samples (n, dim) for all, or samples (len(seeds), n, dim), the own ones of each seed.
+        schedule: as in :func:`diffnotes.train.fit`, which also takes ``options`` (steps, batch, rate, ...).
         seeds: one network of each setting for each seed, of initial weights and draws alike.
-        dim, width, depth, gain: of the networks, see :class:`diffnotes.net.MLP`; they are told log SNR as their time.
+        dim, width, depth, gain, activation: of the networks, see :class:`diffnotes.net.MLP`.
+        condition: how the networks are told the time; log SNR by default.
 
     Returns:
-        name -> denoiser on samples of shape (len(seeds), n, dim).
+        name -> denoiser on samples of shape (len(seeds), n, dim). With ``ema`` among the options, "name, averaged"
+        holds the denoiser of the averaged weights beside it.
 
     Raises:
         ValueError: if ``settings`` or ``seeds`` is empty, and as :func:`diffnotes.train.fit`.
@@ -65,13 +70,18 @@ def train_fleet(
     if not settings or not len(seeds):
         raise ValueError(f"settings = {list(settings)}, seeds = {list(seeds)}; allowed: at least one of each")
     arms = [setting for setting in settings.values() for _ in seeds]
-    told = Condition("log_snr", schedule)
-    net = MLP(dim, width, depth, condition=told, gain=gain, seed=[*seeds] * len(settings)).to(device)
-    fit(
+    if isinstance(data, Tensor) and data.ndim == 3:
+        data = data.repeat(len(settings), 1, 1)
+    told = condition or Condition("log_snr", schedule)
+    seeds_of = [*seeds] * len(settings)
+    net = MLP(dim, width, depth, condition=told, gain=gain, activation=activation, seed=seeds_of).to(device)
+    history = fit(
         net, data, schedule, target=[arm.target for arm in arms], weight=[arm.weight for arm in arms],
         times=[arm.times for arm in arms], **options,
     )  # fmt: skip
     fleet, count = {}, len(seeds)
-    for i, (name, setting) in enumerate(settings.items()):
-        fleet[name] = Learned(net.select(range(i * count, (i + 1) * count)), schedule, setting.target)
+    for suffix, trained in (("", net), (", averaged", history.average)):
+        for i, (name, setting) in enumerate(settings.items() if trained is not None else ()):
+            members = trained.select(range(i * count, (i + 1) * count))
+            fleet[name + suffix] = Learned(members, schedule, setting.target)
     return fleet

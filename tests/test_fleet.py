@@ -44,3 +44,18 @@ def test_a_fleet_needs_settings_and_seeds():
     for settings, seeds in (({}, (0,)), ({"eps": Setting()}, ())):
         with pytest.raises(ValueError, match="at least one"):
             train_fleet(settings, LAW, SCHEDULE, seeds=seeds, steps=1, **SIZES)
+
+
+def test_each_seed_may_have_its_own_data_and_an_average():
+    data = torch.randn(2, 30, 1, generator=torch.Generator().manual_seed(1))
+    settings = {"eps": Setting(), "v": Setting("v")}
+    fleet = train_fleet(settings, data, SCHEDULE, seeds=(0, 1), steps=20, batch=8, ema=0.9, activation="tanh",
+                        condition=Condition(frequencies=0), **SIZES)
+    assert set(fleet) == {"eps", "v", "eps, averaged", "v, averaged"}
+    alone = train_fleet({"eps": Setting()}, data[1], SCHEDULE, seeds=(1,), steps=20, batch=8, activation="tanh",
+                        condition=Condition(frequencies=0), **SIZES)
+    x = torch.linspace(-2, 2, 7)[:, None]
+    torch.testing.assert_close(fleet["eps"].predict(x.expand(2, -1, -1), 0.3)[1], alone["eps"].predict(x[None], 0.3)[0],
+                               rtol=1e-4, atol=1e-5)
+    last, averaged = (fleet[name].predict(x.expand(2, -1, -1), 0.3) for name in ("eps", "eps, averaged"))
+    assert not torch.equal(last, averaged)

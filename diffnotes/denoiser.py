@@ -133,6 +133,7 @@ class Hybrid(Denoiser):
     def __init__(self, high: Denoiser, low: Denoiser, t_switch: float) -> None:
         self.high, self.low, self.t_switch = high, low, float(t_switch)
         self.schedule, self.target = high.schedule, high.target
+        self.members = low.members if high.members is None else high.members
 
     def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
         if isinstance(t, Tensor) and t.ndim:
@@ -146,6 +147,7 @@ class Perturbed(Denoiser):
     def __init__(self, base: Denoiser, error: Callable[[Tensor, float | Tensor], Tensor], target: Target = "eps"):
         coefficients(target, 0.8, 0.6)
         self.base, self.error, self.target, self.schedule = base, error, target, base.schedule
+        self.members = base.members
 
     def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
         return self.base._read(self.target, x, t) + self.error(x, t)

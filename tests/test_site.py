@@ -62,7 +62,7 @@ def test_the_build_executes_nothing_and_loads_nothing_from_elsewhere() -> None:
 def test_launch_buttons_lead_to_the_source_notebook() -> None:
     page = built() / "book/chapters/targets.html"
     links = set(re.findall(r'href="(https://(?:mybinder|colab)[^"]+)"', page.read_text(encoding="utf8")))
-    assert len(links) == 2 and all("notebooks" in link and "targets.ipynb" in link for link in links), links
+    assert len(links) == 1 and all("notebooks" in link and "targets.ipynb" in link for link in links), links
     owner = CONFIG["repository"]["url"].removeprefix("https://github.com/")
     assert all(f"{owner}/" in link and CONFIG["repository"]["branch"] in link for link in links)
 

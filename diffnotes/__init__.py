@@ -3,10 +3,12 @@
 The rooms, in the order in which data flows: :mod:`~diffnotes.law`, :mod:`~diffnotes.data`,
 :mod:`~diffnotes.schedule`, :mod:`~diffnotes.target`, :mod:`~diffnotes.net`, :mod:`~diffnotes.denoiser`,
 :mod:`~diffnotes.train`, :mod:`~diffnotes.fleet`, :mod:`~diffnotes.sample`, :mod:`~diffnotes.information`,
-:mod:`~diffnotes.elbo`, :mod:`~diffnotes.distance`, :mod:`~diffnotes.interval`, :mod:`~diffnotes.figures`;
+:mod:`~diffnotes.elbo`, :mod:`~diffnotes.distance`, :mod:`~diffnotes.pairs`, :mod:`~diffnotes.collapse`,
+:mod:`~diffnotes.interval`, :mod:`~diffnotes.figures`;
 :mod:`~diffnotes.press` makes the book.
 """
 
+from .collapse import ansd, ansd_ratio, pair_fraction, tid
 from .denoiser import Denoiser, Exact, Hybrid, Learned, Perturbed
 from .law import Empirical, GaussianMixture, chessboard, moons, ring, spiral, standardised, two_modes
 from .net import MLP, Condition

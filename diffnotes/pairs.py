@@ -45,13 +45,13 @@ def count_neighbours(x: Tensor, eps: float) -> Tensor:
         below = _line(-a.flip(0), -a.flip(0), eps, False).flip(0)
         return torch.empty_like(order).scatter_(0, order, above + below)
     counts = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    for rows, columns, near in _blocks(x, x, [eps], triangle=False):
+    for rows, _, near in _blocks(x, x, [eps], triangle=False):
         counts[rows] += near[0].sum(1)
     return counts - 1
 
 
 def _line(a: Tensor, b: Tensor, eps: float, cross: bool) -> Tensor:
-    """For sorted a and b: how many of b lie within eps of each a; if not ``cross``, a is b and only later ones count."""
+    """For sorted a and b: how many of b lie within eps of each a; if not ``cross``, a is b and later ones count."""
     ends = [_reach(a, b, eps)]
     if cross:
         ends.append(len(b) - _reach(-a.flip(0), -b.flip(0), eps).flip(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import base64
+import re
 import shutil
 import tempfile
 from functools import cache
@@ -173,7 +174,8 @@ def project(root: Path) -> Path:
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, root / name)
     toc = yaml.safe_load((root / "_toc.yml").read_text())
-    names = [Path(entry["file"]).name for entry in toc["parts"][0]["chapters"]]
+    files = [Path(entry["file"]) for part in toc["parts"] for entry in part["chapters"]]
+    names = [file.name for file in files if file.parent.name == "chapters"]
     missing = [name for name in names if not (root / f"book/chapters/{name}.ipynb").exists()]
     toc["parts"][0]["chapters"].append({"file": "book/chapters/sample"})
     (root / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
@@ -187,11 +189,14 @@ def runnable(root: Path) -> Project:
     """A project at ``root`` with one chapter, "sample", whose fresh page lies where a run would have left it."""
     project(root)
     toc = yaml.safe_load((root / "_toc.yml").read_text())
+    for part in toc["parts"]:
+        part["chapters"] = [entry for entry in part["chapters"] if "book/chapters/" not in entry["file"]]
     toc["parts"][0]["chapters"] = [{"file": "book/chapters/sample"}]
+    toc["parts"] = [part for part in toc["parts"] if part["chapters"]]
     (root / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
     shutil.rmtree(root / "book/chapters")
     index = root / "book/index.md"
-    index.write_text(index.read_text().replace("chapters/targets", "chapters/sample"))
+    index.write_text(re.sub(r"chapters/\w+", "chapters/sample", index.read_text()))
     made = Project(root)
     source = chapter("sample")
     for cell in source.cells:

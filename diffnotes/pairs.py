@@ -1,106 +1,403 @@
 r"""How many pairs of points are at most a radius apart: exact counts, by the engine that measured fastest.
 
-Two points are neighbours if their distance, sqrt(sum_k (x_k - y_k)^2) in float64 of the given coordinates, is at most
-eps. Every engine below counts exactly these pairs.
+Two points are neighbours if their distance, sqrt(sum_k (x_k - y_k)^2) computed in float64 from the given coordinates,
+is at most the radius. Three engines count exactly these pairs:
+
+    line    d = 1           sort, then a binary search for each point: O(n log n)
+    boxes   few dimensions  a balanced k-d tree; two boxes are discarded, or counted whole, where their distances allow
+                            it, and only what is left is compared point by point, a batch of leaves at a time
+    dense   otherwise       |x|^2 + |y|^2 - 2 x.y as float32 matrix products over blocks of points sorted by norm; pairs
+                            nearer to the radius than the rounding error are decided again in float64
+
+A matrix product alone loses near-duplicates: its error is of the order of d 6e-8 (|x| + |y|)^2, however close x and y
+are. Here that bound is used: where it decides nothing (a blob of samples far from the mean) a block is multiplied again
+in float64 about its own mean, and what then is still open is decided by differences.
+
+Beyond the sorted copy of the points, memory is bounded whatever their number.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ._progress import progress
-from .law import BLOCK
 
 __all__ = ["count_neighbours", "count_pairs"]
 
-TREE = 10  # dimensions up to which the tree is used
-
 
 def count_pairs(x: Tensor, radii: Sequence[float], y: Tensor | None = None) -> Tensor:
-    """Pairs at most a radius apart, for each of ``radii``, (len(radii),) int64: i < j of x, or all (i, j) of x and y.
+    """Pairs at most a radius apart, for each of ``radii``: i < j of x, or all (i, j) of x and y. (len(radii),) int64.
 
     Args:
         x, y: finite points (n, d) and (m, d), float32 or float64, on one device.
         radii: numbers >= 0.
     """
-    radii = [float(r) for r in radii]
-    if x.shape[1] == 1:
-        a, b = x[:, 0].double().sort().values, None if y is None else y[:, 0].double().sort().values
-        return torch.stack([_line(a, a if b is None else b, r, b is not None).sum() for r in radii]).cpu()
-    if x.shape[1] <= TREE:
-        return torch.as_tensor(_tree(x, radii, y))
-    return _dense(x, radii, y)
+    kind = _engine(len(x) if y is None else max(len(x), len(y)), x.shape[1])
+    if kind == "line":
+        a, b = _sorted(x), None if y is None else _sorted(y)
+        counts = [int(_later(a, r).sum() if b is None else _within(a, b, r).sum()) for r in radii]
+    elif kind == "boxes":
+        boxes = _Boxes(x, y)
+        counts = [boxes.total(r) for r in radii]
+    else:
+        counts = [0] * len(radii)
+        for k, rows, columns, near, extra, _ in _dense(x, radii, y):
+            count = _count(near) + len(extra)
+            counts[k] += (count - len(rows)) // 2 if y is None and rows is columns else count
+    return torch.tensor(counts, dtype=torch.int64)
 
 
 def count_neighbours(x: Tensor, eps: float) -> Tensor:
     """For each point of x (n, d), how many others are at most ``eps`` away: (n,) int64 on the device of x."""
-    if x.shape[1] == 1:
+    kind = _engine(len(x), x.shape[1])
+    if kind == "line":
         a, order = x[:, 0].double().sort()
-        above = _line(a, a, eps, False)
-        below = _line(-a.flip(0), -a.flip(0), eps, False).flip(0)
-        return torch.empty_like(order).scatter_(0, order, above + below)
+        return torch.empty_like(order).scatter_(0, order, _within(a, a, eps) - 1)
+    if kind == "boxes":
+        return torch.from_numpy(_Boxes(x).each(eps)).to(x.device)
     counts = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    for rows, _, near in _blocks(x, x, [eps], triangle=False):
-        counts[rows] += near[0].sum(1)
+    for _, rows, columns, near, i, j in _dense(x, [eps]):
+        counts.index_add_(0, rows, near.sum(1)).index_add_(0, rows[i], torch.ones_like(i))
+        if rows is not columns:
+            counts.index_add_(0, columns, near.sum(0)).index_add_(0, columns[j], torch.ones_like(j))
     return counts - 1
 
 
-def _line(a: Tensor, b: Tensor, eps: float, cross: bool) -> Tensor:
-    """For sorted a and b: how many of b lie within eps of each a; if not ``cross``, a is b and later ones count."""
-    ends = [_reach(a, b, eps)]
-    if cross:
-        ends.append(len(b) - _reach(-a.flip(0), -b.flip(0), eps).flip(0))
-        return ends[0] - ends[1]
-    return ends[0] - torch.arange(1, len(a) + 1, device=a.device)
+def _engine(n: int, d: int) -> str:
+    if d == 1:
+        return "line"
+    return "boxes" if d <= 3 or n >= _CROSSOVER.get(d, math.inf) else "dense"
+
+
+# From how many points on the boxes are faster, by dimension (benchmarks/bench_pairs.py --crossover).
+_CROSSOVER = {4: 20_000, 5: 50_000, 6: 100_000}
+
+
+def _count(mask: Tensor) -> int:
+    return int(np.count_nonzero(mask.numpy())) if mask.device.type == "cpu" else int(torch.count_nonzero(mask))
+
+
+# --- line -------------------------------------------------------------------------------------------------------------
+
+
+def _sorted(x: Tensor) -> Tensor:
+    if x.device.type == "cpu":  # several times faster than torch's
+        return torch.from_numpy(np.sort(x[:, 0].numpy())).double()
+    return x[:, 0].sort().values.double()
 
 
 def _reach(a: Tensor, b: Tensor, eps: float) -> Tensor:
-    """For each of a, the number of the sorted b with b - a <= eps as float64 computes it."""
-    ends = torch.searchsorted(b, a + eps, right=True)
-    # a + eps is rounded, and so is b - a: where they disagree, bisect on the difference, which increases with b.
-    last = b[(ends - 1).clamp(min=0)] - a
-    after = b[ends.clamp(max=len(b) - 1)] - a
-    wrong = ((ends > 0) & (last > eps)) | ((ends < len(b)) & (after <= eps))
-    if bool(wrong.any()):
-        start = a[wrong]
-        low, high = torch.zeros_like(ends[wrong]), torch.full_like(ends[wrong], len(b))
-        while bool((low < high).any()):
+    """For each of the sorted a, how many of the sorted b have b - a <= eps as float64 computes it."""
+    if a.device.type == "cpu":
+        ends = torch.from_numpy(np.searchsorted(b.numpy(), (a + eps).numpy(), side="right"))
+    else:
+        ends = torch.searchsorted(b, a + eps, right=True)
+    # Both a + eps and b - a are rounded. Where they disagree, bisect on the difference, which increases with b.
+    padded = torch.cat([b.new_full((1,), -math.inf), b, b.new_full((1,), math.inf)])
+    wrong = ((padded[ends] - a > eps) | (padded[ends + 1] - a <= eps)).nonzero()[:, 0]
+    if len(wrong):
+        start, low, high = a[wrong], torch.zeros_like(wrong), torch.full_like(wrong, len(b))
+        for _ in range(len(b).bit_length()):
             middle = (low + high) // 2
-            near = (b[middle.clamp(max=len(b) - 1)] - start <= eps) & (low < high)
-            low, high = torch.where(near, middle + 1, low), torch.where(near | (low >= high), high, middle)
+            near = padded[middle + 1] - start <= eps
+            low, high = torch.where(near & (low < high), middle + 1, low), torch.where(near, high, middle)
         ends[wrong] = low
     return ends
 
 
-def _tree(x: Tensor, radii: Sequence[float], y: Tensor | None) -> np.ndarray:
-    from scipy.spatial import cKDTree
-
-    order = np.argsort(radii)
-    counts = np.empty(len(radii), dtype=np.int64)
-    tree = cKDTree(x.double().cpu().numpy())
-    other = tree if y is None else cKDTree(y.double().cpu().numpy())
-    counts[order] = tree.count_neighbors(other, np.asarray(radii)[order])
-    return counts if y is not None else (counts - len(x)) // 2
+def _later(a: Tensor, eps: float) -> Tensor:
+    """For each of the sorted a, how many later ones are within eps."""
+    return _reach(a, a, eps) - torch.arange(1, len(a) + 1, device=a.device)
 
 
-def _blocks(x: Tensor, y: Tensor, radii: Sequence[float], triangle: bool):
-    size = max(16, min(1024, int(math.sqrt(BLOCK)), 4 * BLOCK // x.shape[1]))
-    for i in progress(range(0, len(x), size), "pairs"):
-        for j in range(i if triangle else 0, len(y), size):
-            rows, columns = slice(i, i + size), slice(j, j + size)
-            distance = torch.cdist(x[rows].double(), y[columns].double(), compute_mode="donot_use_mm_for_euclid_dist")
-            yield rows, columns, [distance <= r for r in radii]
+def _within(a: Tensor, b: Tensor, eps: float) -> Tensor:
+    """For each of the sorted a, how many of the sorted b are within eps: b - a <= eps less those with a - b > eps."""
+    return _reach(a, b, eps) + _reach(-a.flip(0), -b.flip(0), eps).flip(0) - len(b)
 
 
-def _dense(x: Tensor, radii: Sequence[float], y: Tensor | None) -> Tensor:
-    counts = torch.zeros(len(radii), dtype=torch.int64)
-    for rows, columns, near in _blocks(x, x if y is None else y, radii, triangle=y is None):
-        for k, mask in enumerate(near):
-            count = int(mask.sum())
-            counts[k] += (count - len(mask)) // 2 if y is None and rows == columns else count
-    return counts
+# --- boxes ------------------------------------------------------------------------------------------------------------
+
+_LEAF = 32  # points in a leaf, at most
+_PIECE = 2**16  # pairs of boxes looked at together
+_BATCH = 2**16  # pairs of points compared together: what the processor's second cache holds
+
+
+class _Tree:
+    """A k-d tree as arrays: ``leaves`` (d, leaf, 2^levels), filled up with infinities, the index ``order`` of points
+    in them (2^levels, leaf), and for each level the boxes' corners (d, 2^level) and number of points (2^level,)."""
+
+    def __init__(self, x: np.ndarray, levels: int) -> None:
+        from scipy.spatial import cKDTree
+
+        n = len(x)
+        ends = np.array([0, n])
+        for _ in range(levels):  # halves of halves, as the balanced tree has them
+            ends = np.insert(ends, range(1, len(ends)), (ends[:-1] + ends[1:]) // 2)
+        size = np.diff(ends)
+        sorted_ = np.append(cKDTree(x, leafsize=_LEAF, compact_nodes=False).indices, n)
+        slot = np.arange(size.max())
+        self.order = sorted_[np.where(slot < size[:, None], ends[:-1, None] + slot, n)]
+        self.leaves = np.empty((x.shape[1], *self.order.shape[::-1]))
+        for axis, leaf in zip(x.T, self.leaves):
+            leaf[:] = np.append(axis, np.inf)[self.order].T
+        low, high = self.leaves.min(1), np.where(np.isinf(self.leaves), -np.inf, self.leaves).max(1)
+        self.low, self.high, self.size = [low], [high], [size]
+        for _ in range(levels):
+            self.low.insert(0, np.minimum(self.low[0][:, ::2], self.low[0][:, 1::2]))
+            self.high.insert(0, np.maximum(self.high[0][:, ::2], self.high[0][:, 1::2]))
+            self.size.insert(0, self.size[0][::2] + self.size[0][1::2])
+
+
+class _Boxes:
+    """Close pairs by a walk down two trees at once (one, if y is not given), level by level on arrays of boxes."""
+
+    def __init__(self, x: Tensor, y: Tensor | None = None) -> None:
+        x, y = (None if v is None else v.double().cpu().numpy() for v in (x, y))
+        self.self, n = y is None, len(x) if y is None else max(len(x), len(y))
+        self.n, self.levels = len(x), max(0, math.ceil(math.log2(n / _LEAF)))
+        self.a = _Tree(x, self.levels)
+        self.b = self.a if y is None else _Tree(y, self.levels)
+
+    def _walk(self, eps: float, whole: Callable[[int, np.ndarray, np.ndarray], None]) -> Iterator[tuple]:
+        """Call ``whole(level, i, j)`` where all points of two boxes are close; yield the undecided leaves (i, j)."""
+        a, b, square = self.a, self.b, eps * eps
+        slack = square * (len(a.leaves) + 8) * 2.0**-52  # more than the rounding error of a squared distance
+        stack = [(0, np.zeros(1, np.int64), np.zeros(1, np.int64))]
+        while stack:
+            level, i, j = stack.pop()
+            near, far = np.zeros(len(i)), np.zeros(len(i))
+            for low, high, low_, high_ in zip(a.low[level], a.high[level], b.low[level], b.high[level]):
+                right, left = low_[j] - high[i], low[i] - high_[j]
+                near += np.maximum(np.maximum(right, left), 0) ** 2
+                far += np.minimum(right, left) ** 2
+            # The farthest corners are high_ - low and high - low_, whichever is larger.
+            close, apart = far <= square - slack, near > square + slack
+            whole(level, i[close], j[close])
+            i, j = (v[~(close | apart)] for v in (i, j))
+            if level == self.levels:
+                if len(i):
+                    yield i, j
+                continue
+            i = np.concatenate([2 * i, 2 * i, 2 * i + 1, 2 * i + 1])
+            j = np.concatenate([2 * j, 2 * j + 1, 2 * j, 2 * j + 1])
+            if self.self:
+                i, j = i[i <= j], j[i <= j]
+            stack += [(level + 1, i[k : k + _PIECE], j[k : k + _PIECE]) for k in range(0, len(i), _PIECE)]
+
+    def _batches(self, eps: float, whole: Callable[[int, np.ndarray, np.ndarray], None],
+                 tally: Callable[[np.ndarray, np.ndarray, np.ndarray], object]) -> list:
+        """``tally(i, j, near)`` for batches of undecided leaves, near (leaf, leaf, batch) bool, by torch's threads."""
+        a, b, square = self.a.leaves, self.b.leaves, _square_below(eps)
+        size = max(1, _BATCH // (a.shape[1] * b.shape[1]))
+
+        def run(pairs: tuple[np.ndarray, np.ndarray]) -> list:
+            gap, total = np.empty((2, a.shape[1], b.shape[1], size))
+            near, results = np.empty(gap.shape, bool), []
+            for k in range(0, len(pairs[0]), size):
+                i, j = (v[k : k + size] for v in pairs)
+                part, s, t = (v[..., : len(i)] for v in (near, gap, total))
+                for axis, (p, q) in enumerate(zip(a, b)):
+                    np.subtract(p[:, None, i], q[None, :, j], out=s if axis else t)
+                    if axis:
+                        np.multiply(s, s, out=s)
+                        np.add(t, s, out=t)
+                    else:
+                        np.multiply(t, t, out=t)
+                np.less_equal(t, square, out=part)
+                results.append(tally(i, j, part))
+            return results
+
+        def pieces() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for i, j in self._walk(eps, whole):
+                for k in range(0, len(i), 16 * size):
+                    yield i[k : k + 16 * size], j[k : k + 16 * size]
+
+        workers = torch.get_num_threads()
+        with np.errstate(invalid="ignore", over="ignore"):
+            if workers == 1:
+                return [r for piece in pieces() for r in run(piece)]
+
+        def quietly(piece: tuple[np.ndarray, np.ndarray]) -> list:
+            with np.errstate(invalid="ignore", over="ignore"):  # holds for one thread
+                return run(piece)
+
+        with ThreadPoolExecutor(workers) as pool:
+            return [r for results in pool.map(quietly, pieces()) for r in results]
+
+    def total(self, eps: float) -> int:
+        """The number of close pairs."""
+        count = 0
+
+        def whole(level: int, i: np.ndarray, j: np.ndarray) -> None:
+            nonlocal count
+            p, q = self.a.size[level][i], self.b.size[level][j]
+            same = (i == j) & self.self
+            count += int((p * np.where(same, q - 1, 2 * q)).sum())
+
+        def tally(i: np.ndarray, j: np.ndarray, near: np.ndarray) -> int:
+            if not self.self:
+                return 2 * np.count_nonzero(near)
+            same = i == j
+            both = np.count_nonzero(near)
+            if not same.any():
+                return 2 * both
+            within = np.count_nonzero(near[..., same])
+            return 2 * (both - within) + within - int(self.a.size[-1][i[same]].sum())
+
+        parts = self._batches(eps, whole, tally)
+        return (count + sum(parts)) // 2
+
+    def each(self, eps: float) -> np.ndarray:
+        """For each point the number of others close to it."""
+        tree = self.a
+        boxes = [np.zeros(1 << level, np.int64) for level in range(self.levels + 1)]
+        points = np.zeros(tree.leaves.shape[1:], np.int64)
+
+        def whole(level: int, i: np.ndarray, j: np.ndarray) -> None:
+            other = i != j
+            np.add.at(boxes[level], i, tree.size[level][j])
+            np.add.at(boxes[level], j[other], tree.size[level][i[other]])
+
+        def tally(i: np.ndarray, j: np.ndarray, near: np.ndarray) -> tuple:
+            return i, j, near.sum(1), near.sum(0)[:, i != j]
+
+        for i, j, rows, columns in self._batches(eps, whole, tally):
+            np.add.at(points.T, i, rows.T)
+            np.add.at(points.T, j[i != j], columns.T)
+        for level in range(self.levels):
+            boxes[level + 1] += boxes[level].repeat(2)
+        counts = np.empty(self.n + 1, np.int64)
+        counts[np.minimum(tree.order, self.n)] = points.T + boxes[-1][:, None]
+        return counts[: self.n] - 1
+
+
+def _square_below(eps: float) -> float:
+    """The largest s with sqrt(s) <= eps in float64: comparing squares with it is comparing distances with eps."""
+    square = eps * eps
+    while math.sqrt(math.nextafter(square, math.inf)) <= eps:
+        square = math.nextafter(square, math.inf)
+    while math.sqrt(square) > eps:
+        square = math.nextafter(square, 0)
+    return square
+
+
+# --- dense ------------------------------------------------------------------------------------------------------------
+
+_WIDTH = 1024  # points in a block, at most
+_NUMBERS = 2**21  # coordinates in a block, at most
+
+
+class _Sorted:
+    """Points in blocks by distance from ``centre``, all scaled by ``scale``."""
+
+    def __init__(self, x: Tensor, scale: float, centre: Tensor, size: int) -> None:
+        self.x, self.scale, self.centre = x, scale, centre
+        norms = torch.cat([self._from(part, centre).norm(dim=1) for part in x.split(size)])
+        self.norms, self.order = norms.sort()
+        self.blocks = list(self.order.split(size))
+        self.reach = [float(part[-1]) for part in self.norms.split(size)]
+
+    def _from(self, part: Tensor, centre: Tensor | float) -> Tensor:
+        return part.double() * self.scale - centre
+
+    def rows(self, index: Tensor, centre: Tensor | float = 0.0) -> Tensor:
+        """The points ``index`` in float64, seen from ``centre``."""
+        return self._from(self.x[index], centre)
+
+    def factor(self, k: int, left: bool, dtype: torch.dtype) -> Tensor:
+        """Block k as a factor of the squared distances: (-2 x, |x|^2, 1) on the left, (y, 1, |y|^2) on the right."""
+        return _factor(self.rows(self.blocks[k], self.centre), left, dtype)
+
+
+def _factor(x: Tensor, left: bool, dtype: torch.dtype) -> Tensor:
+    n, d = x.shape
+    out = torch.ones(n, d + 2, dtype=dtype, device=x.device)
+    out[:, :d] = x
+    if left:
+        out[:, :d] *= -2
+    out[:, d if left else d + 1] = x.square().sum(1)
+    return out
+
+
+def _bound(reach: float, d: int, dtype: torch.dtype) -> float:
+    """A bound for the error of |x|^2 + |y|^2 - 2 x.y as a product of d + 2 terms, for |x| + |y| <= reach: rounding of
+    the factors and of the sum, in whatever order; and underflow."""
+    return 1.01 * (d + 16) * torch.finfo(dtype).eps / 2 * reach**2 + 1e3 * torch.finfo(dtype).tiny
+
+
+def _dense(x: Tensor, radii: Sequence[float], y: Tensor | None = None) -> Iterator[tuple]:
+    """For blocks of rows and columns and each radius number k: (k, rows, columns, near, i, j).
+
+    ``near`` (rows, columns) holds pairs that are close; the pairs (i, j) within the block are close, too. ``rows`` and
+    ``columns`` index x and y; for y = None only the upper triangle of blocks comes, its diagonal with both orders.
+    """
+    d = x.shape[1]
+    size = max(1, min(_WIDTH, _NUMBERS // d))
+    both = [x] if y is None else [x, y]
+    largest = max(float(part.abs().max()) for v in both for part in v.split(size))
+    scale = 2.0 ** -math.frexp(largest)[1] if largest > 0 else 1.0
+    centre = sum((part.double() * scale).sum(0) for part in x.split(size)) / len(x)
+    a = _Sorted(x, scale, centre, size)
+    b = a if y is None else _Sorted(y, scale, centre, size)
+    radii = [r * scale for r in radii]
+    squares = [r * r for r in radii]
+    # A user who allows TF32 or bfloat16 products would break the error bound.
+    dtype = torch.float32 if torch.get_float32_matmul_precision() == "highest" else torch.float64
+    steps: Iterable[int] = range(len(a.blocks))
+    for p in progress(steps, "pairs") if len(a.blocks) > 20 else steps:
+        left = a.factor(p, True, dtype)
+        for q in range(p if y is None else 0, len(b.blocks)):
+            right = b.factor(q, False, dtype)
+            square = left @ right.T
+            yield from _decide(a, p, b, q, square, radii, squares, _bound(a.reach[p] + b.reach[q], d, dtype))
+
+
+def _decide(a: _Sorted, p: int, b: _Sorted, q: int, square: Tensor, radii: list[float], squares: list[float],
+            bound: float) -> Iterator[tuple]:
+    rows, columns = a.blocks[p], b.blocks[q]
+    none = rows[:0]
+    finer = None
+    for k, (r, s) in enumerate(zip(radii, squares)):
+        near, far = _below(square, s - bound), _below(square, s + bound)
+        open_ = _count(far) - _count(near)
+        if open_ * 64 > square.numel():
+            if finer is None:
+                finer = _again(a, rows, b, columns)
+            near, far = (_below(finer[0], s + side) for side in (-finer[1], finer[1]))
+            open_ = _count(far) - _count(near)
+        i = j = none
+        if open_:
+            i, j = (far ^ near).nonzero().T
+            close = _close(a, rows[i], b, columns[j], r)
+            i, j = i[close], j[close]
+        yield k, rows, columns, near, i, j
+
+
+def _below(square: Tensor, limit: float) -> Tensor:
+    """square <= limit, rounded so that it errs by less than the bound allows."""
+    if square.device.type == "cpu":  # much faster than torch's
+        return torch.from_numpy(square.numpy() <= square.numpy().dtype.type(limit))
+    return square <= limit
+
+
+def _again(a: _Sorted, rows: Tensor, b: _Sorted, columns: Tensor) -> tuple[Tensor, float]:
+    """Squared distances of a block in float64, seen from the block's own mean, and their bound."""
+    x = a.rows(rows)
+    centre = x.mean(0)
+    x, y = x - centre, b.rows(columns, centre)
+    reach = sum(float(v.norm(dim=1).max()) for v in (x, y))
+    square = _factor(x, True, torch.float64) @ _factor(y, False, torch.float64).T
+    return square, _bound(reach, x.shape[1], torch.float64)
+
+
+def _close(a: _Sorted, i: Tensor, b: _Sorted, j: Tensor, r: float) -> Tensor:
+    """Which of the pairs (i, j) are within r, by differences."""
+    size = max(1, _NUMBERS // a.x.shape[1])
+    parts = [(a.rows(m) - b.rows(n)).square().sum(1).sqrt() <= r for m, n in zip(i.split(size), j.split(size))]
+    return torch.cat(parts)

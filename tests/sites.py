@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import torch
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from diffnotes.explore import Frame, Panel, player
 from diffnotes.press import ledger, provenance, site
 from diffnotes.press.layout import Project, write_whole
 
@@ -67,6 +69,29 @@ def slider() -> tuple[nbformat.NotebookNode, dict[str, Any]]:
     output = new_output("display_data", data={"application/vnd.jupyter.widget-view+json": view, "text/plain": "slider"})
     state = {"version_major": 2, "version_minor": 0, "state": data["manager_state"]["state"]}
     return new_code_cell("explore()", outputs=[output]), {"application/vnd.jupyter.widget-state+json": state}
+
+
+def power(exponent: int, sign: str) -> Frame:
+    """What the made explorer shows: a power on [-1, 1], and the place and height of its end."""
+    x = torch.linspace(-1, 1, 21)
+    y = (-1 if sign == "falling" else 1) * x**exponent
+    curves = {"line": (x, x), "power": (x, y)}
+    return Frame([Panel(curves, "place", "height"), Panel(curves, "x", "y")], {"end": y[-1], "a third": 1 / 3})
+
+
+POWERS = {"sign": ["rising", "falling"], "exponent": [1, 2, 3]}
+
+
+def moved(name: str) -> nbformat.NotebookNode:
+    """A cell with an explorer: its figure, and the player that takes the place of it."""
+    alt = "Two panels with a line and a curve: both rise from the lower left to the upper right."
+    made = player(power, POWERS, name=f"fig-{name}-moved", start={"exponent": 2})
+    outputs = [
+        new_output("display_data", data={"image/png": picture(), "text/plain": "<Figure>"}),
+        new_output("display_data", data={"text/html": made, "text/plain": "a player"}),
+    ]
+    options = {"figure": {"name": f"fig-{name}-moved", "caption": "An explorer."}, "image": {"alt": alt}}
+    return new_code_cell("explore_powers()", outputs=outputs, metadata={"mystnb": options})
 
 
 def verdict(name: str, state: str) -> nbformat.NotebookNode:
@@ -146,6 +171,7 @@ def chapter(name: str) -> nbformat.NotebookNode:
         new_code_cell("gap = 0.4213", outputs=[glued]),
         new_markdown_cell(TEXT),
         drawn,
+        moved(name),
         *(verdict(name, state) for state in STATES),
         widget,
         new_markdown_cell(EXERCISE),

@@ -173,7 +173,7 @@ def test_verdicts_differ_by_words() -> None:
 def test_a_figure_does_not_frame_the_verdict_beside_it() -> None:
     page = (built() / "book/chapters/sample.html").read_text(encoding="utf8")
     figures = re.findall(r"<figure.*?</figure>", page, flags=re.S)
-    assert len(figures) == 1 and "Error over time." in figures[0] and "admonition" not in figures[0]
+    assert len(figures) == 2 and "Error over time." in figures[0] and "admonition" not in figures[0]
     assert page.index("</figure>") < page.index('id="claim-sample-figure"')
 
 

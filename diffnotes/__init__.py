@@ -4,7 +4,7 @@ The rooms, in the order in which data flows: :mod:`~diffnotes.law`, :mod:`~diffn
 :mod:`~diffnotes.schedule`, :mod:`~diffnotes.target`, :mod:`~diffnotes.net`, :mod:`~diffnotes.denoiser`,
 :mod:`~diffnotes.train`, :mod:`~diffnotes.fleet`, :mod:`~diffnotes.sample`, :mod:`~diffnotes.information`,
 :mod:`~diffnotes.elbo`, :mod:`~diffnotes.distance`, :mod:`~diffnotes.pairs`, :mod:`~diffnotes.collapse`,
-:mod:`~diffnotes.interval`, :mod:`~diffnotes.figures`;
+:mod:`~diffnotes.crowding`, :mod:`~diffnotes.interval`, :mod:`~diffnotes.ranking`, :mod:`~diffnotes.figures`;
 :mod:`~diffnotes.press` makes the book.
 """
 

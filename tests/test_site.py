@@ -25,7 +25,11 @@ CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
 LISTED = [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in part["chapters"])]
 # Entries that have neither DOI nor arXiv number, and why; they must carry an address instead.
-NO_NUMBER = {"hyvarinen2005score": "the journal gives none", "huang2025stability": "a web page"}
+NO_NUMBER = {
+    "hyvarinen2005score": "the journal gives none",
+    "huang2025stability": "a web page",
+    "renyi1961": "older than either",
+}
 
 
 # The frame

@@ -1,7 +1,8 @@
 r"""How many pairs of points are at most a radius apart: exact counts, by the engine that measured fastest.
 
 Two points are neighbours if their distance, sqrt(sum_k (x_k - y_k)^2) computed in float64 from the given coordinates,
-is at most the radius. Three engines count exactly these pairs:
+is at most the radius. (At a distance that equals the radius up to its last bit, d > 3, the order of the sum decides.)
+Three engines count exactly these pairs:
 
     line    d = 1           sort, then a binary search for each point: O(n log n)
     boxes   few dimensions  a balanced k-d tree; two boxes are discarded, or counted whole, where their distances allow
@@ -72,11 +73,12 @@ def count_neighbours(x: Tensor, eps: float) -> Tensor:
 def _engine(n: int, d: int) -> str:
     if d == 1:
         return "line"
-    return "boxes" if d <= 3 or n >= _CROSSOVER.get(d, math.inf) else "dense"
+    return "boxes" if n >= _CROSSOVER.get(d, math.inf) else "dense"
 
 
-# From how many points on the boxes are faster, by dimension (benchmarks/bench_pairs.py --crossover).
-_CROSSOVER = {4: 20_000, 5: 50_000, 6: 100_000}
+# From how many points on boxes are faster, by dimension; measured at 30 neighbours a point, one thread
+# (benchmarks/bench_pairs.py --crossover). In 2 and 3 dimensions from the smallest sample on.
+_CROSSOVER = {2: 0, 3: 0, 4: 3_000, 5: 30_000, 6: 150_000}
 
 
 def _count(mask: Tensor) -> int:
@@ -291,6 +293,7 @@ def _square_below(eps: float) -> float:
 
 _WIDTH = 1024  # points in a block, at most
 _NUMBERS = 2**21  # coordinates in a block, at most
+_KEPT = 2**24  # coordinates of all factors together, up to which they are kept
 
 
 class _Sorted:
@@ -302,6 +305,7 @@ class _Sorted:
         self.norms, self.order = norms.sort()
         self.blocks = list(self.order.split(size))
         self.reach = [float(part[-1]) for part in self.norms.split(size)]
+        self.kept: dict[int, Tensor] | None = {} if x.numel() <= _KEPT else None
 
     def _from(self, part: Tensor, centre: Tensor | float) -> Tensor:
         return part.double() * self.scale - centre
@@ -312,7 +316,11 @@ class _Sorted:
 
     def factor(self, k: int, left: bool, dtype: torch.dtype) -> Tensor:
         """Block k as a factor of the squared distances: (-2 x, |x|^2, 1) on the left, (y, 1, |y|^2) on the right."""
-        return _factor(self.rows(self.blocks[k], self.centre), left, dtype)
+        if self.kept is None or left:  # a left factor is asked for once
+            return _factor(self.rows(self.blocks[k], self.centre), left, dtype)
+        if k not in self.kept:
+            self.kept[k] = _factor(self.rows(self.blocks[k], self.centre), left, dtype)
+        return self.kept[k]
 
 
 def _factor(x: Tensor, left: bool, dtype: torch.dtype) -> Tensor:

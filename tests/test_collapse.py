@@ -1,0 +1,311 @@
+"""Pair fractions of samples and of laws, the flow map, the split, and the transport of errors."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffnotes import Exact, GaussianMixture, Hybrid, Learned, Linear, Perturbed, ansd, ansd_ratio, pair_fraction, tid
+from diffnotes.collapse import (
+    FlowMap,
+    cross_fraction,
+    law_pair_fraction,
+    law_renyi2,
+    neighbour_counts,
+    sample_split,
+    transport,
+)
+from diffnotes.law import two_modes
+from diffnotes.net import MLP
+from diffnotes.sample import grid, ode
+
+F64 = torch.float64
+SCHEDULE = Linear()
+TIMES = grid(SCHEDULE, 60, "quadratic")
+
+
+def mixture(means=(-1.0, 1.0), std=0.2, weights=None):
+    return GaussianMixture(torch.tensor(means, dtype=F64), std, weights)
+
+
+def exact(law=None):
+    return Exact(law or mixture(), SCHEDULE)
+
+
+def end(law):
+    """The law at the end of TIMES."""
+    return law.noised(*map(float, SCHEDULE(TIMES[-1])))
+
+
+# ---------------------------------------------------------------- samples
+
+
+def test_ansd_as_printed():
+    x = torch.tensor([0.0, 1.0, 3.0, 3.0])
+    assert ansd(x, 1) == 1.0 and isinstance(ansd(x, 1), float)  # neighbours: 1, 1, 1, 1
+    assert ansd(x, 0.0) == 0.5 and ansd(x, 2) == 2.0
+    assert neighbour_counts(x, 2).tolist() == [1, 3, 2, 2]
+    curve = ansd(x[:, None], torch.tensor([2.0, 0.0, 1.0]))
+    assert curve.tolist() == [2.0, 0.5, 1.0] and curve.dtype == F64
+    assert pair_fraction(x, 2) == pytest.approx(2 / 3, rel=1e-15)
+    assert cross_fraction(x, x[:2], 1.0) == 4 / 8
+
+
+def test_images_are_flattened():
+    x = torch.randn(50, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert ansd(x, 5.0) == ansd(x.flatten(1), 5.0) > 0
+
+
+def test_ratio_corrects_for_the_counts():
+    law = mixture()
+    x, y = law.sample(3000, 0), law.sample(1000, 1)
+    assert ansd_ratio(x, y, 0.2) == pytest.approx(1, abs=0.05)
+    assert ansd(x, 0.2) / ansd(y, 0.2) > 2.5
+    assert ansd_ratio(x, y, [0.1, 0.2])[1] == ansd_ratio(x, y, 0.2)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda x: ansd(x, -1.0), "eps"),
+    (lambda x: ansd(x, math.nan), "eps"),
+    (lambda x: ansd(x, [0.1, math.inf]), "eps"),
+    (lambda x: ansd(x, []), "eps"),
+    (lambda x: ansd(x, torch.ones(2, 2)), "eps"),
+    (lambda x: ansd(x[:1], 1.0), "n >= 2"),
+    (lambda x: ansd(x[0, 0], 1.0), "x has shape"),
+    (lambda x: ansd(x[:, :0], 1.0), "x has shape"),
+    (lambda x: ansd(torch.cat([x, x / 0]), 1.0), "non-finite"),
+    (lambda x: neighbour_counts(x, [1.0, 2.0]), "eps has shape"),
+    (lambda x: cross_fraction(x, x[:, :1], 1.0), "y has shape"),
+    (lambda x: ansd_ratio(x, x, 0.0), "no pair of reference"),
+    (lambda x: tid(x, x, 1.0, 0), "k = 0"),
+    (lambda x: tid(x, x, 1.0, 10), "k = 10"),
+    (lambda x: tid(x, x, 0.0, 2), "no neighbour"),
+    (lambda x: law_pair_fraction(GaussianMixture(x, 1.0), 1.0), "law"),
+    (lambda x: law_pair_fraction(mixture(std=0.0), 1.0), "law"),
+    (lambda x: sample_split(x, mixture(), 1.0), "x has shape"),
+    (lambda x: sample_split(x, x, 0.0), "no pair of law"),
+    (lambda x: FlowMap.of(exact(), TIMES, points=3), "points = 3"),
+    (lambda x: transport(exact(), exact(), x, TIMES), "start"),
+    (lambda x: transport(exact(), exact(GaussianMixture(x, 1.0)), x[:, 0], TIMES), "exact"),
+    (lambda x: transport(exact(), exact(), x[:, 0], [1.0, 0.5, 0.0]), "sigma = 0"),
+])  # fmt: skip
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(torch.randn(10, 2, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize("call", [lambda: ansd([0.0, 1.0], 1.0), lambda: ansd(torch.arange(3), 1.0),
+                                  lambda: ansd(torch.rand(3), "a")])  # fmt: skip
+def test_bad_types(call):
+    with pytest.raises(TypeError):
+        call()
+
+
+# ---------------------------------------------------------------- tail index
+
+
+def groups(*sizes):
+    """Groups of coinciding points, far from each other: every point of a group of s has s - 1 neighbours."""
+    return torch.cat([torch.full((s,), 100.0 * k) for k, s in enumerate(sizes)])
+
+
+def test_tid_in_closed_form():
+    x, y = groups(9, 5, 2), groups(3, 3, 3, 3, 3)  # counts 8 (9 times), 4 (5 times), 1 (twice); all 2
+    assert tid(x, y, 1.0, 9) == pytest.approx(math.log(8 / 4))
+    assert tid(x, y, 1.0, 12) == pytest.approx(9 / 12 * math.log(2))
+    assert tid(x, y, 1.0, 3) == 0 == tid(y, y, 1.0, 5)
+    assert tid(y, x, 1.0, 8) == 0 and tid(groups(2, 2, 2, 2, 2, 2), x, 1.0, 9) == pytest.approx(-math.log(2))
+
+
+# ---------------------------------------------------------------- laws
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.floats(-3, 3), st.floats(0.05, 2), st.floats(0.1, 1)), min_size=1, max_size=4),
+       st.floats(0.01, 3))
+def test_law_pair_fraction_is_its_integral(parts, eps):
+    means, std, weights = (torch.tensor(v, dtype=F64) for v in zip(*parts))
+    law = GaussianMixture(means, std, weights)
+    z = torch.linspace(-9, 9, 2001, dtype=F64)
+    x = means[:, None] + std[:, None] * z
+    near = law.cdf(x + eps) - law.cdf(x - eps)
+    density = torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi) * float(z[1] - z[0])
+    quadrature = (law.weights[:, None] * density * near).sum()
+    # the integrand has features of the narrowest component's width, in units of the widest
+    assert law_pair_fraction(law, eps) == pytest.approx(float(quadrature), rel=1e-9, abs=1e-12)
+
+
+def test_law_pair_fraction_against_samples_and_the_known_value():
+    law = mixture()
+    eps = torch.tensor([0.01, 0.05, 0.2, 1.0], dtype=F64)
+    truth = law_pair_fraction(law, eps)
+    assert truth[1] == pytest.approx(0.0702, abs=1e-4) and truth[1] == law_pair_fraction(law, 0.05)
+    runs = torch.stack([pair_fraction(law.sample(2000, seed), eps) for seed in range(30)])
+    assert ((runs.mean(0) - truth).abs() < 4 * runs.std(0) / 30**0.5).all()
+    assert law_pair_fraction(law, 0.0) == 0 and law_pair_fraction(law, 1e3) == pytest.approx(1, rel=1e-15)
+
+
+def test_small_radii_measure_the_renyi_entropy():
+    law = mixture((-1.0, 0.3, 1.0), std=[0.2, 0.5, 0.1], weights=[1, 2, 3])
+    assert law_renyi2(mixture()) == pytest.approx(0.705, abs=5e-4)
+    x = torch.linspace(-6, 6, 200_001, dtype=F64)
+    assert law_renyi2(law) == pytest.approx(float((2 * law.log_prob(x)).exp().sum() * (x[1] - x[0])), rel=1e-10)
+    errors = [law_pair_fraction(law, e) / (2 * e * law_renyi2(law)) - 1 for e in (1e-2, 1e-3)]
+    assert abs(errors[1]) < 1e-4 and errors[0] / errors[1] == pytest.approx(100, rel=0.02)  # the next term is eps^2
+    plane = GaussianMixture(torch.zeros(1, 2, dtype=F64), 0.5)
+    assert law_renyi2(plane) == pytest.approx(1 / (4 * math.pi * 0.25))
+
+
+# ---------------------------------------------------------------- the flow map
+
+
+def test_exact_sampler_does_not_collapse():
+    law = mixture()
+    flow = FlowMap.of(exact(law), TIMES)
+    assert flow.z.dtype == flow.x.dtype == F64 and flow.x.shape == (1000,)
+    for eps in (0.01, 0.05, 0.1, 0.2):
+        assert float(flow.ratio(law, eps)) == pytest.approx(1, abs=5e-3)
+        assert float(flow.ratio(end(law), eps)) == pytest.approx(1, abs=2e-3)
+    assert flow.total_variation(law) < 1.5e-3 and flow.flat_share(law) == 0
+    assert flow.wasserstein1(end(law)) < 1e-3
+    ratio = flow.density_ratio(end(law))
+    assert ratio.shape == (999,) and ratio.min() > 0.997
+    assert ratio[:480].max() < 1.003 and ratio.max() < 1.2  # between the modes the density falls to 1e-5 of theirs
+
+
+def gaussian(scale, shift=0.0, points=1000):
+    """The flow map x = shift + scale z."""
+    z = torch.special.ndtri((torch.arange(points, dtype=F64) + 0.5) / points)
+    return FlowMap(z, shift + scale * z)
+
+
+def test_gaussian_flow_map_in_closed_form():
+    # The data are N(0, 1/4); the sampler's law N(0.1, s^2) is a mixture, too, so everything is known.
+    law, wrong = mixture([0.0], 0.5), mixture([0.1], 0.3)
+    flow = gaussian(0.3, 0.1)
+    eps = torch.tensor([0.01, 0.1, 0.5], dtype=F64)
+    torch.testing.assert_close(flow.pair_fraction(eps), law_pair_fraction(wrong, eps), rtol=1e-4, atol=0)
+    torch.testing.assert_close(flow.ratio(law, eps), law_pair_fraction(wrong, eps) / law_pair_fraction(law, eps),
+                               rtol=1e-4, atol=0)  # fmt: skip
+    gap = mixture([0.1], math.hypot(0.5, 0.3))  # x - X for x generated, X of the law
+    cross = gap.cdf(eps) - gap.cdf(-eps)
+    shift, unevenness = flow.split(law, 0.1)
+    assert float(shift) == pytest.approx(float(2 * (cross[1] / law_pair_fraction(law, 0.1) - 1)), rel=1e-4)
+    assert float(shift + unevenness) == pytest.approx(float(flow.ratio(law, 0.1)) - 1, abs=1e-14)
+    x = torch.linspace(-4, 4, 100_001, dtype=F64)
+    tv = (law.log_prob(x).exp() - wrong.log_prob(x).exp()).abs().sum() * (x[1] - x[0]) / 2
+    assert float(flow.total_variation(law)) == pytest.approx(float(tv), abs=2e-3)
+    assert float(gaussian(0.3).wasserstein1(law)) == pytest.approx(0.2 * math.sqrt(2 / math.pi), rel=1e-3)
+    assert gaussian(0.16).flat_share(law) == 1 and gaussian(0.17).flat_share(law) == 0
+    middle = flow.density_ratio(law)[499]
+    assert float(middle) == pytest.approx(math.exp(float(wrong.log_prob(torch.tensor([0.1], dtype=F64))
+                                                         - law.log_prob(torch.tensor([0.1], dtype=F64)))), rel=1e-3)
+
+
+def test_sampler_of_a_perturbed_gaussian():
+    # eps overestimated by 1 + d above t = .4 narrows the law: the flow map is linear, its slope the ODE's.
+    law = mixture([0.0], 0.5)
+    denoiser = Hybrid(Perturbed(exact(law), lambda x, t: 0.02 * exact(law).eps(x, t)), exact(law), 0.4)
+    flow = FlowMap.of(denoiser, TIMES)
+    slope = float(ode(denoiser, torch.ones(1, 1, dtype=F64), TIMES))
+    torch.testing.assert_close(flow.x, slope * flow.z * float(SCHEDULE(1.0)[1]), rtol=1e-6, atol=1e-12)
+    assert slope < 0.95 * 0.5 and flow.ratio(law, 0.05) > 1.05
+
+
+def test_atoms_and_small_radii():
+    # Half of the mass at one place: P -> 1/4 for small radii.
+    z = gaussian(1.0).z
+    flow = FlowMap(z, torch.where(z.abs() < 0.6744897501960817, 0.0, z.sign() * (z.abs() - 0.6744897501960817)))
+    assert float(flow.pair_fraction(1e-9)) == pytest.approx(0.25, abs=2e-3)
+
+
+def net(members=3):
+    return MLP(1, width=16, depth=2, members=members, seed=0)
+
+
+def test_members_are_their_own_flow_maps():
+    flow = FlowMap.of(Learned(net(), SCHEDULE, "v"), TIMES, points=100)
+    law, eps = two_modes(), torch.tensor([0.1, 0.2])
+    assert flow.x.shape == (3, 100)
+    assert flow.pair_fraction(eps).shape == (3, 2) and flow.pair_fraction(0.1).shape == (3,)
+    assert (flow.x.diff(dim=-1) >= 0).all()
+    measures = [lambda f: f.ratio(law, eps), lambda f: f.split(law, 0.1)[1], lambda f: f.total_variation(law),
+                lambda f: f.wasserstein1(law), lambda f: f.flat_share(law), lambda f: f.density_ratio(law)]  # fmt: skip
+    for measure in measures:
+        alone = torch.stack([measure(FlowMap(flow.z, x)) for x in flow.x])
+        torch.testing.assert_close(measure(flow), alone, rtol=1e-12, atol=1e-12)
+    composed = FlowMap.of(Hybrid(Learned(net(), SCHEDULE, "v"), exact(), 0.5), TIMES, points=100)
+    assert composed.x.shape == (3, 100)
+
+
+# ---------------------------------------------------------------- the split of samples
+
+
+def test_split_of_samples_adds_up_and_is_unbiased():
+    law, wrong, eps = mixture(), mixture((-0.9, 1.0), 0.15, [2, 1]), 0.1
+    gaps = [mixture([m - k], math.hypot(0.2, 0.15)) for m in (-1.0, 1.0) for k in (-0.9, 1.0)]
+    e = torch.tensor([eps], dtype=F64)
+    near = sum(w / 2 * float(g.cdf(e) - g.cdf(-e)) for g, w in zip(gaps, (2 / 3, 1 / 3, 2 / 3, 1 / 3)))
+    base = law_pair_fraction(law, eps)
+    shift = 2 * (near / base - 1)
+    unevenness = law_pair_fraction(wrong, eps) / base - 1 - shift
+    values = []
+    for seed in range(30):
+        x = wrong.sample(1000, seed)
+        split = sample_split(x, law, eps)
+        assert sum(split) == pytest.approx(pair_fraction(x, eps) / base - 1, abs=1e-14)
+        values.append(split)
+    values = torch.tensor(values, dtype=F64)
+    error = (values.mean(0) - torch.tensor([shift, unevenness], dtype=F64)).abs()
+    assert (error < 4 * values.std(0) / 30**0.5).all()
+    reference = law.sample(20_000, 99)
+    by_samples = sample_split(x, reference, eps)
+    assert by_samples == pytest.approx(tuple(values[-1].tolist()), abs=0.05)
+    assert sum(by_samples) == pytest.approx(ansd_ratio(x, reference, eps) - 1, abs=1e-13)
+
+
+def test_split_in_the_plane():
+    x = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0), dtype=F64)
+    y = torch.randn(2000, 2, generator=torch.Generator().manual_seed(1), dtype=F64)
+    shift, unevenness = sample_split(0.8 * x, y, 0.2)
+    assert shift > 0.2 and shift + unevenness == pytest.approx(1 / 0.64 - 1, abs=0.1)
+
+
+# ---------------------------------------------------------------- transport
+
+
+def test_transport_is_exact_to_first_order():
+    start = torch.linspace(-2.5, 2.5, 40, dtype=F64)  # not 0, the watershed, where an error is multiplied by 1e5
+    gaps = []
+    for size in (1e-3, 1e-4, 1e-5):
+        wrong = Perturbed(exact(), lambda x, t, size=size: size * torch.sin(3 * x + t))
+        result = transport(wrong, exact(), start, TIMES)
+        assert result.found.shape == (40,) and result.by_time.shape == (60, 40)
+        torch.testing.assert_close(result.by_time.sum(0), result.predicted, rtol=1e-12, atol=0)
+        assert result.predicted.abs().max() > 0.5 * size
+        gaps.append(float((result.found - result.predicted).abs().max()))
+    assert [math.log10(a / b) for a, b in itertools.pairwise(gaps)] == pytest.approx([2, 2], abs=0.1)
+
+
+def test_transport_of_a_gaussian_in_closed_form():
+    # u = (f - g^2 (-1/v)/2) x with v the variance of p_t: an error at time t reaches the end times sqrt(v_end/v_t).
+    law, times = mixture([0.0], 0.5), grid(SCHEDULE, 400, "quadratic")
+    alpha, sigma = SCHEDULE(times)
+    deviation = (0.25 * alpha**2 + sigma**2).sqrt()
+    wrong = Perturbed(exact(law), lambda x, t: torch.full_like(x, 1e-6))
+    result = transport(wrong, exact(law), torch.tensor([0.3, 1.0], dtype=F64), times)
+    force = 1e-6 * SCHEDULE.diffusion(times) / (2 * sigma)  # an eps error e is a velocity error g^2 e/(2 sigma)
+    parts = force * deviation[-1] / deviation
+    steps = -times.diff().neg() * (parts[:-1] + parts[1:]) / 2
+    torch.testing.assert_close(result.by_time[:, 0], steps, rtol=2e-2, atol=1e-12)
+    assert float(result.predicted[0]) == pytest.approx(float(steps.sum()), rel=1e-4)
+
+
+def test_transport_of_an_ensemble():
+    result = transport(Learned(net(), SCHEDULE, "v"), exact(), torch.tensor([-1.0, 0.5]), TIMES)
+    assert result.found.shape == result.predicted.shape == (3, 2) and result.by_time.shape == (3, 60, 2)
+    alone = FlowMap.of(Learned(net(), SCHEDULE, "v"), TIMES, points=8)
+    assert alone.x.shape == (3, 8)

@@ -1,0 +1,167 @@
+"""Exact counts of close pairs, by every engine, against brute force on random and adversarial points."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffnotes import pairs
+from diffnotes.collapse import ansd, cross_fraction, neighbour_counts, pair_fraction
+from diffnotes.pairs import count_neighbours, count_pairs
+
+F64 = torch.float64
+
+
+def draws(*shape, seed=0, dtype=F64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64).to(dtype)
+
+
+def distances(x, y):
+    """All distances by differences in float64, one row at a time."""
+    x, y = x.double(), y.double()
+    return torch.stack([(y - row).square().sum(-1).sqrt() for row in x])
+
+
+def blob(n, d, seed=0):
+    """Half of the points crowd about one of them, as samples of a collapsed sampler."""
+    x = draws(n, d, seed=seed)
+    return torch.cat([x[: n // 2], x[0] + 1e-3 * draws(n - n // 2, d, seed=seed + 1)])
+
+
+def whole(low, high, n, d):
+    return torch.randint(low, high, (n, d), generator=torch.Generator().manual_seed(1)).double()
+
+
+CLOUDS = {
+    "normal": lambda n, d: (draws(n, d), [0.1, 0.5 * d**0.5, 1.4 * d**0.5]),
+    "float32": lambda n, d: (draws(n, d, dtype=torch.float32), [0.3, 1.2 * d**0.5]),
+    "duplicates": lambda n, d: (draws(n // 4, d).repeat(4, 1), [0.0, 1e-9, d**0.5]),
+    "lattice": lambda n, d: (whole(-2, 3, n, d), [1.0, 5.0, 2.0**0.5, d**0.5, (2 * d) ** 0.5, 2 * d**0.5]),
+    "tenths": lambda n, d: (whole(-2, 3, n, d) * 0.1, [0.1, 0.2, 0.3, 0.5]),
+    "collapsed": lambda n, d: (blob(n, d), [1e-3 * d**0.5, 1.4e-3 * d**0.5, d**0.5]),
+    "far from the origin": lambda n, d: (1e6 + blob(n, d), [1e-3 * d**0.5, 1.4e-3 * d**0.5]),
+    "two clusters": lambda n, d: (torch.cat([s * 1e4 + 1e-3 * draws(n // 2, d) for s in (1, -1)]), [1.4e-3 * d**0.5]),
+    "one outlier": lambda n, d: (torch.cat([draws(n, d), torch.full((1, d), 1e8, dtype=F64)]), [1.4 * d**0.5]),
+    "one point": lambda n, d: (torch.ones(n // 4, d, dtype=F64), [0.0, 1.0]),
+    "tiny": lambda n, d: (1e-60 * draws(n, d), [1.2e-60 * d**0.5]),
+}
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 6, 10, 64, 784])
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_counts_are_those_of_brute_force(cloud, d, monkeypatch):
+    x, radii = CLOUDS[cloud](300 if d < 100 else 100, d)
+    gaps = distances(x, x)
+    if cloud in ("normal", "float32") and d <= 3:  # distances that occur (for d > 3 they depend on the order of sums)
+        radii = [*radii, float(gaps[3, 4]), float(gaps[5].kthvalue(20).values)]
+    y, small = x[::3], x.to(torch.float32).double().equal(x)
+    for kind in ("line",) if d == 1 else ("boxes", "dense") if d <= 3 or (d == 6 and cloud != "tenths") else ("dense",):
+        monkeypatch.setattr(pairs, "_engine", lambda n, d, kind=kind: kind)
+        monkeypatch.setattr(pairs, "_WIDTH", 64)  # several blocks
+        triangle = torch.ones(len(x), len(x), dtype=torch.bool).triu(1)
+        assert count_pairs(x, radii).tolist() == [int((gaps <= r)[triangle].sum()) for r in radii]
+        assert count_pairs(x, radii, y).tolist() == [int((gaps[:, ::3] <= r).sum()) for r in radii]
+        for r in radii:
+            assert torch.equal(count_neighbours(x, r), (gaps <= r).sum(1) - 1)
+        if small:
+            assert torch.equal(count_pairs(x.float(), radii), count_pairs(x, radii))
+
+
+def test_near_duplicates_that_a_float32_product_loses():
+    x = draws(200, 784, dtype=torch.float32)
+    x = torch.cat([x, x + 1.785e-4 * draws(200, 784, seed=1, dtype=torch.float32)])
+    truth = int((distances(x, x) <= 5e-3).sum() - len(x)) // 2
+    naive = int((torch.cdist(x, x) <= 5e-3).sum() - len(x)) // 2
+    assert 50 < truth < 150 and naive != truth
+    assert count_pairs(x, [5e-3]).item() == truth
+
+
+def test_float32_points_near_the_radius(monkeypatch):
+    # Distances within a few float32 roundings of the radius, on both sides: only float64 tells them apart.
+    monkeypatch.setattr(pairs, "_engine", lambda n, d: "dense")
+    direction = torch.nn.functional.normalize(draws(500, 64), dim=1)
+    x = (direction * (1 + 1e-7 * draws(500, 1, seed=3))).float()
+    y = torch.zeros(1, 64)
+    near = distances(x, y) <= 1.0
+    assert 0.3 < near.double().mean() < 0.7
+    assert count_pairs(x, [1.0], y).item() == int(near.sum())
+
+
+def test_the_bound_holds_where_products_are_allowed_less_precision():
+    x = draws(500, 20, dtype=torch.float32)
+    exact = count_pairs(x, [4.0])
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        assert torch.equal(count_pairs(x, [4.0]), exact)
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_two_threads_count_what_one_does(monkeypatch):
+    x = blob(3000, 2)
+    alone = count_pairs(x, [1e-3, 0.5]).tolist(), count_neighbours(x, 0.5)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert count_pairs(x, [1e-3, 0.5]).tolist() == alone[0] and torch.equal(count_neighbours(x, 0.5), alone[1])
+
+
+def test_large_samples_against_the_tree_of_scipy():
+    from scipy.spatial import cKDTree
+
+    for d, eps in ((2, 0.05), (3, 0.2), (5, 0.8)):
+        x = blob(20_000, d)
+        tree = cKDTree(x.numpy())
+        assert count_pairs(x, [eps]).item() == (tree.count_neighbors(tree, eps) - len(x)) // 2
+
+
+def test_memory_stays_bounded(monkeypatch):
+    import tracemalloc
+
+    # Boxes: a radius for which very many pairs of boxes stay open. (numpy's memory is traced, torch's is not.)
+    x = draws(100_000, 2)
+    tracemalloc.start()
+    count_pairs(x, [1.0])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**28
+
+
+# ---------------------------------------------------------------- laws for all inputs
+
+clouds = st.tuples(st.integers(1, 4), st.integers(2, 60), st.integers(0, 2**31)).map(
+    lambda v: torch.from_numpy(np.random.default_rng(v[2]).integers(-6, 7, (v[1], v[0])) / 4))
+radius = st.integers(0, 60).map(lambda k: k / 8)
+
+
+@settings(max_examples=60)
+@given(clouds, st.lists(radius, min_size=1, max_size=5))
+def test_curve_is_its_points_and_increases(x, radii):
+    curve = pair_fraction(x, radii)
+    assert curve.tolist() == [pair_fraction(x, r) for r in radii]
+    assert (curve[np.argsort(radii)].diff() >= 0).all() and 0 <= curve.min() and curve.max() <= 1
+    assert pair_fraction(x, 100.0) == 1.0
+    torch.testing.assert_close(ansd(x, radii), curve * (len(x) - 1))
+
+
+@settings(max_examples=60)
+@given(clouds, radius, st.integers(0, 1000))
+def test_moves_that_are_exact_change_nothing(x, eps, seed):
+    # Multiples of 1/4: translations by them, permutations, reflections and quarter turns are exact.
+    rng = np.random.default_rng(seed)
+    value = pair_fraction(x, eps)
+    moved = x[:, rng.permutation(x.shape[1])] * torch.from_numpy(rng.choice([-1.0, 1.0], x.shape[1]))
+    assert pair_fraction(moved[rng.permutation(len(x))] + rng.integers(-1000, 1000) / 4, eps) == value
+    assert pair_fraction(4 * x, 4 * eps) == value
+
+
+@settings(max_examples=60)
+@given(clouds, radius, st.integers(1, 59))
+def test_counts_add_up(x, eps, cut):
+    cut = min(cut, len(x) - 1)
+    a, b = x[:cut], x[cut:]
+    whole, parts = count_pairs(x, [eps]), count_pairs(a, [eps]) + count_pairs(b, [eps])
+    assert whole == parts + count_pairs(a, [eps], b)
+    assert int(neighbour_counts(x, eps).sum()) == 2 * whole
+    assert cross_fraction(a, b, eps) == cross_fraction(b, a, eps)
+    assert cross_fraction(x, x, eps) * len(x) ** 2 == pytest.approx(2 * int(whole) + len(x))

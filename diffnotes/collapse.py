@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from .denoiser import Denoiser, Exact
-from .distance import _samples, wasserstein1_to
-from .law import GaussianMixture
+from .distance import wasserstein1_to
+from .law import BLOCK, GaussianMixture
 from .pairs import count_neighbours, count_pairs
 from .sample import ode
 
@@ -39,11 +39,15 @@ Radii = float | Sequence[float] | Tensor
 
 
 def _points(value: Tensor, name: str, least: int = 2) -> Tensor:
-    """``value`` as checked points (n, d), images flattened, in its own dtype."""
-    if isinstance(value, Tensor) and value.ndim > 2:
-        value = value.flatten(1)
-    _samples(value, name, least)
-    return value.unsqueeze(-1) if value.ndim == 1 else value
+    """``value`` as checked points (n, d) in float32 or float64, images flattened."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        raise TypeError(f"{name} is {getattr(value, 'dtype', type(value).__name__)}; allowed: a floating-point tensor")
+    points = value.detach().flatten(1) if value.ndim > 1 else value.detach().unsqueeze(-1)
+    if value.ndim == 0 or len(points) < least or not points.numel():
+        raise ValueError(f"{name} has shape {tuple(value.shape)}; allowed: (n,) or (n, d) with n >= {least}")
+    if not all(bool(part.isfinite().all()) for part in points.split(max(1, BLOCK // points.shape[1]))):
+        raise ValueError(f"{name} has non-finite entries; allowed: finite samples")
+    return points if points.dtype in (torch.float32, torch.float64) else points.float()
 
 
 def _radii(eps: Radii) -> Tensor:
@@ -386,7 +390,8 @@ def transport(denoiser: Denoiser, exact: Exact, start: Tensor, times: Tensor | S
         denoiser: with the error; an ensemble gives results a leading axis of members.
         exact: the exact denoiser of a law on the line, on the same schedule.
         start: (q,) states at times[0].
-        times: decreasing, sigma > 0 at the end.
+        times: decreasing, sigma > 0 at the end. (Near a point between two modes, where paths part, errors grow by
+            orders of magnitude, and first order is soon not enough.)
 
     Raises:
         ValueError: for a start that is not a vector, a law off the line, sigma = 0 at the end, or as

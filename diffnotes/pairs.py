@@ -14,7 +14,8 @@ A matrix product alone loses near-duplicates: its error is of the order of d 6e-
 are. Here that bound is used: where it decides nothing (a blob of samples far from the mean) a block is multiplied again
 in float64 about its own mean, and what then is still open is decided by differences.
 
-Beyond the sorted copy of the points, memory is bounded whatever their number.
+Matrix products take less than 256 MiB beyond the points, whatever their number; sorting on the line, some 50 bytes a
+point, and boxes, some 150, lists of pairs being bounded.
 """
 
 from __future__ import annotations
@@ -102,8 +103,10 @@ def _reach(a: Tensor, b: Tensor, eps: float) -> Tensor:
         ends = torch.searchsorted(b, a + eps, right=True)
     # Both a + eps and b - a are rounded. Where they disagree, bisect on the difference, which increases with b.
     padded = torch.cat([b.new_full((1,), -math.inf), b, b.new_full((1,), math.inf)])
-    wrong = ((padded[ends] - a > eps) | (padded[ends + 1] - a <= eps)).nonzero()[:, 0]
-    if len(wrong):
+    last, after = padded.index_select(0, ends), padded.index_select(0, ends + 1)
+    wrong = (last - a > eps) | (after - a <= eps)
+    if bool(wrong.any()):
+        wrong = wrong.nonzero()[:, 0]
         start, low, high = a[wrong], torch.zeros_like(wrong), torch.full_like(wrong, len(b))
         for _ in range(len(b).bit_length()):
             middle = (low + high) // 2
@@ -292,7 +295,7 @@ def _square_below(eps: float) -> float:
 # --- dense ------------------------------------------------------------------------------------------------------------
 
 _WIDTH = 1024  # points in a block, at most
-_NUMBERS = 2**21  # coordinates in a block, at most
+_NUMBERS = 2**20  # coordinates in a block, at most
 _KEPT = 2**24  # coordinates of all factors together, up to which they are kept
 
 
@@ -301,18 +304,16 @@ class _Sorted:
 
     def __init__(self, x: Tensor, scale: float, centre: Tensor, size: int) -> None:
         self.x, self.scale, self.centre = x, scale, centre
-        norms = torch.cat([self._from(part, centre).norm(dim=1) for part in x.split(size)])
+        index = torch.arange(len(x), device=x.device).split(size)
+        norms = torch.cat([self.rows(part, centre).norm(dim=1) for part in index])
         self.norms, self.order = norms.sort()
         self.blocks = list(self.order.split(size))
         self.reach = [float(part[-1]) for part in self.norms.split(size)]
         self.kept: dict[int, Tensor] | None = {} if x.numel() <= _KEPT else None
 
-    def _from(self, part: Tensor, centre: Tensor | float) -> Tensor:
-        return part.double() * self.scale - centre
-
     def rows(self, index: Tensor, centre: Tensor | float = 0.0) -> Tensor:
         """The points ``index`` in float64, seen from ``centre``."""
-        return self._from(self.x[index], centre)
+        return self.x[index].double().mul_(self.scale).sub_(centre)
 
     def factor(self, k: int, left: bool, dtype: torch.dtype) -> Tensor:
         """Block k as a factor of the squared distances: (-2 x, |x|^2, 1) on the left, (y, 1, |y|^2) on the right."""
@@ -398,7 +399,7 @@ def _again(a: _Sorted, rows: Tensor, b: _Sorted, columns: Tensor) -> tuple[Tenso
     """Squared distances of a block in float64, seen from the block's own mean, and their bound."""
     x = a.rows(rows)
     centre = x.mean(0)
-    x, y = x - centre, b.rows(columns, centre)
+    x, y = x.sub_(centre), b.rows(columns, centre)
     reach = sum(float(v.norm(dim=1).max()) for v in (x, y))
     square = _factor(x, True, torch.float64) @ _factor(y, False, torch.float64).T
     return square, _bound(reach, x.shape[1], torch.float64)
@@ -406,6 +407,6 @@ def _again(a: _Sorted, rows: Tensor, b: _Sorted, columns: Tensor) -> tuple[Tenso
 
 def _close(a: _Sorted, i: Tensor, b: _Sorted, j: Tensor, r: float) -> Tensor:
     """Which of the pairs (i, j) are within r, by differences."""
-    size = max(1, _NUMBERS // a.x.shape[1])
-    parts = [(a.rows(m) - b.rows(n)).square().sum(1).sqrt() <= r for m, n in zip(i.split(size), j.split(size))]
+    size = max(1, _NUMBERS // (4 * a.x.shape[1]))
+    parts = [a.rows(m).sub_(b.rows(n)).square_().sum(1).sqrt() <= r for m, n in zip(i.split(size), j.split(size))]
     return torch.cat(parts)

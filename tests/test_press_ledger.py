@@ -262,7 +262,8 @@ def test_all_claims_are_listed() -> None:
         for part in row["part"]:
             judge(part["rule"], 0.0, 0.0)
             assert part["measure"]
-            assert set(part) <= {"name", "measure", "rule", "condition"}
+            assert set(part) <= {"name", "measure", "rule", "condition", "only"}
+            assert part.get("only", "gpu") == "gpu"  # what every machine can run is asked of every machine
     assert [row["source"] for row in ledger.errata()] == ["5", "1", "1", "2", "4"]
 
 

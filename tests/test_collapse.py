@@ -241,6 +241,16 @@ def test_members_are_their_own_flow_maps():
     assert composed.x.shape == (3, 100)
 
 
+def test_distribution_function_of_a_flow_map():
+    flow = FlowMap.of(exact(), TIMES, points=4000)
+    x = torch.tensor([-1.2, -1.0, -0.4, 0.0, 0.4, 0.9], dtype=F64)
+    torch.testing.assert_close(flow.cdf(x), end(mixture()).cdf(x), atol=3e-4, rtol=0)
+    levels = torch.tensor([0.1, 0.5, 0.9], dtype=F64)
+    torch.testing.assert_close(flow.cdf(flow.quantile(levels)), levels, atol=1e-12, rtol=0)
+    two = FlowMap(flow.z, torch.stack([flow.x, flow.x + 0.1]))
+    torch.testing.assert_close(two.cdf(x)[1], flow.cdf(x - 0.1))
+
+
 @pytest.mark.parametrize("steps", [20, 90])
 def test_the_law_of_the_sde_has_the_variance_of_its_recursion(steps):
     """A Gaussian law with its exact score: every step is linear, and the variance follows a recursion."""

@@ -74,9 +74,9 @@ def train_fleet(
     """
     if not settings or not len(seeds):
         raise ValueError(f"settings = {list(settings)}, seeds = {list(seeds)}; allowed: at least one of each")
-    sizes = (dim, width, depth)
-    if any(size is None for size in sizes) if net is None else sizes != (None, None, None):
-        raise ValueError(f"dim, width, depth = {sizes} with net = {net}; allowed: the three sizes, or a net instead")
+    given = (dim, width, depth)
+    if any(size is None for size in given) if net is None else given != (None, None, None):
+        raise ValueError(f"dim, width, depth = {given} with net = {net}; allowed: the three sizes, or a net instead")
     arms = [setting for setting in settings.values() for _ in seeds]
     if isinstance(data, Tensor) and data.ndim == 3:
         data = data.repeat(len(settings), 1, 1)

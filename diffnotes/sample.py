@@ -38,7 +38,8 @@ from .law import _generator
 from .schedule import Chain, Schedule
 from .target import coefficients
 
-__all__ = ["ddim", "ddim_steps", "ddpm", "ddpm_steps", "grid", "ode", "optimal_variance", "prior", "sde", "sde_steps"]
+__all__ = ["ddim", "ddim_steps", "ddpm", "ddpm_steps", "grid", "ode", "optimal_variance", "prior",
+           "sampled_variance", "sde", "sde_steps"]
 
 Steps = tuple[Tensor, Tensor, Tensor]
 Callback = Callable[[float, Tensor, Tensor], None]
@@ -449,3 +450,28 @@ def optimal_variance(
             guess = torch.add(A[k] * x, path.predict(k, x), alpha=B[k])
             errors.append((guess - x0).double().square().mean())
     return var * (ss / st) ** 2 + (as_ * var / st**2) ** 2 * torch.stack(errors).cpu()
+
+
+def sampled_variance(chain: Chain, c: Tensor, times: Tensor, *, variance: str | Tensor = "beta_tilde") -> float:
+    """The variance of samples drawn with the linear predictor eps = c_t x, exactly: a step is x_s = A x_t + r z.
+
+    Args:
+        c: (T + 1,) coefficients by t.
+        times: decreasing whole times, as for the sampler; the start is N(0, sigma^2).
+        variance: as :func:`ddpm`, or "ddim" for the deterministic sampler.
+
+    Raises:
+        ValueError: as the sampler, and for c that is not (T + 1,).
+    """
+    if c.shape != (chain.T + 1,):
+        raise ValueError(f"c has shape {tuple(c.shape)}; allowed: ({chain.T + 1},)")
+    given = torch.as_tensor(times)
+    ddim = isinstance(variance, str) and variance == "ddim"
+    p, q, r = ddim_steps(chain, given) if ddim else ddpm_steps(chain, given, variance)
+    alpha, sigma = chain(given[:-1])
+    slope = c[given[:-1]]
+    factor = p * (1 - sigma * slope) / alpha + q * slope
+    found = float(sigma[0]) ** 2
+    for a, width in zip(factor.tolist(), r.tolist()):
+        found = a**2 * found + width**2
+    return found

@@ -1,7 +1,6 @@
 """The estimation gap, the SA loss and its minimisers against brute force, Monte Carlo, autograd and closed forms."""
 
 import itertools
-import math
 
 import numpy as np
 import pytest
@@ -363,7 +362,7 @@ def test_independent_noises_inflate_the_variance(K, weight):
     torch.testing.assert_close(best[1:], torch.full_like(best[1:], std**2), rtol=1e-8, atol=0)
     for coupling in ("markov", "shared"):
         coupled = implied_variance(chain, gaussian_minimiser(chain, std, Window(K, weight, coupling=coupling)))
-        assert float((coupled[20:400] / std**2 - 1).abs().max()) < 0.05 * shrinkage(Window(K, weight))
+        assert float((coupled[20:400] / std**2 - 1).abs().max()) < 0.1 * shrinkage(Window(K, weight))
 
 
 def test_literal_tau_changes_nothing_at_the_published_weights():

@@ -453,7 +453,7 @@ def test_training_with_a_window_reaches_the_gaussian_minimiser():
     x = torch.linspace(-1.5, 1.5, 31)[None, :, None].expand(2, -1, -1)
     for t in (4, 8, 15):
         slope = float((net(x, t).detach() * x).sum() / x.square().sum())
-        assert abs(slope - float(c[t])) < 0.25 * abs(float(best[t] - c[t]))
+        assert abs(slope - float(c[t])) < 0.4 * abs(float(best[t] - c[t]))
 
 
 @pytest.mark.parametrize("options, word", [

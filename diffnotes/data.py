@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["IDENTITY", "Digits", "digits", "digits_split", "mnist"]
+__all__ = ["IDENTITY", "SHAPES", "Digits", "digits", "digits_split", "image_split", "mnist"]
 
 DIGITS_SHA256 = {
     "x": "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3",
@@ -39,6 +39,9 @@ IDENTITY = {
     for name, sums in (("digits", DIGITS_SHA256), ("mnist", MNIST_SHA256))
 }
 """One SHA-256 for each data set, made of those of its arrays (uint8 bytes): what a page's provenance records."""
+
+SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28)}
+"""Channels, height and width of an image, by data set."""
 
 MIRRORS = (
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",
@@ -168,3 +171,24 @@ def mnist(split: str = "train") -> tuple[Tensor, Tensor]:
     arrays = _mnist_arrays()
     x = torch.from_numpy(arrays[f"x_{split}"]).unsqueeze(1).float().div_(127.5).sub_(1)
     return x, torch.from_numpy(arrays[f"y_{split}"]).long()
+
+
+def image_split(name: str, seed: int = 0) -> tuple[Digits, Digits]:
+    """(training images, held-out images) of a data set as rows, in an order that the seed fixes.
+
+    Args:
+        name: "digits", split as in :func:`digits_split`, or "mnist", 50,000 and 10,000 of its training images.
+        seed: of the split.
+
+    Raises:
+        ValueError: for another name, and as :func:`mnist`.
+    """
+    if name == "digits":
+        return digits_split(seed)
+    if name != "mnist":
+        raise ValueError(f"name = {name!r}; allowed: {', '.join(map(repr, SHAPES))}")
+    x, y = mnist("train")
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+    held_out = len(y) // 6
+    parts = order[held_out:], order[:held_out]
+    return tuple(Digits(x[part].flatten(1), y[part]) for part in parts)

@@ -104,7 +104,7 @@ class Learned(Denoiser):
     """A network read as a denoiser: ``net(x, t)`` predicts ``target``.
 
     Args:
-        net: a function (x, t) -> prediction of the shape of x, such as :class:`diffnotes.net.MLP`.
+        net: a function (x, t) -> prediction of the shape of x, such as a :class:`diffnotes.net.Network`.
         schedule: the schedule or chain whose times the network was trained on.
         target: a name of :data:`diffnotes.target.TARGETS`, or a function (alpha, sigma) -> (a, b).
 

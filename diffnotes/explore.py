@@ -7,11 +7,7 @@ the frames of all settings as data, which `player.js` turns into sliders and a d
 Without JavaScript the figure remains, and all numbers in a table.
 
 :func:`collapse_explorer` shows how a learned flow map on the line flattens; its ODE and its SDE are both known without
-sampling noise, the latter through :func:`sde_map`, which carries the law itself along the steps of Euler-Maruyama:
-
-    law of x_s = (T # law of x_t) * N(0, r^2),   T(x) = p x0(x, t) + q eps(x, t),
-
-by moving cells of mass and one Fourier transform a step.
+sampling noise, the latter through :meth:`diffnotes.collapse.FlowMap.of_sde`.
 """
 
 from __future__ import annotations
@@ -31,12 +27,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .collapse import FlowMap, _home, _on_line
+from .collapse import FlowMap, _on_line
 from .denoiser import Denoiser, Learned
 from .law import GaussianMixture
-from .sample import grid, sde_steps
+from .sample import grid
 
-__all__ = ["Frame", "Panel", "collapse_explorer", "collapse_frames", "draw", "explorer", "player", "sde_map"]
+__all__ = ["Frame", "Panel", "collapse_explorer", "collapse_frames", "draw", "explorer", "player"]
 
 MOST_FRAMES, MOST_CHARACTERS = 400, 400_000
 Value = str | int | float
@@ -333,48 +329,6 @@ def _live(compute: Callable[..., Frame], controls: Controls, first: Mapping[str,
 # --- the collapse explorer --------------------------------------------------------------------------------------------
 
 
-def sde_map(denoiser: Denoiser, law: GaussianMixture, times: Tensor, points: int = 1000, cells: int = 2048) -> FlowMap:
-    """The law that Euler-Maruyama (:func:`diffnotes.sample.sde`) generates on the line, as a map of normal quantiles.
-
-    The law is carried from N(0, sigma^2) at times[0], as masses on ``cells`` cells of an interval that holds the law
-    and the noise. A cell's mass is moved and shared between two cells, and what this adds to its variance is taken off
-    the noise of the step. No sample is drawn: the result is exact up to the cells, and mass that would leave the
-    interval stays at its ends.
-
-    Args:
-        denoiser: of one network or exact, no ensemble, on a schedule in continuous time.
-        law: on the line; it only gives the interval.
-        times: decreasing; points: quantiles of the result; cells: at least 64.
-
-    Raises:
-        ValueError: for an ensemble, a law off the line, or fewer than 64 cells.
-    """
-    law = _on_line(law)
-    if denoiser.members is not None or cells < 64:
-        raise ValueError(f"members = {denoiser.members}, cells = {cells}; allowed: one network, 64 cells or more")
-    schedule, (dtype, device) = denoiser.schedule, _home(denoiser)
-    reach = 1.25 * max(float((law.means.abs().squeeze(-1) + 5 * law.std).max()), 5 * float(schedule(times[0])[1]))
-    x = torch.linspace(-reach, reach, cells, dtype=torch.float64)
-    h, at = float(x[1] - x[0]), x.to(device, dtype)[:, None]
-    frequency = 2 * math.pi * torch.fft.rfftfreq(cells, h, dtype=torch.float64)
-    mass = torch.exp(-0.5 * (x / float(schedule(times[0])[1])) ** 2)
-    mass /= mass.sum()
-    for t, p, q, r in zip(times.tolist(), *(part.tolist() for part in sde_steps(schedule, times))):
-        with torch.no_grad():
-            moved = (p * denoiser.x0(at, t) + q * denoiser.eps(at, t)).double().cpu().squeeze(-1)
-        place = ((moved + reach) / h).clamp(0, cells - 1.001)
-        left = place.long()
-        share = place - left
-        added = h**2 * float((mass * share * (1 - share)).sum())
-        after = torch.zeros_like(mass).index_add_(0, left, mass * (1 - share)).index_add_(0, left + 1, mass * share)
-        spread = torch.exp(-0.5 * max(r**2 - added, 0.0) * frequency**2)
-        mass = torch.fft.irfft(torch.fft.rfft(after) * spread, cells).clamp(min=0)
-        mass /= mass.sum()
-    levels = (torch.arange(points, dtype=torch.float64) + 0.5) / points
-    ends = np.interp(levels, mass.cumsum(0), x + h / 2)
-    return FlowMap(torch.special.ndtri(levels), torch.from_numpy(ends))
-
-
 def collapse_frames(
     fleet: Mapping[Key, Denoiser], law: GaussianMixture, *, train: Callable[[str, int, int], Denoiser] | None = None,
     points: int = 1000, drawn: int = 160,
@@ -425,7 +379,7 @@ def collapse_frames(
         if key not in maps:
             net = network(*key[:3])
             times = grid(net.schedule, sampler_steps, kind="quadratic")
-            maps[key] = FlowMap.of(net, times, points) if sampler == "ODE" else sde_map(net, law, times, points)
+            maps[key] = FlowMap.of(net, times, points) if sampler == "ODE" else FlowMap.of_sde(net, law, times, points)
         flow = maps[key]
         # Distribution function of the generated law, by the map's inverse; its differences are an average density.
         below = torch.special.ndtr(torch.from_numpy(np.interp(edges, flow.x, flow.z, left=-40, right=40)))

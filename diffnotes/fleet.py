@@ -7,15 +7,16 @@ weights, data and noise: differences between settings are paired.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from .denoiser import Learned
 from .law import Law
-from .net import MLP, Condition
+from .net import MLP, Condition, Network
 from .schedule import Chain, Schedule
 from .sequence import Window
 from .target import Target
@@ -49,12 +50,13 @@ def train_fleet(
     schedule: Schedule | Chain,
     *,
     seeds: Sequence[int],
-    dim: int,
-    width: int,
-    depth: int,
+    dim: int | None = None,
+    width: int | None = None,
+    depth: int | None = None,
     gain: float | None = None,
     activation: str = "silu",
     condition: Condition | None = None,
+    net: Callable[..., Network] | None = None,
     device: torch.device | str = "cpu",
     **options,
 ) -> dict[str, Learned]:
@@ -67,20 +69,26 @@ def train_fleet(
         seeds: one network of each setting for each seed, of initial weights and draws alike.
         dim, width, depth, gain, activation: of the networks, see :class:`diffnotes.net.MLP`.
         condition: how the networks are told the time; log SNR by default.
+        net: makes other networks than MLPs, given ``condition`` and ``seed``, such as ``partial(UNet, (1, 28, 28))``;
+            takes the place of ``dim``, ``width`` and ``depth``.
 
     Returns:
         name -> denoiser on samples of shape (len(seeds), n, dim). With ``ema`` among the options, "name, averaged"
         holds the denoiser of the averaged weights beside it.
 
     Raises:
-        ValueError: if ``settings`` or ``seeds`` is empty, and as :func:`diffnotes.train.fit`.
+        ValueError: if ``settings`` or ``seeds`` is empty, for both or neither of sizes and ``net``, and as
+            :func:`diffnotes.train.fit`.
     """
     if not settings or not len(seeds):
         raise ValueError(f"settings = {list(settings)}, seeds = {list(seeds)}; allowed: at least one of each")
+    given = (dim, width, depth)
+    if any(size is None for size in given) if net is None else given != (None, None, None):
+        raise ValueError(f"dim, width, depth = {given} with net = {net}; allowed: the three sizes, or a net instead")
     if len(sizes := sorted({setting.size for setting in settings.values()})) > 1:  # one stack for each K
         common = dict(
             seeds=seeds, dim=dim, width=width, depth=depth, gain=gain, activation=activation, condition=condition,
-            device=device, **options,
+            net=net, device=device, **options,
         )  # fmt: skip
         parts: dict[str, Learned] = {}
         for size in sizes:
@@ -93,7 +101,8 @@ def train_fleet(
         data = data.repeat(len(settings), 1, 1)
     told = condition or Condition("log_snr", schedule)
     seeds_of = [*seeds] * len(settings)
-    net = MLP(dim, width, depth, condition=told, gain=gain, activation=activation, seed=seeds_of).to(device)
+    make = net or partial(MLP, dim, width, depth, gain=gain, activation=activation)
+    net = make(condition=told, seed=seeds_of).to(device)
     history = fit(
         net, data, schedule, target=[arm.target for arm in arms], weight=[arm.weight for arm in arms],
         times=[arm.times for arm in arms], window=[arm.window for arm in arms], **options,

@@ -131,6 +131,7 @@ def _within(a: Tensor, b: Tensor, eps: float) -> Tensor:
 _LEAF = 32  # points in a leaf, at most
 _PIECE = 2**16  # pairs of boxes looked at together
 _BATCH = 2**16  # pairs of points compared together: what the processor's second cache holds
+_THREADED = 50_000  # points from which on threads are worth their handing over
 
 
 class _Tree:
@@ -197,7 +198,7 @@ class _Boxes:
 
     def _batches(self, eps: float, whole: Callable[[int, np.ndarray, np.ndarray], None],
                  tally: Callable[[np.ndarray, np.ndarray, np.ndarray], object]) -> list:
-        """``tally(i, j, near)`` for batches of undecided leaves, near (leaf, leaf, batch) bool, by torch's threads."""
+        """``tally(i, j, near)`` for batches of undecided leaves, near (leaf, leaf, batch) bool, on several threads."""
         a, b, square = self.a.leaves, self.b.leaves, _square_below(eps)
         size = max(1, _BATCH // (a.shape[1] * b.shape[1]))
 
@@ -223,7 +224,7 @@ class _Boxes:
                 for k in range(0, len(i), 16 * size):
                     yield i[k : k + 16 * size], j[k : k + 16 * size]
 
-        workers = torch.get_num_threads()
+        workers = torch.get_num_threads() if self.n >= _THREADED else 1
         with np.errstate(invalid="ignore", over="ignore"):
             if workers == 1:
                 return [r for piece in pieces() for r in run(piece)]

@@ -39,7 +39,7 @@ from torch import Tensor
 from ._progress import progress
 from .denoiser import Denoiser
 from .law import Law
-from .net import MLP
+from .net import Network
 from .schedule import Chain, Schedule
 from .sequence import Window, combine, correlation, window_noise
 from .target import Target, coefficients, loss_weight
@@ -148,7 +148,7 @@ class History:
     error: Tensor
     edges: Tensor
     seconds: float
-    average: MLP | None = None
+    average: Network | None = None
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class _Objective:
     """The settings of the members of ``net``, the draws they ask for, and the loss these give."""
 
     def __init__(
-        self, net: MLP, data: Law | Tensor, schedule, target, weight, times, seeds, t_min: float, batch: int,
+        self, net: Network, data: Law | Tensor, schedule, target, weight, times, seeds, t_min: float, batch: int,
         window: Window | Sequence[Window | None] | None = None,
     ) -> None:  # fmt: skip
         self.net, self.batch, count = net, batch, net.members or 1
@@ -202,7 +202,7 @@ class _Objective:
         self.weight, self.times = each("weight", weight), each("times", times)
         seeds = each("seeds", net.seeds if seeds is None else seeds)
         self.seeds = sorted(set(seeds))
-        self.device, self.dtype = net.biases[0].device, net.biases[0].dtype
+        self.device, self.dtype = net.device, net.dtype
         self._check_windows(each("window", window))
         self.stream = [self.seeds.index(seed) for seed in seeds]
         self.eps_of = self.x0_of = torch.tensor(self.stream, device=self.device)
@@ -349,7 +349,7 @@ class _Objective:
 
 
 def fit(
-    net: MLP,
+    net: Network,
     data: Law | Tensor,
     schedule: Schedule | Chain | Sequence[Schedule | Chain],
     *,
@@ -391,7 +391,7 @@ def fit(
         ValueError: for unknown names, numbers out of range, or sequences that are not one a member.
         FloatingPointError: if a loss is not finite; checked at each row of the log, naming member, step and target.
 
-    >>> from diffnotes import Linear
+    >>> from diffnotes import MLP, Linear
     >>> net = MLP(1, width=16, depth=1, seed=(0, 1))
     >>> fit(net, torch.randn(100, 1), Linear(), target=["eps", "v"], steps=64).loss.shape
     torch.Size([2, 2])
@@ -402,7 +402,7 @@ def fit(
 
 
 def fit_squares(
-    net: MLP,
+    net: Network,
     data: Law | Tensor,
     schedule: Schedule | Chain,
     denoiser: Denoiser | None = None,
@@ -535,7 +535,7 @@ class _Log:
         self.errors.append((self.error / self.count).cpu())
         self.clear()
 
-    def history(self, seconds: float, average: MLP | None) -> History:
+    def history(self, seconds: float, average: Network | None) -> History:
         loss, error = torch.stack(self.losses), torch.stack(self.errors)
         if self.objective.net.members is None:
             loss, error = loss[:, 0], error[:, 0]
@@ -558,7 +558,7 @@ class Gradients:
 
 
 def gradient_statistics(
-    net: MLP,
+    net: Network,
     data: Law | Tensor,
     schedule: Schedule | Chain | Sequence[Schedule | Chain],
     *,

@@ -20,7 +20,7 @@ from diffnotes.collapse import (
 )
 from diffnotes.law import two_modes
 from diffnotes.net import MLP
-from diffnotes.sample import grid, ode
+from diffnotes.sample import grid, ode, prior, sde, sde_steps
 
 F64 = torch.float64
 SCHEDULE = Linear()
@@ -239,6 +239,56 @@ def test_members_are_their_own_flow_maps():
         torch.testing.assert_close(measure(flow), alone, rtol=1e-12, atol=1e-12)
     composed = FlowMap.of(Hybrid(Learned(net(), SCHEDULE, "v"), exact(), 0.5), TIMES, points=100)
     assert composed.x.shape == (3, 100)
+
+
+def test_distribution_function_of_a_flow_map():
+    flow = FlowMap.of(exact(), TIMES, points=4000)
+    x = torch.tensor([-1.2, -1.0, -0.4, 0.0, 0.4, 0.9], dtype=F64)
+    torch.testing.assert_close(flow.cdf(x), end(mixture()).cdf(x), atol=3e-4, rtol=0)
+    levels = torch.tensor([0.1, 0.5, 0.9], dtype=F64)
+    torch.testing.assert_close(flow.cdf(flow.quantile(levels)), levels, atol=1e-12, rtol=0)
+    two = FlowMap(flow.z, torch.stack([flow.x, flow.x + 0.1]))
+    torch.testing.assert_close(two.cdf(x)[1], flow.cdf(x - 0.1))
+
+
+@pytest.mark.parametrize("steps", [20, 90])
+def test_the_law_of_the_sde_has_the_variance_of_its_recursion(steps):
+    """A Gaussian law with its exact score: every step is linear, and the variance follows a recursion."""
+    scale = 1.5
+    law = GaussianMixture(torch.tensor([0.3], dtype=F64), scale)
+    times = grid(SCHEDULE, steps, kind="quadratic")
+    mean, variance = 0.0, float(SCHEDULE(times[0])[1]) ** 2
+    for t, p, q, r in zip(times.tolist(), *(part.tolist() for part in sde_steps(SCHEDULE, times))):
+        alpha, sigma = (float(level) for level in SCHEDULE(t))
+        total = (alpha * scale) ** 2 + sigma**2
+        slope = (p * alpha * scale**2 + q * sigma) / total
+        mean = slope * (mean - alpha * 0.3) + p * 0.3
+        variance = slope**2 * variance + r**2
+    flow = FlowMap.of_sde(Exact(law, SCHEDULE), law, times, cells=4096)
+    torch.testing.assert_close(flow.x, mean + variance**0.5 * flow.z, atol=2e-3, rtol=0)
+
+
+def test_the_law_of_the_sde_is_that_of_its_samples():
+    law = mixture()
+    wrong = Perturbed(exact(law), lambda x, t: 0.1 * torch.sin(4 * x))
+    times = grid(SCHEDULE, 30, kind="quadratic")
+    n = 100_000
+    start = prior(SCHEDULE, (n, 1), 0, dtype=F64)
+    x = sde(wrong, start, times, generator=1)[:, 0].sort().values
+    flow = FlowMap.of_sde(wrong, law, times)
+    gap = (torch.special.ndtr(flow._between(x, flow.x, flow.z)) - (torch.arange(n) + 0.5) / n).abs().max()
+    assert gap < 1.95 / n**0.5  # Kolmogorov and Smirnov at the level 0.001
+
+
+def test_members_have_their_own_sde_laws():
+    net = MLP(1, width=8, depth=1, seed=(0, 1, 2))
+    ensemble, times = Learned(net, SCHEDULE, "v"), grid(SCHEDULE, 12, kind="quadratic")
+    flow = FlowMap.of_sde(ensemble, mixture(), times, points=50, cells=256)
+    for i in range(3):
+        alone = FlowMap.of_sde(Learned(net.member(i), SCHEDULE, "v"), mixture(), times, points=50, cells=256)
+        torch.testing.assert_close(flow.x[i], alone.x, atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="cells = 10"):
+        FlowMap.of_sde(ensemble, mixture(), times, cells=10)
 
 
 # ---------------------------------------------------------------- the split of samples

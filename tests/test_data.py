@@ -107,6 +107,20 @@ def test_mnist_from_a_folder_or_a_file(npz, monkeypatch, tmp_path):
     assert cached(tmp_path) == []
 
 
+def test_images_are_split_at_random(npz, monkeypatch):
+    monkeypatch.setenv("DIFFNOTES_DATA", str(npz))
+    train, held_out = data.image_split("mnist", 1)
+    assert train.x.shape == (5, 784) and held_out.x.shape == (1, 784)
+    x, y = data.mnist("train")
+    rows = {tuple(image.tolist()): int(label) for image, label in zip(x.flatten(1), y)}
+    both = [(tuple(image.tolist()), int(label)) for part in (train, held_out) for image, label in zip(*part)]
+    assert sorted(both) == sorted(rows.items())
+    assert any(not torch.equal(train.x, data.image_split("mnist", other)[0].x) for other in (2, 3, 4))
+    assert torch.equal(data.image_split("digits", 1)[0].x, data.digits_split(1)[0].x)
+    with pytest.raises(ValueError, match="name = 'letters'; allowed: 'digits', 'mnist'"):
+        data.image_split("letters")
+
+
 def test_a_given_file_with_other_arrays_is_refused(npz, monkeypatch):
     monkeypatch.setenv("DIFFNOTES_DATA", str(npz))
     wanted = data.MNIST_SHA256["x_test"]

@@ -17,9 +17,9 @@ from presses import project as pressed
 from sites import POWERS, ROOT, built, power
 
 from diffnotes import collapse, explore, figures, sample
-from diffnotes.denoiser import Exact, Learned, Perturbed
-from diffnotes.explore import Frame, Panel, collapse_explorer, collapse_frames, explorer, player, sde_map
-from diffnotes.law import GaussianMixture, two_modes
+from diffnotes.denoiser import Exact, Learned
+from diffnotes.explore import Frame, Panel, collapse_explorer, collapse_frames, explorer, player
+from diffnotes.law import two_modes
 from diffnotes.net import MLP, Condition
 from diffnotes.press import page
 from diffnotes.press.gates import check_page
@@ -247,39 +247,6 @@ def test_a_kernel_offers_more(displayed: list) -> None:
 
 
 # --- the collapse explorer ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("steps", [20, 90])
-def test_the_law_of_the_sde_has_the_variance_of_its_recursion(steps: int) -> None:
-    """A Gaussian law with its exact score: every step is linear, and the variance follows a recursion."""
-    scale = 1.5
-    law = GaussianMixture(torch.tensor([0.3], dtype=torch.float64), scale)
-    times = sample.grid(LINEAR, steps, kind="quadratic")
-    mean, variance = 0.0, float(LINEAR(times[0])[1]) ** 2
-    for t, p, q, r in zip(times.tolist(), *(part.tolist() for part in sample.sde_steps(LINEAR, times))):
-        alpha, sigma = (float(level) for level in LINEAR(t))
-        total = (alpha * scale) ** 2 + sigma**2
-        slope = (p * alpha * scale**2 + q * sigma) / total
-        mean = slope * (mean - alpha * 0.3) + p * 0.3
-        variance = slope**2 * variance + r**2
-    flow = sde_map(Exact(law, LINEAR), law, times, cells=4096)
-    torch.testing.assert_close(flow.x, mean + variance**0.5 * flow.z, atol=2e-3, rtol=0)
-
-
-def test_the_law_of_the_sde_is_that_of_its_samples() -> None:
-    wrong = Perturbed(Exact(LAW, LINEAR), lambda x, t: 0.1 * torch.sin(4 * x))
-    times = sample.grid(LINEAR, 30, kind="quadratic")
-    n = 100_000
-    start = sample.prior(LINEAR, (n, 1), 0, dtype=torch.float64)
-    x = sample.sde(wrong, start, times, generator=1)[:, 0].sort().values
-    flow = sde_map(wrong, LAW, times)
-    gap = (torch.special.ndtr(flow._between(x, flow.x, flow.z)) - (torch.arange(n) + 0.5) / n).abs().max()
-    assert gap < 1.95 / n**0.5  # Kolmogorov and Smirnov at the level 0.001
-
-
-def test_the_sde_map_refuses_ensembles() -> None:
-    with pytest.raises(ValueError, match="members = 2"):
-        sde_map(Learned(MLP(1, 8, 1, seed=(0, 1)), LINEAR, "eps"), LAW, sample.grid(LINEAR, 3))
 
 
 def test_collapse_frames_are_the_measures_of_the_flow_map() -> None:

@@ -103,6 +103,7 @@ def test_two_threads_count_what_one_does(monkeypatch):
     x = blob(3000, 2)
     alone = count_pairs(x, [1e-3, 0.5]).tolist(), count_neighbours(x, 0.5)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(pairs, "_THREADED", 0)
     assert count_pairs(x, [1e-3, 0.5]).tolist() == alone[0] and torch.equal(count_neighbours(x, 0.5), alone[1])
 
 

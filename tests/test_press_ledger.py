@@ -153,8 +153,37 @@ def test_record(claims: Path) -> None:
     assert record["state"] == "holds-if" and record["verdict"] == "holds if restricted to small t (fails for end value)"
     assert [part["state"] for part in record["parts"]] == ["holds", "fails"]
     assert json.loads(json.dumps(record)) == record
+    assert [part["exact"] for part in record["parts"]] == [False, True]
     smoke = Ledger("one", "smoke", claims).judge("C1", slope=Effect(0.5, 0.1, 0.9), end_value=Effect(2))
     assert smoke["state"] == "unjudged" and smoke["verdict"] == "not judged (smoke)"
+
+
+def test_a_measured_interval_without_width_is_not_called_exact(claims: Path) -> None:
+    parts_ = Ledger("one", "cpu", claims).judge("C1", slope=Effect(0, 0, 0), end_value=Effect(0))["parts"]
+    assert [ledger.effect_text(part) for part in parts_] == ["0 [0, 0]", "0 (exact)"]
+
+
+def test_a_part_for_one_profile_is_asked_of_that_profile_alone(claims: Path) -> None:
+    claims.write_text(CLAIMS.replace('name = "end_value"', 'name = "end_value"\nonly = "gpu"'))
+    ledger._read.cache_clear()
+    e = Effect(0.5)
+    assert [part["name"] for part in Ledger("one", "cpu", claims).judge("C1", slope=e)["parts"]] == ["slope"]
+    assert len(Ledger("one", "gpu", claims).judge("C1", slope=e, end_value=e)["parts"]) == 2
+    with pytest.raises(ValueError, match="needed are exactly: slope"):
+        Ledger("one", "cpu", claims).judge("C1", slope=e, end_value=e)
+    with pytest.raises(ValueError, match="needed are exactly: slope, end_value"):
+        Ledger("one", "gpu", claims).judge("C1", slope=e)
+
+
+def test_the_summary_of_a_chapter(claims: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **options: shown.append(data))
+    one = Ledger("one", "cpu", claims)
+    one.record("C1", slope=Effect(0.5, 0.1, 0.9), end_value=Effect(2))
+    one.summary()
+    words = "holds if restricted to small t (fails for end value)"
+    assert shown[-1]["text/plain"] == f"C1 {words}: It rises | falls"
+    assert shown[-1]["text/markdown"].splitlines()[-1] == rf"| C1 | It rises \| falls | {words} |"
 
 
 def test_refusals(claims: Path) -> None:
@@ -223,7 +252,7 @@ def test_box_on_the_page() -> None:
 def test_all_claims_are_listed() -> None:
     """Every row of the list of claims is there from the start, in order, with rules that can be applied."""
     rows = registry()
-    counts = {"C": 16, "S": 11, "L": 12, "M": 10, "G": 4, "T": 12, "X": 3}
+    counts = {"C": 17, "S": 11, "L": 12, "M": 10, "G": 4, "T": 12, "X": 3}
     assert list(rows) == [f"{group}{i}" for group, n in counts.items() for i in range(1, n + 1)]
     for row in rows.values():
         assert row["statement"] and row["kind"] and row["source"] in {"1", "2", "3", "4", "5", "ours"}
@@ -233,7 +262,8 @@ def test_all_claims_are_listed() -> None:
         for part in row["part"]:
             judge(part["rule"], 0.0, 0.0)
             assert part["measure"]
-            assert set(part) <= {"name", "measure", "rule", "condition"}
+            assert set(part) <= {"name", "measure", "rule", "condition", "only"}
+            assert part.get("only", "gpu") == "gpu"  # what every machine can run is asked of every machine
     assert [row["source"] for row in ledger.errata()] == ["5", "1", "1", "2", "2", "2", "2", "4"]
 
 

@@ -8,6 +8,8 @@ rule describes,
 * a claim *holds* if all its parts hold, *does not hold here* if all fail, is *not testable here* if none holds and
   some are unresolved, and else *holds if* restricted to the conditions of the parts that hold; the others are named.
 
+A part with ``only = "gpu"`` is measured and judged in that profile alone.
+
 The verdict is stored in the executed page; :func:`collect` reads it back, so the ledger of the book is never typed.
 """
 
@@ -17,7 +19,7 @@ import math
 import re
 import tomllib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -51,21 +53,19 @@ class Effect:
     low: float | None = None
     high: float | None = None
     unit: str = ""
+    exact: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if (self.low is None) != (self.high is None):
             raise ValueError(f"low = {self.low}, high = {self.high}: give both ends of the interval, or neither")
-        for field in ("value", "low", "high"):
-            number = float(self.value if getattr(self, field) is None else getattr(self, field))
+        object.__setattr__(self, "exact", self.low is None)
+        for name in ("value", "low", "high"):
+            number = float(self.value if getattr(self, name) is None else getattr(self, name))
             if not math.isfinite(number):
-                raise ValueError(f"{field} = {number} must be finite")
-            object.__setattr__(self, field, number)
+                raise ValueError(f"{name} = {number} must be finite")
+            object.__setattr__(self, name, number)
         if not self.low <= self.value <= self.high:
             raise ValueError(f"value = {self.value} must lie in the interval [{self.low}, {self.high}]")
-
-    @property
-    def exact(self) -> bool:
-        return self.low == self.high
 
 
 def judge(rule: str, low: float, high: float) -> str:
@@ -143,7 +143,7 @@ class Ledger:
     """
 
     def __init__(self, chapter: str, profile: str, path: Path = CLAIMS) -> None:
-        self.chapter, self.profile, self._done = chapter, profile, set()
+        self.chapter, self.profile, self._done = chapter, profile, {}
         self._rows = {key: row for key, row in registry(path).items() if row["chapter"] == chapter}
         if not self._rows:
             known = sorted({row["chapter"] for row in registry(path).values()} - {""})
@@ -161,12 +161,13 @@ class Ledger:
         row = self._rows.get(claim)
         if row is None:
             raise ValueError(f"claim = {claim!r} is none of chapter {self.chapter!r}; allowed: {', '.join(self._rows)}")
-        declared = [part["name"] for part in row["part"]]
+        rows = [part for part in row["part"] if part.get("only", self.profile) == self.profile]
+        declared = [part["name"] for part in rows]
         if not declared or set(declared) != parts.keys():
             allowed = ", ".join(declared) or "none: claims.toml declares no [[claim.part]] for it"
             raise ValueError(f"parts of {claim} = {', '.join(parts) or 'none'}; needed are exactly: {allowed}")
         judged = []
-        for part in row["part"]:
+        for part in rows:
             effect = parts[part["name"]]
             if not isinstance(effect, Effect):
                 raise TypeError(f"{part['name']} = {effect!r} must be an Effect")
@@ -183,12 +184,22 @@ class Ledger:
         if claim in self._done:
             raise ValueError(f"claim = {claim!r} is recorded twice")
         record = self.judge(claim, **parts)
-        self._done.add(claim)
+        self._done[claim] = record
         row = self._rows[claim]
         plain = [f"{claim} {record['verdict']}: {row['statement']}", *(f"  {line}" for line in part_lines(record))]
         shown = f"**{claim} {record['verdict']}.** {row['statement']}\n\n{_table(record)}"
         data = {"text/markdown": shown, "text/plain": "\n".join(plain)}
         display(data, metadata={"diffnotes": {"claim": record}}, raw=True)
+
+    def summary(self) -> None:
+        """Put a table of the verdicts recorded so far on the page, in the order of the ledger."""
+        from IPython.display import display
+
+        done = [(self._rows[claim], self._done[claim]) for claim in self._rows if claim in self._done]
+        table = [*_head("Claim", "Statement", "Verdict")]
+        table += [_row(row["id"], row["statement"], record["verdict"]) for row, record in done]
+        plain = [f"{row['id']} {record['verdict']}: {row['statement']}" for row, record in done]
+        display({"text/markdown": "\n".join(table), "text/plain": "\n".join(plain)}, raw=True)
 
 
 def number(x: float) -> str:
@@ -204,10 +215,10 @@ def number(x: float) -> str:
 
 
 def effect_text(part: dict[str, Any]) -> str:
-    """An effect with its unit and interval, or "(exact)"."""
+    """An effect with its unit and interval, or "(exact)": an interval may have no width and still be measured."""
     value = number(part["value"]) + (f" {part['unit']}" if part["unit"] else "")
     low, high = number(part["low"]), number(part["high"])
-    return f"{value} (exact)" if part["low"] == part["high"] else f"{value} [{low}, {high}]"
+    return f"{value} (exact)" if part.get("exact", part["low"] == part["high"]) else f"{value} [{low}, {high}]"
 
 
 def rule_text(rule: str) -> str:

@@ -144,8 +144,8 @@ class Hybrid(Denoiser):
 class Mirrored(Denoiser):
     """``base`` in a mirror, -base(-x): with the same start and noise, minus its samples are ``base``'s for minus both.
 
-    Antithetic samples: half of a set from ``base`` and half, negated, from its mirror image. For a law symmetric about 0
-    the two halves balance, and much of what chance does to the set cancels.
+    Antithetic samples: half of a set from ``base`` and half, negated, from its mirror image. For a law symmetric about
+    0 the two halves balance, and much of what chance does to the set cancels.
     """
 
     def __init__(self, base: Denoiser) -> None:

@@ -18,6 +18,7 @@ from .denoiser import Learned
 from .law import Law
 from .net import MLP, Condition, Network
 from .schedule import Chain, Schedule
+from .sequence import Window
 from .target import Target
 from .train import Times, Weight, fit
 
@@ -26,14 +27,21 @@ __all__ = ["Setting", "train_fleet"]
 
 @dataclass(frozen=True)
 class Setting:
-    """What one arm of an experiment regresses on: its target, its weight on that target's error, its density of t.
+    """What one arm of an experiment regresses on: its target, its weight on that target's error, its density of t, and
+    the SA loss that is added.
 
-    ``None`` means weight 1, and t uniform; see :func:`diffnotes.train.fit`.
+    ``None`` means weight 1, t uniform, and the plain loss; see :func:`diffnotes.train.fit`.
     """
 
     target: Target = "eps"
     weight: Weight | None = None
     times: Times | None = None
+    window: Window | None = None
+
+    @property
+    def size(self) -> int:
+        """Network evaluations for each sample of a batch."""
+        return 1 if self.window is None else self.window.size
 
 
 def train_fleet(
@@ -77,6 +85,17 @@ def train_fleet(
     given = (dim, width, depth)
     if any(size is None for size in given) if net is None else given != (None, None, None):
         raise ValueError(f"dim, width, depth = {given} with net = {net}; allowed: the three sizes, or a net instead")
+    if len(sizes := sorted({setting.size for setting in settings.values()})) > 1:  # one stack for each K
+        common = dict(
+            seeds=seeds, dim=dim, width=width, depth=depth, gain=gain, activation=activation, condition=condition,
+            net=net, device=device, **options,
+        )  # fmt: skip
+        parts: dict[str, Learned] = {}
+        for size in sizes:
+            group = {name: setting for name, setting in settings.items() if setting.size == size}
+            parts |= train_fleet(group, data, schedule, **common)
+        names = [name + suffix for suffix in ("", ", averaged") for name in settings]
+        return {name: parts[name] for name in names if name in parts}
     arms = [setting for setting in settings.values() for _ in seeds]
     if isinstance(data, Tensor) and data.ndim == 3:
         data = data.repeat(len(settings), 1, 1)
@@ -86,7 +105,7 @@ def train_fleet(
     net = make(condition=told, seed=seeds_of).to(device)
     history = fit(
         net, data, schedule, target=[arm.target for arm in arms], weight=[arm.weight for arm in arms],
-        times=[arm.times for arm in arms], **options,
+        times=[arm.times for arm in arms], window=[arm.window for arm in arms], **options,
     )  # fmt: skip
     fleet, count = {}, len(seeds)
     for suffix, trained in (("", net), (", averaged", history.average)):

@@ -22,7 +22,8 @@ sees at a time (about 1,000 keep its layers in the processor's cache).
 
 References: Ho et al. 2020 (ddpm); Song et al. 2021, arXiv 2010.02502 (ddim) and arXiv 2011.13456 (ODE, SDE);
 Zhang and Chen 2021, arXiv 2106.01357 (strength); Karras et al. 2022 (Heun, grid); Lu et al. 2022, arXiv 2211.01095
-(DPM-Solver++); Bao et al. 2022, arXiv 2201.06503 (optimal variance).
+(DPM-Solver++); Bao et al. 2022, arXiv 2201.06503 (optimal variance) and 2206.07309 (variances of
+the state).
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ from .law import _generator
 from .schedule import Chain, Schedule
 from .target import coefficients
 
-__all__ = ["ddim", "ddim_steps", "ddpm", "ddpm_steps", "grid", "ode", "optimal_variance", "prior", "sde", "sde_steps"]
+__all__ = ["ddim", "ddim_steps", "ddpm", "ddpm_steps", "grid", "ode", "optimal_variance",
+           "predicted_variance", "prior", "sampled_variance", "sde", "sde_steps"]
 
 Steps = tuple[Tensor, Tensor, Tensor]
 Callback = Callable[[float, Tensor, Tensor], None]
@@ -284,7 +286,7 @@ def ddpm(
         generator: source of the noise, a generator or a seed.
         variance: "beta", the variance of q(x_t | x_s); "beta_tilde", that of q(x_s | x_t, x_0); a tensor of one
             variance a step (see :func:`optimal_variance`); or a function (x, t, s) -> variances that broadcast with
-            x. A step to sigma_s = 0 always returns the mean.
+            x (see :func:`predicted_variance`). A step to sigma_s = 0 always returns the mean.
         trajectory: return all states, (steps + 1, *x.shape), not only the last.
         callback: called as callback(t, x, x0) at each state that is left, with the x_0 predicted there.
         rows: rows given to the network at a time; the result does not depend on it. None: 1,000 on a CPU, else all.
@@ -430,22 +432,100 @@ def _dpm2m(path: _Path) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def optimal_variance(
-    denoiser: Denoiser, x0: Tensor, times: Tensor | Sequence[float], generator: torch.Generator | int
+    denoiser: Denoiser,
+    x0: Tensor,
+    times: Tensor | Sequence[float],
+    generator: torch.Generator | int,
+    *,
+    estimate: str = "residual",
+    reach: float | None = None,
 ) -> Tensor:
     """The variances that maximise the likelihood bound of :func:`ddpm` for this denoiser, (steps,) float64.
 
-    r^2 = beta_tilde + (alpha_s var/sigma_t^2)^2 E|x_0 - x_0 predicted|^2/d, the error being estimated on the clean
-    samples ``x0`` (n, d), with one noise for all times. For the exact denoiser this is the true variance of
-    q(x_s | x_t), averaged over x_t.
+    r^2 = beta_tilde + (alpha_s var/sigma_t^2)^2 m, with m = E|x_0 - x_0 predicted|^2/d = (sigma_t/alpha_t)^2
+    E|eps - eps predicted|^2/d estimated on the clean samples ``x0`` (n, d), with one noise for all times. For the exact
+    denoiser this is the true variance of q(x_s | x_t), averaged over x_t.
+
+    Args:
+        denoiser, times: as for the sampler.
+        x0: clean samples; of an ensemble (members, n, d), which shares one variance a step.
+        generator: source of the noise.
+        estimate: "residual", from the errors themselves; or "norm", Analytic-DPM's: E|eps - eps predicted|^2/d =
+            1 - E|eps predicted|^2/d, which holds for the conditional mean only and needs no x_0 beside x_t.
+        reach: half the width of the data's range, if known: m <= reach^2, as Analytic-DPM clips.
+
+    Raises:
+        ValueError: for an unknown estimate, reach <= 0, or as the sampler.
+
+    Source: Bao et al. 2022, arXiv 2201.06503 (theorem 1, eq. 8; bounds: theorem 2).
     """
+    if estimate not in ("residual", "norm"):
+        raise ValueError(f"estimate = {estimate!r} is unknown; allowed: 'residual', 'norm'")
+    if reach is not None and not reach > 0:
+        raise ValueError(f"reach = {reach} must be positive")
     path = _Path(denoiser, x0, times, None)
     noise = _noise_like(x0, _generator(generator, x0.device))
     at, st, as_, ss, var = _transition(path.schedule, path.times)
-    A, B = path.combine(torch.ones_like(at), torch.zeros_like(at))
+    one, zero = torch.ones_like(at), torch.zeros_like(at)
+    A, B = path.combine(one, zero) if estimate == "residual" else path.combine(zero, one)
     errors = []
     with torch.no_grad():
         for k, (alpha, sigma) in enumerate(zip(at.tolist(), st.tolist())):
             x = alpha * x0 + sigma * noise
             guess = torch.add(A[k] * x, path.predict(k, x), alpha=B[k])
-            errors.append((guess - x0).double().square().mean())
-    return var * (ss / st) ** 2 + (as_ * var / st**2) ** 2 * torch.stack(errors).cpu()
+            if estimate == "residual":
+                errors.append((guess - x0).double().square().mean())
+            else:
+                errors.append((1 - guess.double().square().mean()).clamp(0, 1) * (sigma / alpha) ** 2)
+    m = torch.stack(errors).cpu().clamp(max=math.inf if reach is None else reach**2)
+    return var * (ss / st) ** 2 + (as_ * var / st**2) ** 2 * m
+
+
+def predicted_variance(
+    schedule: Schedule | Chain, squares: Callable[[Tensor, float], Tensor], denoiser: Denoiser | None = None
+) -> Callable[[Tensor, float, float], Tensor]:
+    """Variances of :func:`ddpm` that depend on the state, from predicted squares of the noise, by coordinate.
+
+    r^2 = beta_tilde + (alpha_s var/(sigma_t alpha_t))^2 m(x, t), where m is ``squares`` itself if it predicts
+    E[(eps - eps predicted)^2 | x_t] (NPR-DPM), or, given the ``denoiser``, squares - denoiser.eps^2 if it predicts
+    E[eps^2 | x_t] (SN-DPM, right for the conditional mean only). Negative m count as 0.
+
+    Returns:
+        A function (x, t, s) for the argument ``variance``; see :func:`diffnotes.train.fit_squares`.
+
+    Source: Bao et al. 2022, arXiv 2206.07309 (theorems 1 to 3).
+    """
+
+    def variance(x: Tensor, t: float, s: float) -> Tensor:
+        at, st, as_, ss, var = (float(v) for v in _transition(schedule, torch.tensor([t, s], dtype=torch.float64)))
+        m = squares(x, t)
+        if denoiser is not None:
+            m = m - denoiser.eps(x, t).square()
+        return var * (ss / st) ** 2 + (as_ * var / (st * at)) ** 2 * m.clamp(min=0)
+
+    return variance
+
+
+def sampled_variance(chain: Chain, c: Tensor, times: Tensor, *, variance: str | Tensor = "beta_tilde") -> float:
+    """The variance of samples drawn with the linear predictor eps = c_t x, exactly: a step is x_s = A x_t + r z.
+
+    Args:
+        c: (T + 1,) coefficients by t.
+        times: decreasing whole times, as for the sampler; the start is N(0, sigma^2).
+        variance: as :func:`ddpm`, or "ddim" for the deterministic sampler.
+
+    Raises:
+        ValueError: as the sampler, and for c that is not (T + 1,).
+    """
+    if c.shape != (chain.T + 1,):
+        raise ValueError(f"c has shape {tuple(c.shape)}; allowed: ({chain.T + 1},)")
+    given = torch.as_tensor(times)
+    ddim = isinstance(variance, str) and variance == "ddim"
+    p, q, r = ddim_steps(chain, given) if ddim else ddpm_steps(chain, given, variance)
+    alpha, sigma = chain(given[:-1])
+    slope = c[given[:-1]]
+    factor = p * (1 - sigma * slope) / alpha + q * slope
+    found = float(sigma[0]) ** 2
+    for a, width in zip(factor.tolist(), r.tolist()):
+        found = a**2 * found + width**2
+    return found

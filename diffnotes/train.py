@@ -8,6 +8,10 @@ A setting is therefore a schedule, a pair (a, b) (:mod:`diffnotes.target`), a we
 t, and members of an ensemble may differ in all four: they become numbers in tensors of shape (members, batch), and no
 step loops over members. The losses are summed over members, which with Adam is training each of them alone.
 
+*Sequences.* On a chain, a :class:`diffnotes.sequence.Window` adds the SA loss, the squared mean of the errors of eps at
+K consecutive steps. A member's K noised samples go through the network in one batch; lambda = 0 or K = 1 is the plain
+loss, bit for bit.
+
 *Draws.* x_0, eps and a uniform u come from generators of the member's seed only, and u is turned into t by the member's
 own inverse distribution function. So members of equal seed meet the same data and noise, whatever their settings: a
 paired comparison; and a member's draws do not depend on its company.
@@ -33,14 +37,16 @@ import torch
 from torch import Tensor
 
 from ._progress import progress
+from .denoiser import Denoiser
 from .law import Law
 from .net import Network
 from .schedule import Chain, Schedule
+from .sequence import Window, combine, correlation, window_noise
 from .target import Target, coefficients, loss_weight
 
 __all__ = [
-    "WEIGHTINGS", "Gradients", "History", "fit", "gradient_statistics", "importance", "levels_of", "log_normal",
-    "log_snr_density", "matched", "uniform_in_log_snr",
+    "WEIGHTINGS", "Gradients", "History", "fit", "fit_squares", "gradient_statistics", "importance", "levels_of",
+    "log_normal", "log_snr_density", "matched", "uniform_in_log_snr",
 ]
 
 Weight = Callable[[Tensor, Tensor], Tensor]
@@ -152,17 +158,31 @@ class _Chunk:
     x0: Tensor  # (seeds or members, steps, batch, d)
     eps: Tensor  # (seeds, steps, batch, d)
     levels: Tensor  # (5, members, steps, batch, 1): alpha, sigma, a, b, weight
-    features: Tensor  # (members, steps, batch, f)
-    scale: Tensor | None  # (members, steps, batch, 1)
+    features: Tensor  # (members, steps, batch, f); for windows of K steps (members, steps, K batch, f)
+    scale: Tensor | None  # (members, steps, batch, 1); for windows as the features
     log_snr: Tensor  # (members, steps, batch)
+    times: Tensor  # (members, steps, batch)
+    sequence: _Sequence | None = None
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """What windows of K steps need besides: tensors of shape (members, steps, K, batch, 1) unless said otherwise."""
+
+    levels: Tensor  # (4, ...): alpha, sigma, a, b
+    weight: Tensor  # w_s alpha/det, from the error of the target to the weighted error of eps
+    plain: Tensor  # weight of the squared error in L_simple
+    rho: Tensor  # (members, steps, K - 1, batch, 1)
+    fresh: Tensor  # (seeds, steps, K - 1, batch, d)
 
 
 class _Objective:
     """The settings of the members of ``net``, the draws they ask for, and the loss these give."""
 
     def __init__(
-        self, net: Network, data: Law | Tensor, schedule, target, weight, times, seeds, t_min: float, batch: int
-    ) -> None:
+        self, net: Network, data: Law | Tensor, schedule, target, weight, times, seeds, t_min: float, batch: int,
+        window: Window | Sequence[Window | None] | None = None,
+    ) -> None:  # fmt: skip
         self.net, self.batch, count = net, batch, net.members or 1
 
         def each(name: str, value) -> tuple:
@@ -183,6 +203,7 @@ class _Objective:
         seeds = each("seeds", net.seeds if seeds is None else seeds)
         self.seeds = sorted(set(seeds))
         self.device, self.dtype = net.device, net.dtype
+        self._check_windows(each("window", window))
         self.stream = [self.seeds.index(seed) for seed in seeds]
         self.eps_of = self.x0_of = torch.tensor(self.stream, device=self.device)
         self.data = data
@@ -199,6 +220,23 @@ class _Objective:
         # Offsets keep these streams apart from the one that drew the initial weights.
         self.picks = [torch.Generator(where).manual_seed(seed + 1_000_003) for seed in self.seeds]
         self.noises = [torch.Generator(self.device).manual_seed(seed + 2_000_003) for seed in self.seeds]
+        self.others = [torch.Generator(self.device).manual_seed(seed + 3_000_003) for seed in self.seeds]
+
+    def _check_windows(self, given: tuple[Window | None, ...]) -> None:
+        """The members' windows, None where only the plain loss is left; all of one size."""
+        self.window = [None if one is None or one.size == 1 else one for one in given]
+        sizes = {1 if one is None else one.K for one in self.window}
+        if len(sizes) > 1:
+            raise ValueError(f"window: K = {sorted(sizes)} in one training; allowed: one size (others in another call)")
+        (self.size,) = sizes
+        for one, schedule, times, weight in zip(self.window, self.schedule, self.times, self.weight):
+            if one is not None and (not isinstance(schedule, Chain) or times is not None):
+                raise ValueError(f"window = {one} with schedule = {schedule}, times = {times}; allowed: a chain, and "
+                                 "times = None")
+            if one is not None and one.form == "paper" and weight is not None:
+                raise ValueError(f"window = {one} with weight = {weight}; allowed: weight = None for form = 'paper'")
+        mix = [(0.0 if one.alone else 1.0, one.weight) for one in self.window if one is not None]
+        self._mix = torch.tensor(mix, device=self.device, dtype=self.dtype).T[..., None] if mix else None
 
     def draw(self, steps: int, times: Sequence[Times | None] | None = None) -> _Chunk:
         """The draws of the next ``steps`` steps."""
@@ -219,13 +257,37 @@ class _Objective:
             w = torch.ones_like(alpha) if weight is None else weight(alpha, sigma)
             rows.append(torch.stack([alpha, sigma, *coefficients(self.target[i], alpha, sigma), w]))
             ts.append(drawn[key])
-        levels = torch.stack(rows, 1)
-        features, scale = self.net.see(torch.stack(ts).flatten(1) if self.net.members else ts[0].flatten())
-        full = (len(ts), *shape, -1)
+        levels, t = torch.stack(rows, 1), torch.stack(ts)
+        sequence, seen = None, t
+        if self.size > 1:
+            sequence, seen, first = self._sequence(steps, u)
+            levels[:4] = first
+            t = seen[:, :, : self.batch]
+        features, scale = self.net.see(seen.flatten(1) if self.net.members else seen[0].flatten())
+        full = (len(ts), steps, seen.shape[2], -1)
         return _Chunk(
             x0, eps, levels[..., None].to(self.dtype), features.to(self.dtype).reshape(full),
-            None if scale is None else scale.to(self.dtype).reshape(full), 2 * (levels[0] / levels[1]).log(),
+            None if scale is None else scale.to(self.dtype).reshape(full), 2 * (levels[0] / levels[1]).log(), t,
+            sequence,
         )
+
+    def _sequence(self, steps: int, u: list[Tensor]) -> tuple[_Sequence, Tensor, Tensor]:
+        """The windows of the members, their times (members, steps, K batch), and the levels of their first steps."""
+        rows = []
+        for window, chain, target, stream in zip(self.window, self.schedule, self.target, self.stream):
+            s, w, plain = (v.movedim(-1, 1) for v in window.times(window.start(u[stream], chain), chain))
+            alpha, sigma = chain(s)  # (steps, K, batch)
+            a, b = coefficients(target, alpha, sigma)
+            rho = correlation(chain, s[:, 1:].cpu(), s[:, :-1].cpu(), window.coupling).to(s.device)
+            rows.append((torch.stack([alpha, sigma, a, b]), w * alpha / (alpha * b - sigma * a), plain, rho, s))
+        levels, *parts, s = (torch.stack(part) for part in zip(*rows))
+        fresh = torch.stack([
+            torch.randn(steps, self.size - 1, self.batch, self.net.dim, generator=g, device=self.device,
+                        dtype=self.dtype) for g in self.others
+        ])
+        levels = levels.movedim(1, 0)
+        ready = [part[..., None].to(self.dtype) for part in (levels, *parts)]
+        return _Sequence(*ready, fresh), s.double().flatten(2), levels[:, :, :, 0]
 
     def _clean(self, steps: int) -> Tensor:
         n = steps * self.batch
@@ -249,13 +311,31 @@ class _Objective:
         """(weighted loss, squared error per dimension), each (members, batch), of step ``k`` of ``chunk``."""
         alpha, sigma, a, b, w = chunk.levels[:, :, k]
         x0, eps = chunk.x0[self.x0_of, k], chunk.eps[self.eps_of, k]
-        x_t = alpha * x0 + sigma * eps
+        if chunk.sequence is not None:
+            return self._sequence_errors(chunk, k, x0, eps, w)
+        y = self._read(chunk, k, alpha * x0 + sigma * eps)
+        error = (y - (a * x0 + b * eps)).square().mean(-1)
+        return w[..., 0] * error, error
+
+    def _read(self, chunk: _Chunk, k: int, x_t: Tensor) -> Tensor:
+        """The network's output at x_t (members, batch, d) of step ``k``."""
         if chunk.scale is not None:
             x_t = x_t * chunk.scale[:, k]
         features = chunk.features[:, k]
-        y = self.net.read(x_t[0], features[0])[None] if self.net.members is None else self.net.read(x_t, features)
-        error = (y - (a * x0 + b * eps)).square().mean(-1)
-        return w[..., 0] * error, error
+        return self.net.read(x_t[0], features[0])[None] if self.net.members is None else self.net.read(x_t, features)
+
+    def _sequence_errors(self, chunk: _Chunk, k: int, x0: Tensor, eps: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        """The SA loss; the K noised samples of each member are read as one batch."""
+        part = chunk.sequence
+        alpha, sigma, a, b = part.levels[:, :, k].movedim(2, 1)  # (4, K, members, batch, 1)
+        noises = window_noise(eps, part.fresh[self.eps_of, k].movedim(1, 0), part.rho[:, k].movedim(1, 0))
+        x_t = alpha * x0 + sigma * noises  # (K, members, batch, d)
+        y = self._read(chunk, k, x_t.movedim(0, 1).flatten(1, 2)).unflatten(1, (self.size, self.batch)).movedim(1, 0)
+        errors = y - (a * x0 + b * noises)
+        weight, plain = (v[:, k, ..., 0].movedim(1, 0) for v in (part.weight, part.plain))  # (K, members, batch)
+        simple, sequence = combine(errors, weight, plain, 1)
+        keep, joint = self._mix
+        return keep * w[..., 0] * simple + joint * sequence, errors[0].square().mean(-1)
 
     def edges(self, bins: int) -> Tensor:
         """``bins`` bins of log SNR of equal width over (almost) all times that the members draw."""
@@ -276,6 +356,7 @@ def fit(
     target: Target | Sequence[Target] = "eps",
     weight: Weight | Sequence[Weight | None] | None = None,
     times: Times | Sequence[Times | None] | None = None,
+    window: Window | Sequence[Window | None] | None = None,
     steps: int,
     batch: int = 128,
     rate: float = 1e-3,
@@ -288,7 +369,7 @@ def fit(
 ) -> History:
     """Train ``net`` in place with Adam, and return the log.
 
-    ``schedule``, ``target``, ``weight`` and ``times`` are one for all members, or a sequence of one a member.
+    ``schedule``, ``target``, ``weight``, ``times``, ``window`` are one for all members, or a sequence of one a member.
 
     Args:
         net: a network or an ensemble; its device and dtype are those of the training.
@@ -298,6 +379,7 @@ def fit(
         weight: w(alpha, sigma) on the target's squared error; None is 1. See :func:`matched`.
         times: the density of t as its inverse distribution function, u in (0, 1) -> t; None is uniform on
             [t_min, 1], or on 1..T for a chain.
+        window: the SA loss to add, on a chain; all members have the same K. See :mod:`diffnotes.sequence`.
         steps, batch: number of steps, and samples a step and member.
         rate, decay: Adam's rate, and "cosine" (to 0 at the last step) or "constant".
         ema: decay of the exponential average of the weights, in (0, 1), shortened at the start to (1 + k)/(10 + k).
@@ -314,13 +396,81 @@ def fit(
     >>> fit(net, torch.randn(100, 1), Linear(), target=["eps", "v"], steps=64).loss.shape
     torch.Size([2, 2])
     """
+    _check_run(steps, rate, decay, ema)
+    objective = _Objective(net, data, schedule, target, weight, times, seeds, t_min, batch, window)
+    return _run(objective, steps, rate, decay, ema, log_every, bins)
+
+
+def fit_squares(
+    net: Network,
+    data: Law | Tensor,
+    schedule: Schedule | Chain,
+    denoiser: Denoiser | None = None,
+    *,
+    steps: int,
+    batch: int = 128,
+    rate: float = 1e-3,
+    decay: str = "cosine",
+    seeds: Sequence[int] | None = None,
+    t_min: float = 1e-3,
+    log_every: int | None = None,
+    bins: int = 10,
+) -> History:
+    r"""Train ``net`` in place to predict squares of noises coordinate by coordinate, and return the log.
+
+        without ``denoiser``   E[eps^2 | x_t]                          SN-DPM
+        with it                E[(eps - denoiser.eps(x_t, t))^2 | x_t]   NPR-DPM
+
+    Least squares with weight 1; what is learned is turned into the variances of a sampler by
+    :func:`diffnotes.sample.predicted_variance`. ``denoiser`` stays as it is and has as many members as ``net``. Other
+    arguments as in :func:`fit`.
+
+    Raises:
+        ValueError: as :func:`fit`, or where the members of net and denoiser differ.
+
+    Source: Bao et al. 2022, arXiv 2206.07309 (sections 3 and 4).
+    """
+    if denoiser is not None and denoiser.members not in (None, net.members):
+        raise ValueError(f"denoiser has members = {denoiser.members}; allowed: None, or those of net, {net.members}")
+    _check_run(steps, rate, decay, None)
+    objective = _Squared(net, data, schedule, "eps", None, None, seeds, t_min, batch)
+    objective.denoiser = denoiser
+    return _run(objective, steps, rate, decay, None, log_every, bins)
+
+
+class _Squared(_Objective):
+    """The objective of :func:`fit_squares`."""
+
+    denoiser: Denoiser | None = None
+
+    def errors(self, chunk: _Chunk, k: int) -> tuple[Tensor, Tensor]:
+        alpha, sigma, *_ = chunk.levels[:, :, k]
+        x0, eps = chunk.x0[self.x0_of, k], chunk.eps[self.eps_of, k]
+        x_t, t = alpha * x0 + sigma * eps, chunk.times[:, k]
+        residual = eps
+        if self.denoiser is not None:
+            with torch.no_grad():
+                alone = self.net.members is None
+                guess = self.denoiser.eps(x_t[0], t[0])[None] if alone else self.denoiser.eps(x_t, t)
+            residual = eps - guess
+        error = (self._read(chunk, k, x_t) - residual.square()).square().mean(-1)
+        return error, error
+
+
+def _check_run(steps: int, rate: float, decay: str, ema: float | None) -> None:
     if steps < 1 or not rate > 0:
         raise ValueError(f"steps = {steps}, rate = {rate}; allowed: steps >= 1 and rate > 0")
     if decay not in ("cosine", "constant"):
         raise ValueError(f"decay = {decay!r} is unknown; allowed: 'cosine', 'constant'")
     if ema is not None and not 0 < ema < 1:
         raise ValueError(f"ema = {ema}; allowed: None, or a number in (0, 1)")
-    objective = _Objective(net, data, schedule, target, weight, times, seeds, t_min, batch)
+
+
+def _run(
+    objective: _Objective, steps: int, rate: float, decay: str, ema: float | None, log_every: int | None, bins: int
+) -> History:
+    """Adam on the objective's net."""
+    net = objective.net
     parameters = list(net.parameters())
     optimiser = torch.optim.Adam(parameters, lr=rate, fused=True)
     average = None if ema is None else copy.deepcopy(net)

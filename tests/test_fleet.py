@@ -6,7 +6,8 @@ import torch
 from diffnotes.fleet import Setting, train_fleet
 from diffnotes.law import two_modes
 from diffnotes.net import MLP, Condition
-from diffnotes.schedule import Linear
+from diffnotes.schedule import Chain, Linear
+from diffnotes.sequence import Window
 from diffnotes.train import fit, matched
 
 LAW, SCHEDULE = two_modes().to(dtype=torch.float64), Linear()
@@ -59,3 +60,21 @@ def test_each_seed_may_have_its_own_data_and_an_average():
                                rtol=1e-4, atol=1e-5)
     last, averaged = (fleet[name].predict(x.expand(2, -1, -1), 0.3) for name in ("eps", "eps, averaged"))
     assert not torch.equal(last, averaged)
+
+
+def test_settings_of_different_windows_are_trained_in_stacks_of_one_size():
+    chain = Chain.linear(20, 0.01, 0.3)
+    settings = {
+        "plain": Setting(), "two": Setting(window=Window(2)), "none": Setting(window=Window(2, 0.0)),
+        "three": Setting(window=Window(3, 0.3)), "markov": Setting(window=Window(2, coupling="markov")),
+    }  # fmt: skip
+    options = dict(seeds=(3, 5), steps=20, batch=8, ema=0.9, **SIZES)
+    fleet = train_fleet(settings, LAW, chain, **options)
+    assert list(fleet) == [*settings, *(f"{name}, averaged" for name in settings)]
+    x = torch.linspace(-2, 2, 7)[None, :, None].expand(2, -1, -1)
+    assert torch.equal(fleet["plain"].eps(x, 7), fleet["none"].eps(x, 7))
+    assert [setting.size for setting in settings.values()] == [1, 2, 1, 3, 2]
+    for name in ("two", "three", "markov"):
+        alone = train_fleet({name: settings[name]}, LAW, chain, **options)[name]
+        torch.testing.assert_close(fleet[name].eps(x, 7), alone.eps(x, 7), rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(fleet[name].eps(x, 7), fleet["plain"].eps(x, 7), atol=1e-6)

@@ -20,6 +20,7 @@ from diffnotes.sample import (
     grid,
     ode,
     optimal_variance,
+    predicted_variance,
     prior,
     sde,
     sde_steps,
@@ -458,3 +459,66 @@ CHAIN = Exact(MIXTURE, Chain.linear(10))
 def test_bad_input_is_named(call, error, word):
     with pytest.raises(error, match=word):
         call()
+
+
+# --- variances of the state -------------------------------------------------------------------------------------------
+
+
+def test_optimal_variance_by_norm_is_bao_s_formula():
+    """Printed form of Analytic-DPM, with abar and Gamma from quadrature-free closed forms of a Gaussian."""
+    chain, std = Chain.linear(20, 1e-3, 0.3), 0.7
+    law = GaussianMixture(torch.zeros(1, 1, dtype=DOUBLE), std)
+    times, x0 = grid(chain, 20)[:-1], law.sample(50_000, 0)
+    n = times[:-1]
+    beta_bar, before = 1 - chain.alpha_bar[n], 1 - chain.alpha_bar[n - 1]
+    gamma = 1 / (chain.alpha_bar[n] * std**2 + beta_bar)  # E |score|^2
+    lam = chain.beta_tilde[n]
+    expected = lam + ((beta_bar / chain.alpha[n]).sqrt() - (before - lam).sqrt()) ** 2 * (1 - beta_bar * gamma)
+    for estimate in ("norm", "residual"):
+        found = optimal_variance(Exact(law, chain), x0, times, 1, estimate=estimate)
+        torch.testing.assert_close(found, expected, rtol=0.04, atol=0)
+    small = optimal_variance(Exact(law, chain), x0, times, 1, reach=1e-6)
+    torch.testing.assert_close(small, lam, rtol=1e-6, atol=1e-12)
+
+
+def test_norm_and_residual_differ_for_a_biased_predictor():
+    """A predictor shrunk by k: the residual grows by (1 - k)^2 E|f|^2, Analytic-DPM's estimate by (1 - k^2) E|f|^2."""
+    chain = Chain.linear(100)
+    law = GaussianMixture(torch.zeros(1, 1, dtype=DOUBLE), 1.0)
+    exact, x0, times = Exact(law, chain), law.sample(100_000, 0), [60, 40]
+    half = Perturbed(exact, lambda x, t: -0.5 * exact.eps(x, t), "eps")
+    found = {e: float(optimal_variance(half, x0, times, 1, estimate=e)) for e in ("norm", "residual")}
+    (at, st), (as_, ss) = chain(60), chain(40)
+    var = st**2 - (at / as_ * ss) ** 2
+    unit, square = (as_ * var / (st * at)) ** 2, float(st) ** 2  # E f^2 = sigma^2 for N(0, 1)
+    for estimate, extra in (("norm", 0.75), ("residual", 0.25)):
+        expected = var * (ss / st) ** 2 + unit * (1 - square + extra * square)
+        assert found[estimate] == pytest.approx(float(expected), rel=0.01)
+
+
+def test_predicted_variance_of_exact_squares_is_the_variance_of_the_step():
+    """For a mixture on the line, against the true Var(x_s | x_t) by quadrature of the joint law."""
+    chain = Chain.linear(100)
+    law = GaussianMixture(torch.tensor([-1.0, 0.8], dtype=DOUBLE), [0.3, 0.5], [0.4, 0.6])
+    exact, t, s = Exact(law, chain), 70, 40
+    (at, st), (as_, ss) = chain(t), chain(s)
+    x = torch.linspace(-2, 2, 9, dtype=DOUBLE)[:, None]
+    residual = lambda x, t: (law.posterior_variance(x, at, st) * (at / st) ** 2)[:, None]  # noqa: E731
+    square = lambda x, t: residual(x, t) + exact.eps(x, t).square()  # noqa: E731
+    z = torch.linspace(-8, 8, 40_001, dtype=DOUBLE)
+    var = st**2 - (at / as_ * ss) ** 2
+    density = law.noised(float(as_), float(ss)).log_prob(z[:, None]).exp()
+    joint = density * torch.exp(-((x - at / as_ * z) ** 2) / (2 * var))
+    weight = joint / joint.sum(1, keepdim=True)
+    mean = (weight * z).sum(1, keepdim=True)
+    truth = (weight * (z - mean) ** 2).sum(1, keepdim=True)
+    for made in (predicted_variance(chain, residual), predicted_variance(chain, square, exact)):
+        torch.testing.assert_close(made(x, t, s), truth, rtol=1e-8, atol=0)
+    assert float(predicted_variance(chain, lambda x, t: -torch.ones_like(x))(x, t, s)[0]) == pytest.approx(
+        float(var * (ss / st) ** 2))
+
+
+@pytest.mark.parametrize("options, word", [(dict(estimate="score"), "estimate = 'score'"), (dict(reach=0.0), "reach")])
+def test_optimal_variance_names_bad_input(options, word):
+    with pytest.raises(ValueError, match=word):
+        optimal_variance(EXACT, X, TIMES, 0, **options)

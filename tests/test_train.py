@@ -26,7 +26,16 @@ from diffnotes import (
 from diffnotes._progress import progress
 from diffnotes.law import GaussianMixture, spiral
 from diffnotes.net import MLP, Condition
-from diffnotes.train import WEIGHTINGS, fit, gradient_statistics, log_normal, matched, uniform_in_log_snr
+from diffnotes.sequence import Window, gaussian_minimiser, sa_loss
+from diffnotes.train import (
+    WEIGHTINGS,
+    fit,
+    fit_squares,
+    gradient_statistics,
+    log_normal,
+    matched,
+    uniform_in_log_snr,
+)
 
 DOUBLE = torch.float64
 GAUSS = GaussianMixture(torch.tensor([[0.7]], dtype=DOUBLE), 0.5)
@@ -355,3 +364,140 @@ def test_schedule_density_by_counting_and_by_importance(like):
     weight = train.importance(like, linear)(torch.sigmoid(plain).sqrt(), torch.sigmoid(-plain).sqrt())
     for f in (torch.sigmoid, torch.cos):
         assert float((weight * f(plain)).mean()) == pytest.approx(float(f(seen).mean()), abs=1e-5)
+
+
+# --- sequences --------------------------------------------------------------------------------------------------------
+
+STEPS = Chain.linear(30, 0.01, 0.2)
+WINDOWS = [
+    Window(3, 0.5), Window(3, 2.0, "literal", "markov"), Window(3, 1.0, "one", "shared", "paper"),
+    Window(3, 1.0, alone=True),
+]  # fmt: skip
+
+
+def test_sequence_errors_are_those_of_sa_loss():
+    """Values and gradients, member by member: the draws of a chunk are handed to the definition through its windows."""
+    net = MLP(2, width=8, depth=2, seed=(4, 5, 4, 5), condition=Condition("log_snr", STEPS, data_std=0.7)).double()
+    data = 0.7 * torch.randn(50, 2, dtype=DOUBLE, generator=torch.Generator().manual_seed(0))
+    ours = train._Objective(net, data, STEPS, "eps", None, None, None, 1e-3, 16, WINDOWS)
+    chunk = ours.draw(2)
+    loss, error = ours.errors(chunk, 1)
+    gradients = torch.autograd.grad(loss.mean(1).sum(), list(net.parameters()))
+    for i, window in enumerate(WINDOWS):
+        stream, one = ours.stream[i], net.member(i)
+        x0, part = chunk.x0[stream, 1], chunk.sequence
+        t = chunk.times[i, 1].long()
+        if window.form == "paper":  # the first time as drawn, which windows move into 1..T
+            drawn = part.levels[0, i, 1, :, :, 0]
+            last = torch.stack([(STEPS(torch.arange(1, 31))[0] - a).abs().argmin() + 1 for a in drawn[-1]])
+            t = torch.where(t == 1, last - 2, t)
+        noises = iter([chunk.eps[stream, 1], part.fresh[stream, 1]])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch, "randn", lambda *a, noises=noises, **k: next(noises))
+            simple, sequence = sa_loss(one, x0, STEPS, window, generator=0, t=t)
+        expected = (0 if window.alone else 1) * simple + window.weight * sequence
+        torch.testing.assert_close(loss[i].mean(), expected, rtol=1e-9, atol=0)
+        alone = torch.autograd.grad(expected, list(one.parameters()))
+        for g, mine in zip(gradients, alone):
+            torch.testing.assert_close(g[i].reshape(mine.shape), mine, rtol=1e-8, atol=1e-12)
+    assert error.shape == (4, 16)
+
+
+@pytest.mark.parametrize("window", [Window(2, 0.0), Window(1, 5.0), None])
+def test_no_weight_or_one_step_is_the_plain_loss_bit_for_bit(window):
+    nets = [MLP(2, width=8, depth=2, seed=(1, 2)) for _ in range(2)]
+    data = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    plain = fit(nets[0], data, STEPS, steps=40, batch=16)
+    windowed = fit(nets[1], data, STEPS, steps=40, batch=16, window=window)
+    assert torch.equal(plain.loss, windowed.loss)
+    for a, b in zip(nets[0].parameters(), nets[1].parameters()):
+        assert torch.equal(a, b)
+
+
+def test_windows_share_data_times_and_first_noise_with_the_plain_loss():
+    """Members of equal seed are paired across windows: same x_0, same t, same first noise; only the others are new."""
+    data = torch.randn(50, 1, generator=torch.Generator().manual_seed(0))
+    chunks = [
+        train._Objective(MLP(1, width=4, depth=1, seed=(3,)), data, STEPS, "eps", None, None, None, 1e-3, 8, w).draw(3)
+        for w in (None, Window(2), Window(4, 0.2))
+    ]
+    for one in chunks[1:]:
+        for name in ("x0", "eps", "times", "log_snr"):
+            assert torch.equal(getattr(one, name), getattr(chunks[0], name)), name
+
+
+def test_a_v_net_gets_the_error_of_eps():
+    """e = alpha (v_hat - v): the SA part of a v-net equals that of the same predictor read as eps."""
+    net = MLP(1, width=8, depth=1, seed=(0,)).double()
+    data = torch.randn(50, 1, dtype=DOUBLE, generator=torch.Generator().manual_seed(0))
+    window = Window(2, 1.0, alone=True)
+    ours = train._Objective(net, data, STEPS, "v", None, None, None, 1e-3, 16, window)
+    chunk = ours.draw(1)
+    denoiser, noises = Learned(net, STEPS, "v"), iter([chunk.eps[:, 0], chunk.sequence.fresh[0, 0][:, None]])
+    eps = lambda x, t: denoiser.eps(x, t)  # noqa: E731
+    eps.members = 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "randn", lambda *a, **k: next(noises))
+        expected = sa_loss(eps, chunk.x0[:, 0], STEPS, window, generator=0, t=chunk.times[0, 0].long())
+    torch.testing.assert_close(ours.errors(chunk, 0)[0].mean(1), expected.sequence, rtol=1e-9, atol=0)
+
+
+def test_training_with_a_window_reaches_the_gaussian_minimiser():
+    """One linear unit a time would be exact; a small net comes near the shrunken predictor, not the posterior mean."""
+    chain = Chain.linear(30, 0.01, 0.2)
+    law = GaussianMixture(torch.zeros(1, dtype=DOUBLE), 1.0)
+    net = MLP(1, width=32, depth=2, seed=(0, 1), activation="tanh", condition=Condition("log_snr", chain))
+    fit(net, law.to(dtype=torch.float32), chain, steps=1500, batch=256, rate=5e-3, window=Window(2, 1.0))
+    c = gaussian_minimiser(chain, 1.0, Window(2, 1.0))
+    best = gaussian_minimiser(chain, 1.0, Window(2, 0.0))
+    x = torch.linspace(-1.5, 1.5, 31)[None, :, None].expand(2, -1, -1)
+    for t in (4, 8, 15):
+        slope = float((net(x, t).detach() * x).sum() / x.square().sum())
+        assert abs(slope - float(c[t])) < 0.4 * abs(float(best[t] - c[t]))
+
+
+@pytest.mark.parametrize("options, word", [
+    (dict(schedule=Linear(), window=Window(2)), "allowed: a chain"),
+    (dict(schedule=STEPS, window=Window(2), times=lambda u: u), "times = None"),
+    (dict(schedule=STEPS, window=[Window(2), Window(3)]), r"K = \[2, 3\]"),
+    (dict(schedule=STEPS, window=[Window(2)]), "window has 1 entries"),
+    (dict(schedule=STEPS, window=Window(2, form="paper"), weight=matched("eps")), "weight = None"),
+])
+def test_bad_windows_are_named(options, word):
+    with pytest.raises(ValueError, match=word):
+        fit(MLP(1, width=4, depth=1, seed=(0, 1)), torch.zeros(5, 1), steps=1, **options)
+
+
+# --- squares of the noise ---------------------------------------------------------------------------------------------
+
+
+def test_squares_are_learned_as_the_exact_ones():
+    """E[eps^2 | x] and E[(eps - f)^2 | x] of a Gaussian, f exact or zero, against their closed forms."""
+    chain = Chain.linear(30, 0.01, 0.2)
+    law, x = GaussianMixture(torch.zeros(1), 1.0), torch.linspace(-1.5, 1.5, 21)[:, None]
+    exact, t = Exact(law, chain), 12
+    make = lambda: MLP(1, width=32, depth=2, seed=0, activation="tanh", condition=Condition("log_snr", chain))  # noqa: E731
+    alpha, sigma = (float(level) for level in chain(t))
+    variance = alpha**2  # Var(eps | x) for unit data
+    for denoiser, truth in ((exact, torch.full_like(x, variance)), (None, variance + sigma**2 * x**2)):
+        net = make()
+        fit_squares(net, law, chain, denoiser, steps=1500, batch=512, rate=5e-3)
+        assert float((net(x, t) - truth).detach().abs().mean()) < 0.06
+    with pytest.raises(ValueError, match="members = 2"):
+        two = Learned(MLP(1, width=4, depth=1, seed=(0, 1)), chain, "eps")
+        fit_squares(make(), law, chain, two, steps=1)
+
+
+def test_the_target_of_squares_is_the_residual_of_the_member():
+    net, base = (MLP(1, width=8, depth=1, seed=s).double() for s in ((0, 1), (5, 6)))
+    data = torch.randn(50, 1, dtype=DOUBLE, generator=torch.Generator().manual_seed(0))
+    ours = train._Squared(net, data, STEPS, "eps", None, None, None, 1e-3, 16)
+    ours.denoiser = Learned(base, STEPS, "eps")
+    chunk = ours.draw(1)
+    loss, _ = ours.errors(chunk, 0)
+    for i in range(2):
+        t = chunk.times[i, 0]
+        alpha, sigma = (level[:, None] for level in STEPS(t))
+        x, eps = alpha * chunk.x0[i, 0] + sigma * chunk.eps[i, 0], chunk.eps[i, 0]
+        target = (eps - base.member(i)(x, t)).square()
+        torch.testing.assert_close(loss[i], (net.member(i)(x, t) - target).square().mean(1), rtol=1e-9, atol=0)

@@ -25,7 +25,7 @@ from ._shape import expand_like
 from .schedule import Chain, Schedule
 from .target import Target, coefficients, convert
 
-__all__ = ["Denoiser", "Exact", "Hybrid", "Learned", "Perturbed"]
+__all__ = ["Denoiser", "Exact", "Hybrid", "Learned", "Mirrored", "Perturbed"]
 
 
 class Noisable(Protocol):
@@ -139,6 +139,23 @@ class Hybrid(Denoiser):
         if isinstance(t, Tensor) and t.ndim:
             raise ValueError(f"t has shape {tuple(t.shape)}; allowed: one number for the whole batch")
         return (self.high if t > self.t_switch else self.low)._read(self.target, x, t)
+
+
+class Mirrored(Denoiser):
+    """``base`` in a mirror, -base(-x): with the same start and noise, minus its samples are ``base``'s for minus both.
+
+    Antithetic samples: half of a set from ``base`` and half, negated, from its mirror image. For a law symmetric about
+    0 the two halves balance, and much of what chance does to the set cancels.
+    """
+
+    def __init__(self, base: Denoiser) -> None:
+        self.base, self.target, self.schedule, self.members = base, base.target, base.schedule, base.members
+
+    def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
+        return -self.base.predict(-x, t)
+
+    def at(self, times: Tensor) -> list[Callable[[Tensor], Tensor]]:
+        return [lambda x, read=read: -read(-x) for read in self.base.at(times)]
 
 
 class Perturbed(Denoiser):

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from diffnotes import TARGETS, Chain, Cosine, Exact, Hybrid, Learned, Linear, Perturbed, convert
+from diffnotes.denoiser import Mirrored
 from diffnotes.law import Empirical, GaussianMixture
+from diffnotes.sample import ddpm, ddpm_steps
 
 LINE = GaussianMixture([-1.0, 0.2, 1.5], [0.2, 0.3, 0.1], [0.5, 0.2, 0.3]).to(dtype=torch.float64)
 PLANE = GaussianMixture(torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.3, -2.0]], dtype=torch.float64), [0.2, 0.5, 1.0])
@@ -236,3 +238,20 @@ def test_times_that_do_not_fit_are_refused():
     for name in TARGETS:
         with pytest.raises(ValueError, match=r"has shape \(2,\)"):
             read(exact, name, X, torch.tensor([0.1, 0.2]))
+
+
+def test_mirrored_samples_are_those_of_negated_noise():
+    """x_s = A x + B y(x) + r z: minus the mirror's path follows base from minus the start with minus the noise."""
+    chain = Chain.linear(40, 0.01, 0.3)
+    law = GaussianMixture(torch.tensor([[-1.0, 0.3], [1.2, 0.0]], dtype=torch.float64), 0.3)
+    base = Perturbed(Exact(law, chain), lambda x, t: 0.2 * x.square(), "eps")
+    start = torch.randn(6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    times = [40, 25, 10, 3]
+    path = -ddpm(Mirrored(base), start, times, 1, trajectory=True)
+    plain = ddpm(base, start, times, 1, trajectory=True)
+    p, q, r = ddpm_steps(chain, torch.tensor(times))
+    for k in range(3):
+        mean = [p[k] * base.x0(x[k], times[k]) + q[k] * base.eps(x[k], times[k]) for x in (path, plain)]
+        noises = [(x[k + 1] - m) / r[k] for x, m in zip((path, plain), mean)]
+        torch.testing.assert_close(noises[0], -noises[1], rtol=0, atol=1e-10)
+    assert torch.equal(path[0], -start)

@@ -482,6 +482,7 @@ PATH, EXACT = torch.zeros(3, 4, 1), Exact(GaussianMixture([0.0], 1.0), SMALL)
     (lambda: Scaled(EXACT, 1.0, 0.0), ValueError, "std = 0.0"),
     (lambda: population_minimiser(Exact(GaussianMixture([[0.0, 0.0]], 1.0), SMALL), [0.3], torch.tensor([1])),
      ValueError, "on the line"),
+    (lambda: population_minimiser(EXACT, [0.3, -0.1], torch.tensor([1])), ValueError, "kappas"),
     (lambda: population_minimiser(EXACT, [0.3], torch.tensor([2]))[0].eps(X0, 3), ValueError, "t = 3"),
 ])  # fmt: skip
 def test_bad_input_is_named(call, error, word):

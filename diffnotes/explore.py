@@ -484,7 +484,7 @@ def recursion_frames(cells: Cells, law: GaussianMixture, *, most: int = 16, ener
             [
                 Panel({"data": (x, data[shown] / cells.width),
                        "generated": (x, course.laws[n - 1, 0, shown] / cells.width)}, "x", "density"),
-                Panel({"divergence": (rounds, course.divergence[:n, 0]), "discounted sum": (rounds,
+                Panel({"generated": (rounds, course.divergence[:n, 0]), "discounted sum": (rounds,
                        course.discounted[:n, 0]), "coherent sum": (rounds, course.coherent[:n, 0])},
                       "generation", "chi-square to the data", (0.5, most + 0.5)),
             ],

@@ -30,9 +30,10 @@ from torch import Tensor
 from .collapse import FlowMap, _on_line
 from .denoiser import Denoiser, Learned
 from .law import GaussianMixture
+from .recursion import Cells, Generation, kernel_model, recurse
 from .sample import grid
 
-__all__ = ["Frame", "Panel", "collapse_explorer", "collapse_frames", "draw", "explorer", "player"]
+__all__ = ["Frame", "Panel", "collapse_explorer", "collapse_frames", "draw", "explorer", "player", "recursion_frames"]
 
 MOST_FRAMES, MOST_CHARACTERS = 400, 400_000
 Value = str | int | float
@@ -128,12 +129,15 @@ def draw(frame: Frame) -> Any:
     from .figures import COLOURS, panels
 
     fig, axes = panels(len(frame.panels), height=3.0)
+    named: set[str] = set()
     for axis, panel in zip(axes, frame.panels):
         for name, (x, y) in panel.curves.items():
             colour, dashes, width = STYLES[frame.names.index(name) % len(STYLES)]
             axis.plot(x, y, color=COLOURS[colour], linestyle=dashes, linewidth=width, label=name)
         axis.set(xlabel=panel.x_label, ylabel=panel.y_label, xlim=panel.x_limits, ylim=panel.y_limits)
-    axes[0].legend()
+        if not panel.curves.keys() <= named:
+            axis.legend()
+        named |= panel.curves.keys()
     return fig
 
 
@@ -430,3 +434,66 @@ def collapse_explorer(
         f"where it is flat, samples crowd. Right: the densities. Shown first: {said}.",
         alt=f"Two panels for {said}. {shown.words} Numbers: {found}.",
     )  # fmt: skip
+
+
+# --- the recursion explorer -------------------------------------------------------------------------------------------
+
+ERRORS = ("same error", "new error", "kernel density", "perfect, stopped early")
+
+
+def recursion_frames(cells: Cells, law: GaussianMixture, *, most: int = 16, energy: float = 0.02, width: float = 0.2,
+                     samples: int = 1000, seed: int = 0) -> Callable[..., Frame]:
+    """The function of an explorer of recursive training: compute(fresh_fraction, error, generations) -> Frame.
+
+    Its panels are the densities of data and of the last model, and chi^2 to the data over the generations with the
+    discounted and the coherent sum of the steps J (:mod:`diffnotes.recursion`). It keeps what it has computed.
+    ``error``: "same error" and "new error", a smooth score error of the given ``energy``, one for all generations or a
+    new one in each; "kernel density", the score of a kernel density estimate of ``width`` from ``samples`` points;
+    "perfect, stopped early", the exact score stopped at the noise ``width``.
+
+    Raises:
+        ValueError: and the function, for an unknown error, or generations not in 1..``most``.
+    """
+    law = _on_line(law)
+    data = cells.masses(law)
+    courses: dict[tuple[float, str], Any] = {}
+    smooth = torch.softmax(-0.5 * ((cells.x - math.sqrt(1 - width**2) * cells.x[:, None]) / width) ** 2, -1)
+
+    def model(error: str) -> Callable[[int, Tensor], Tensor | Generation]:
+        if error == "kernel density":
+            return kernel_model(cells, samples, width, seed)
+        if error == "perfect, stopped early":
+            return lambda i, q: q @ smooth
+        field = {"same error": lambda i: 0, "new error": lambda i: i}[error]
+        return lambda i, q: cells.generate(q, cells.scaled(q, cells.fields(1, seed + field(i)), energy))
+
+    shown = slice(len(cells.x) // 5, len(cells.x) - len(cells.x) // 5, 2)
+
+    def compute(fresh_fraction: float, error: str, generations: int) -> Frame:
+        if error not in ERRORS:
+            raise ValueError(f"error = {error!r} is unknown; allowed: {', '.join(map(repr, ERRORS))}")
+        if not 1 <= generations <= most:
+            raise ValueError(f"generations = {generations}; allowed: 1 to {most}")
+        key = (fresh_fraction, error)
+        if key not in courses:
+            alpha = torch.tensor([fresh_fraction], dtype=torch.float64)
+            courses[key] = recurse(data, alpha, most, model(error))
+        course, x, n = courses[key], cells.x[shown], generations
+        rounds = list(range(1, n + 1))
+        return Frame(
+            [
+                Panel({"data": (x, data[shown] / cells.width),
+                       "generated": (x, course.laws[n - 1, 0, shown] / cells.width)}, "x", "density"),
+                Panel({"generated": (rounds, course.divergence[:n, 0]), "discounted sum": (rounds,
+                       course.discounted[:n, 0]), "coherent sum": (rounds, course.coherent[:n, 0])},
+                      "generation", "chi-square to the data", (0.5, most + 0.5)),
+            ],
+            {
+                "chi-square": float(course.divergence[n - 1, 0]),
+                "KL": float(course.kl[n - 1, 0]),
+                "over discounted sum": float(course.divergence[n - 1, 0] / course.discounted[n - 1, 0]),
+                "over coherent sum": float(course.divergence[n - 1, 0] / course.coherent[n - 1, 0]),
+            },
+        )  # fmt: skip
+
+    return compute

@@ -407,3 +407,23 @@ def test_without_javascript_figure_and_numbers_remain(browser: Browser) -> None:
         assert browser.run("document.querySelectorAll('.player tbody tr').length") == 6
     finally:
         bare.unlink()
+
+
+def test_the_recursion_explorer_shows_the_recursion():
+    from diffnotes import recursion
+    from diffnotes.explore import ERRORS, recursion_frames
+
+    cells, law = recursion.Cells(cells=81, steps=8, first=0.2), two_modes().to(dtype=torch.float64)
+    compute = recursion_frames(cells, law, most=3, seed=1)
+    for error in ERRORS:
+        frame = compute(0.5, error, 3)
+        assert [len(panel.curves) for panel in frame.panels] == [2, 3]
+        assert frame.numbers["over coherent sum"] <= 1 + 1e-3
+        assert compute(1.0, error, 1).numbers["over discounted sum"] == pytest.approx(1, abs=1e-3)
+    field = cells.fields(1, 1)
+    course = recursion.recurse(cells.masses(law), torch.tensor([0.5]), 3, recursion.error_model(
+        cells, 0.02, lambda i, q: field))
+    assert compute(0.5, "same error", 3).numbers["chi-square"] == pytest.approx(float(course.divergence[-1]), rel=1e-3)
+    for wrong in ((0.5, "none", 1), (0.5, "same error", 4)):
+        with pytest.raises(ValueError, match="allowed"):
+            compute(*wrong)

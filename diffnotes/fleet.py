@@ -28,7 +28,7 @@ __all__ = ["Setting", "train_fleet"]
 @dataclass(frozen=True)
 class Setting:
     """What one arm of an experiment regresses on: its target, its weight on that target's error, its density of t, the
-    SA loss that is added; and, where they differ from those of the experiment, its schedule and how it is told the time.
+    SA loss that is added; and, if they are not those of the experiment, its schedule and how it is told the time.
 
     ``None`` means weight 1, t uniform, the plain loss (see :func:`diffnotes.train.fit`), and the common schedule and
     condition.
@@ -110,7 +110,8 @@ def train_fleet(
     make = net or partial(MLP, dim, width, depth, gain=gain, activation=activation)
     net = make(condition=told, seed=seeds_of).to(device)
     history = fit(
-        net, data, [arm.schedule or schedule for arm in arms], target=[arm.target for arm in arms], weight=[arm.weight for arm in arms],
+        net, data, [arm.schedule or schedule for arm in arms],
+        target=[arm.target for arm in arms], weight=[arm.weight for arm in arms],
         times=[arm.times for arm in arms], window=[arm.window for arm in arms], **options,
     )  # fmt: skip
     fleet, count = {}, len(seeds)

@@ -121,7 +121,7 @@ class LeftEnd(Denoiser):
 
 
 class SharedExact(Denoiser):
-    """The best predictor of eps that knows x and the sub-interval, for times uniform in it: E-TSDM trained to perfection.
+    """The best predictor of eps that knows x and the sub-interval, for times uniform in it: perfectly trained E-TSDM.
 
     On a chain a sub-interval holds its whole times >= 1; in continuous time the mean over it is a Gauss-Legendre sum in
     the square root of the time since its left end, in which eps is smooth. One t for the whole batch.
@@ -162,7 +162,7 @@ def _bins(schedule: Schedule | Chain, n: int, t_tilde: float) -> list[tuple[Tens
         if isinstance(schedule, Chain):
             times = torch.arange(max(1, math.ceil(low)), math.ceil(high))
             if not len(times):
-                raise ValueError(f"n = {n}; allowed: numbers for which each sub-interval of [0, {t_tilde}) holds a t >= 1")
+                raise ValueError(f"n = {n}; allowed: numbers with a whole t >= 1 in each part of [0, {t_tilde})")
             bins.append((times, torch.full((len(times),), 1 / len(times), dtype=torch.float64)))
         else:
             u, w = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(_NODES))

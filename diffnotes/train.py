@@ -474,7 +474,7 @@ def fit_smooth(
     log_every: int | None = None,
     bins: int = 10,
 ) -> History:
-    r"""Train ``net`` in place with a penalty on how much its answer changes with the time it is told, and return the log.
+    r"""Train ``net`` in place with a penalty on how much its answer changes with the time it is told; return the log.
 
         E |net(x_t, t) - y|^2/d + strength E |net(x_t, t + reach) - net(x_t, t)|^2/d
 

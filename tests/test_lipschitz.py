@@ -10,8 +10,21 @@ from hypothesis import strategies as st
 from scipy import integrate
 
 import diffnotes
-from diffnotes import EDM, MLP, Chain, Condition, Constant, Cosine, Exact, Learned, Linear, Quadratic, Sigmoid
-from diffnotes import ZeroTerminalSNR, share_timesteps
+from diffnotes import (
+    EDM,
+    MLP,
+    Chain,
+    Condition,
+    Constant,
+    Cosine,
+    Exact,
+    Learned,
+    Linear,
+    Quadratic,
+    Sigmoid,
+    ZeroTerminalSNR,
+    share_timesteps,
+)
 from diffnotes.fleet import Setting, train_fleet
 from diffnotes.law import Empirical, GaussianMixture, two_modes
 from diffnotes.lipschitz import (
@@ -155,7 +168,7 @@ def test_gaussian_data_in_closed_form(target, std):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-@pytest.mark.parametrize("law", [LAW, POINTS, Empirical(torch.randn(7, 2, dtype=DOUBLE))], ids=["modes", "points", "data"])
+@pytest.mark.parametrize("law", [LAW, POINTS, Empirical(torch.randn(7, 2, dtype=DOUBLE))], ids=["a", "b", "c"])
 def test_derivative_against_differences(schedule, law):
     t, exact = 0.03, Exact(law, schedule)
     x = torch.randn(20, law.dim, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
@@ -268,7 +281,7 @@ def test_continuous_sharing_against_quadrature():
 
 
 def test_cost_is_what_the_best_shared_predictor_loses():
-    """The excess is least at SharedExact: any other function of (x, sub-interval) loses more; Pythagoras for the sum."""
+    """The excess is least at SharedExact: another function of (x, sub-interval) loses more."""
     chain = Chain.linear(30, 1e-3, 0.2)
     cost = sharing_cost(LAW, chain, 1, 8)
     assert cost.times.tolist() == list(range(1, 8)) and float(cost.weights.sum()) == pytest.approx(1)
@@ -333,7 +346,7 @@ def test_bad_input_is_named():
         perturbation_response(exact, x0, torch.tensor([1]), 0)
     with pytest.raises(ValueError, match="t_tilde"):
         sharing_cost(LAW, CHAIN, 5, 1001)
-    with pytest.raises(ValueError, match="holds a t"):
+    with pytest.raises(ValueError, match="n = 200"):
         sharing_cost(LAW, CHAIN, 200, 100)
     with pytest.raises(ValueError, match="one number"):
         SharedExact(LAW, CHAIN, 5, 100).eps(x0, torch.full((5,), 3))
@@ -378,3 +391,22 @@ def test_smoothing_with_no_strength_is_plain_training_and_with_much_it_flattens(
     for wrong in (dict(strength=-1.0, reach=1), dict(strength=1.0, reach=0), dict(strength=math.nan, reach=1)):
         with pytest.raises(ValueError, match=r"strength|reach"):
             fit_smooth(single, data, chain, steps=1, **wrong)
+
+
+# --- the score as a target -------------------------------------------------------------------------------------------
+
+
+def test_unweighted_score_loss_sits_on_the_first_steps():
+    """The target is -eps/sigma, not 1/sigma: its second moment is d/sigma^2, most of it on the first steps."""
+    generator, chain = torch.Generator().manual_seed(0), Chain.linear(1000)
+    t = torch.arange(1, 1001)
+    _, sigma = chain(t)
+    moment = 1 / sigma.square()
+    assert float(moment[:10].sum() / moment.sum()) > 0.7
+    # Least squares on -eps/sigma finds the score; on 1/sigma it would find a constant.
+    law, (a, s) = gaussian(0.5), (float(v) for v in chain(200))
+    eps = torch.randn(200_000, 1, generator=generator, dtype=DOUBLE)
+    x = a * law.sample(200_000, generator) + s * eps
+    slope = float((x * (-eps / s)).mean() / x.square().mean())
+    assert slope == pytest.approx(-1 / (a**2 * 0.25 + s**2), rel=0.01)
+    assert abs(float((x / s).mean() / x.square().mean())) < 0.02

@@ -45,7 +45,7 @@ __all__ = [
 
 CLOCKS = ("t", "sigma", "log_snr")
 _NODES = 16  # of Gauss-Legendre in a sub-interval of continuous time
-_FINE = 0.005  # spacing of quadrature nodes for means of |y|, whose kinks leave an error of its square
+_FINE = 0.01  # spacing of quadrature nodes for means of |y|, whose kinks leave an error of its square
 
 
 # --- sharing ----------------------------------------------------------------------------------------------------------

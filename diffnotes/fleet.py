@@ -27,16 +27,19 @@ __all__ = ["Setting", "train_fleet"]
 
 @dataclass(frozen=True)
 class Setting:
-    """What one arm of an experiment regresses on: its target, its weight on that target's error, its density of t, and
-    the SA loss that is added.
+    """What one arm of an experiment regresses on: its target, its weight on that target's error, its density of t, the
+    SA loss that is added; and, if they are not those of the experiment, its schedule and how it is told the time.
 
-    ``None`` means weight 1, t uniform, and the plain loss; see :func:`diffnotes.train.fit`.
+    ``None`` means weight 1, t uniform, the plain loss (see :func:`diffnotes.train.fit`), and the common schedule and
+    condition.
     """
 
     target: Target = "eps"
     weight: Weight | None = None
     times: Times | None = None
     window: Window | None = None
+    schedule: Schedule | Chain | None = None
+    condition: Condition | None = None
 
     @property
     def size(self) -> int:
@@ -68,7 +71,8 @@ def train_fleet(
         schedule: as in :func:`diffnotes.train.fit`, which also takes ``options`` (steps, batch, rate, ...).
         seeds: one network of each setting for each seed, of initial weights and draws alike.
         dim, width, depth, gain, activation: of the networks, see :class:`diffnotes.net.MLP`.
-        condition: how the networks are told the time; log SNR by default.
+        condition: how the networks are told the time; log SNR by default. A setting's own has the same number of
+            features.
         net: makes other networks than MLPs, given ``condition`` and ``seed``, such as ``partial(UNet, (1, 28, 28))``;
             takes the place of ``dim``, ``width`` and ``depth``.
 
@@ -100,16 +104,19 @@ def train_fleet(
     if isinstance(data, Tensor) and data.ndim == 3:
         data = data.repeat(len(settings), 1, 1)
     told = condition or Condition("log_snr", schedule)
+    if any(arm.condition or arm.schedule for arm in arms):
+        told = [arm.condition or condition or Condition("log_snr", arm.schedule or schedule) for arm in arms]
     seeds_of = [*seeds] * len(settings)
     make = net or partial(MLP, dim, width, depth, gain=gain, activation=activation)
     net = make(condition=told, seed=seeds_of).to(device)
     history = fit(
-        net, data, schedule, target=[arm.target for arm in arms], weight=[arm.weight for arm in arms],
+        net, data, [arm.schedule or schedule for arm in arms],
+        target=[arm.target for arm in arms], weight=[arm.weight for arm in arms],
         times=[arm.times for arm in arms], window=[arm.window for arm in arms], **options,
     )  # fmt: skip
     fleet, count = {}, len(seeds)
     for suffix, trained in (("", net), (", averaged", history.average)):
         for i, (name, setting) in enumerate(settings.items() if trained is not None else ()):
             members = trained.select(range(i * count, (i + 1) * count))
-            fleet[name + suffix] = Learned(members, schedule, setting.target)
+            fleet[name + suffix] = Learned(members, setting.schedule or schedule, setting.target)
     return fleet

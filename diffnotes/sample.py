@@ -173,8 +173,7 @@ def _rates(schedule: Schedule, times: Tensor, alpha: Tensor, sigma: Tensor) -> t
     """alpha', sigma' and g^2 at ``times``."""
     if isinstance(schedule, Chain):
         raise TypeError(f"schedule = {schedule}; allowed: a schedule in continuous time (for a chain use ddim or ddpm)")
-    drift, g2 = schedule.drift(times), schedule.diffusion(times)
-    return drift * alpha, (g2 / 2 + drift * sigma**2) / sigma, g2
+    return *schedule.rates(times), schedule.diffusion(times)
 
 
 def sde_steps(schedule: Schedule, times: Tensor, strength: float = 1.0) -> Steps:

@@ -17,7 +17,8 @@ Numerics: sigma is computed as sqrt(-expm1(2 log alpha)), never as sqrt(1 - alph
 in float32 is 6e-3 at t = 1e-5 and which can return exactly 0.
 
 References: Song et al. 2021 (arXiv 2011.13456); Ho et al. 2020 (arXiv 2006.11239); Nichol and Dhariwal 2021
-(arXiv 2102.09672); Lin et al. 2024 (arXiv 2305.08891); Karras et al. 2022 (arXiv 2206.00364).
+(arXiv 2102.09672); Xu et al. 2022 (arXiv 2203.02923); Lin et al. 2024 (arXiv 2305.08891); Karras et al. 2022 (arXiv
+2206.00364).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-__all__ = ["EDM", "Chain", "Constant", "Cosine", "Linear", "Quadratic", "Schedule", "ZeroTerminalSNR"]
+__all__ = ["EDM", "Chain", "Constant", "Cosine", "Linear", "Quadratic", "Schedule", "Sigmoid", "ZeroTerminalSNR"]
 
 
 def _time(t: float | Tensor, last: float = 1.0) -> Tensor:
@@ -95,6 +96,11 @@ class Schedule(_Levels):
         """g(t)^2 = d sigma^2/dt - 2 f sigma^2; for a variance-preserving schedule this is beta(t) = -2 f(t)."""
         return -2 * self.drift(t)
 
+    def rates(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
+        """(d alpha/dt, d sigma/dt) = (f alpha, (g^2/2 + f sigma^2)/sigma); the second is infinite where sigma = 0."""
+        (alpha, sigma), drift = self(t), self.drift(t)
+        return drift * alpha, (self.diffusion(t) / 2 + drift * sigma**2) / sigma
+
     def log_snr_rate(self, t: float | Tensor) -> Tensor:
         """d log SNR/dt = -g(t)^2/sigma(t)^2; with t uniform, log SNR has the density 1/|rate|."""
         return -self.diffusion(t) / self(t)[1].square()
@@ -158,6 +164,31 @@ class Quadratic(Schedule):
     def drift(self, t: float | Tensor) -> Tensor:
         first, slope = self._roots
         return -0.5 * (first + slope * _time(t)) ** 2
+
+
+@dataclass(frozen=True)
+class Sigmoid(Schedule):
+    """VP schedule beta(t) = beta_min + (beta_max - beta_min) S(slope (2 t - 1)), S the logistic function.
+
+    Xu et al. 2022 (arXiv 2203.02923, published code, slope 6). beta(0) exceeds beta_min by S(-slope) of the range.
+    """
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+    slope: float = 6.0
+
+    def __post_init__(self) -> None:
+        _positive(beta_min=self.beta_min, beta_max=self.beta_max, slope=self.slope)
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        # The integral of S is a difference of softplus functions, as one log1p so that it keeps its digits at t = 0.
+        start = 1 / (1 + math.exp(self.slope))
+        area = torch.log1p(torch.expm1(2 * self.slope * t) * start) / (2 * self.slope)
+        return -0.5 * (self.beta_min * t + (self.beta_max - self.beta_min) * area)
+
+    def drift(self, t: float | Tensor) -> Tensor:
+        rise = torch.sigmoid(self.slope * (2 * _time(t) - 1))
+        return -0.5 * (self.beta_min + (self.beta_max - self.beta_min) * rise)
 
 
 @dataclass(frozen=True)

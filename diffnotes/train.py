@@ -45,8 +45,8 @@ from .sequence import Window, combine, correlation, window_noise
 from .target import Target, coefficients, loss_weight
 
 __all__ = [
-    "WEIGHTINGS", "Gradients", "History", "fit", "fit_squares", "gradient_statistics", "importance", "levels_of",
-    "log_normal", "log_snr_density", "matched", "uniform_in_log_snr",
+    "WEIGHTINGS", "Gradients", "History", "fit", "fit_smooth", "fit_squares", "gradient_statistics", "importance",
+    "levels_of", "log_normal", "log_snr_density", "matched", "uniform_in_log_snr",
 ]
 
 Weight = Callable[[Tensor, Tensor], Tensor]
@@ -455,6 +455,61 @@ class _Squared(_Objective):
             residual = eps - guess
         error = (self._read(chunk, k, x_t) - residual.square()).square().mean(-1)
         return error, error
+
+
+def fit_smooth(
+    net: Network,
+    data: Law | Tensor,
+    schedule: Schedule | Chain,
+    *,
+    strength: float,
+    reach: float,
+    target: Target = "eps",
+    steps: int,
+    batch: int = 128,
+    rate: float = 1e-3,
+    decay: str = "cosine",
+    seeds: Sequence[int] | None = None,
+    t_min: float = 1e-3,
+    log_every: int | None = None,
+    bins: int = 10,
+) -> History:
+    r"""Train ``net`` in place with a penalty on how much its answer changes with the time it is told; return the log.
+
+        E |net(x_t, t) - y|^2/d + strength E |net(x_t, t + reach) - net(x_t, t)|^2/d
+
+    The penalty is a regulariser of the time-Lipschitz constant, at the cost of a second evaluation a sample. Times
+    t + reach beyond the schedule's last one are set to it. Other arguments as in :func:`fit`.
+
+    Raises:
+        ValueError: as :func:`fit`, for a negative or non-finite strength, or reach <= 0.
+    """
+    if not (math.isfinite(strength) and strength >= 0):
+        raise ValueError(f"strength = {strength}; allowed: finite numbers >= 0")
+    if not (math.isfinite(reach) and reach > 0):
+        raise ValueError(f"reach = {reach}; allowed: positive, finite numbers")
+    _check_run(steps, rate, decay, None)
+    objective = _Smooth(net, data, schedule, target, None, None, seeds, t_min, batch)
+    objective.strength, objective.reach = strength, reach
+    return _run(objective, steps, rate, decay, None, log_every, bins)
+
+
+class _Smooth(_Objective):
+    """The objective of :func:`fit_smooth`."""
+
+    strength: float
+    reach: float
+
+    def errors(self, chunk: _Chunk, k: int) -> tuple[Tensor, Tensor]:
+        alpha, sigma, a, b, _ = chunk.levels[:, :, k]
+        x0, eps = chunk.x0[self.x0_of, k], chunk.eps[self.eps_of, k]
+        x_t = alpha * x0 + sigma * eps
+        y = self._read(chunk, k, x_t)
+        last = [one.T if isinstance(one, Chain) else 1.0 for one in self.schedule]
+        later = torch.stack([(t + self.reach).clamp(max=end) for t, end in zip(chunk.times[:, k], last)])
+        moved = (self.net(x_t[0], later[0])[None] if self.net.members is None else self.net(x_t, later)) - y
+        error = (y - (a * x0 + b * eps)).square().mean(-1)
+        return error + self.strength * moved.square().mean(-1), error
 
 
 def _check_run(steps: int, rate: float, decay: str, ema: float | None) -> None:

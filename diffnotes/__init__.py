@@ -5,7 +5,7 @@ The rooms, in the order in which data flows: :mod:`~diffnotes.law`, :mod:`~diffn
 :mod:`~diffnotes.sequence`, :mod:`~diffnotes.train`, :mod:`~diffnotes.fleet`, :mod:`~diffnotes.sample`,
 :mod:`~diffnotes.information`, :mod:`~diffnotes.elbo`, :mod:`~diffnotes.lipschitz`, :mod:`~diffnotes.distance`,
 :mod:`~diffnotes.features`, :mod:`~diffnotes.pairs`, :mod:`~diffnotes.collapse`, :mod:`~diffnotes.crowding`,
-:mod:`~diffnotes.interval`, :mod:`~diffnotes.recursion`, :mod:`~diffnotes.ranking`, :mod:`~diffnotes.figures`;
+:mod:`~diffnotes.interval`, :mod:`~diffnotes.recursion`, :mod:`~diffnotes.helmholtz`, :mod:`~diffnotes.ranking`, :mod:`~diffnotes.figures`;
 :mod:`~diffnotes.press` makes the book.
 """
 

@@ -1,0 +1,432 @@
+r"""Which part of a score error moves the samples: the gradient part, in the split that the density weights.
+
+Let e be the error of a score at a time where the law is p. Only div(p e) enters the Fokker-Planck equation, and in
+L^2(p) every field splits orthogonally,
+
+    e = grad phi + r,      div(p r) = 0,      div(p grad phi) = div(p e),
+
+so the solenoidal part r is invisible to the marginals, whatever its size. Three ways to find the split:
+
+    gaussian_split   linear fields under a Gaussian law, a Lyapunov equation
+    Plane            any field under any density in the plane, a weighted Poisson equation on cells
+    dual_value       from samples and without the true score, by a critic phi:
+                     |grad phi|^2_max = sup_phi 2 E[grad phi . e] - E |grad phi|^2,
+                     E[grad phi . e] = E[grad phi(x_t) . (s_model(x_t) + eps/sigma)]
+
+In the units of the noise, sigma e, and with the log-SNR as time, the KL bounds are integrals without further weights:
+1/2 int E|sigma e|^2 d(log SNR) is Girsanov's, and the same with the gradient part bounds the KL divergence at the end,
+provided that split and expectation are those of the *learned* law (:func:`gaussian_course`).
+
+Source: Khelifa, Turner and Venkataramanan 2026, arXiv 2606.06179. Formulas and proofs: this book.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .denoiser import Denoiser
+from .law import GaussianMixture, Law, _generator
+from .net import MLP, Condition
+from .schedule import Schedule
+
+__all__ = [
+    "Critic", "GaussianCourse", "Plane", "Split", "critic_value", "dual_value", "euler_covariance", "gaussian_course",
+    "gaussian_split", "invisible", "linear_critic", "log_snr_levels", "train_critic",
+]  # fmt: skip
+
+ROTATION = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+
+
+class Split(NamedTuple):
+    """Energies in L^2(p) of a field, its gradient part and its solenoidal part; the first is the sum of the others."""
+
+    total: Tensor
+    gradient: Tensor
+    solenoidal: Tensor
+
+
+# --- Gaussian laws ----------------------------------------------------------------------------------------------------
+
+
+def _matrices(**values: Tensor) -> list[Tensor]:
+    for name, value in values.items():
+        if not isinstance(value, Tensor) or value.ndim < 2 or value.shape[-1] != value.shape[-2]:
+            raise ValueError(f"{name} = {value!r}; allowed: square matrices (..., d, d)")
+        if not bool(value.isfinite().all()):
+            raise ValueError(f"{name} has non-finite entries; allowed: finite numbers")
+    return [value.double() for value in values.values()]
+
+
+def gaussian_split(error: Tensor, covariance: Tensor) -> tuple[Tensor, Split]:
+    """The split of the field e(x) = E x under N(0, S): the symmetric G with G S + S G = E S + S E^T, and the energies.
+
+    Args:
+        error: E, (..., d, d).
+        covariance: S, (..., d, d), positive definite.
+
+    Returns:
+        G, and tr(E S E^T), tr(G S G), tr((E - G) S (E - G)^T).
+
+    Raises:
+        ValueError: for matrices that are not square, or S that is not positive definite.
+
+    >>> turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+    >>> gaussian_split(turn, torch.eye(2))[1].gradient
+    tensor(0., dtype=torch.float64)
+    """
+    error, covariance = _matrices(error=error, covariance=covariance)
+    values, vectors = torch.linalg.eigh(covariance)
+    if not bool((values > 0).all()):
+        raise ValueError(f"covariance has the eigenvalue {values.min():g}; allowed: positive definite matrices")
+    right = error @ covariance
+    right = vectors.mT @ (right + right.mT) @ vectors
+    gradient = vectors @ (right / (values[..., :, None] + values[..., None, :])) @ vectors.mT
+
+    def energy(field: Tensor) -> Tensor:
+        return (field @ covariance * field).sum((-2, -1))
+
+    return gradient, Split(energy(error), energy(gradient), energy(error - gradient))
+
+
+@dataclass(frozen=True)
+class GaussianCourse:
+    """The reverse process with a linear score error, exactly: tensors of the batch's shape, in nats.
+
+    Attributes:
+        covariance: of the learned law at t = 0, (..., d, d).
+        kl: KL(learned || true) at t = 0.
+        girsanov: 1/2 int E|e|^2 dt under the learned law.
+        gradient: 1/2 int E|Pi e|^2 dt, split and expectation under the learned law.
+        gradient_true: the same with split and expectation under the true law.
+    """
+
+    covariance: Tensor
+    kl: Tensor
+    girsanov: Tensor
+    gradient: Tensor
+    gradient_true: Tensor
+
+
+def _noised(covariance: Tensor, t: float) -> Tensor:
+    """The covariance at t of the process dX = -X/2 dt + dB."""
+    eye = torch.eye(covariance.shape[-1], dtype=torch.float64)
+    return math.exp(-t) * covariance - math.expm1(-t) * eye
+
+
+def _kl(first: Tensor, second: Tensor) -> Tensor:
+    """KL(N(0, first) || N(0, second))."""
+    ratio = torch.linalg.solve(second, first)
+    trace = ratio.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return (trace - ratio.shape[-1] - torch.linalg.slogdet(ratio).logabsdet) / 2
+
+
+def gaussian_course(covariance: Tensor, error: Callable[[float], Tensor], end: float = 4.0, steps: int = 400
+                    ) -> GaussianCourse:
+    """Run dY = (Y/2 + score + E(t) Y) ds + dB backwards from t = ``end``, exactly, with the KL bounds on the way.
+
+    The forward process is dX = -X/2 dt + dB from N(0, covariance), the start is its law at ``end``. The covariance and
+    the integrals solve an ordinary differential equation, integrated by the classical Runge-Kutta method.
+
+    Args:
+        covariance: of the data, (d, d), positive definite.
+        error: t -> E(t), (..., d, d).
+        end, steps: the time of the start, and the number of steps.
+
+    Raises:
+        ValueError: as :func:`gaussian_split`, and for ``end`` <= 0 or ``steps`` < 1.
+    """
+    (covariance,) = _matrices(covariance=covariance)
+    if not (end > 0 and math.isfinite(end)) or steps < 1:
+        raise ValueError(f"end = {end}, steps = {steps}; allowed: a number > 0, and integers >= 1")
+    eye = torch.eye(len(covariance), dtype=torch.float64)
+
+    def slope(t: float, c: Tensor) -> tuple[Tensor, Tensor]:
+        e, true = error(t).double(), _noised(covariance, t)
+        drift = (eye / 2 - torch.linalg.inv(true) + e) @ c
+        here, there = gaussian_split(e, c)[1], gaussian_split(e, true)[1]
+        return drift + drift.mT + eye, torch.stack([here.total, here.gradient, there.gradient]) / 2
+
+    c, h = _noised(covariance, end).expand(error(end).shape).clone(), end / steps
+    sums = torch.zeros(3, *c.shape[:-2], dtype=torch.float64)
+    for k in range(steps):
+        t = end - k * h
+        k1, s1 = slope(t, c)
+        k2, s2 = slope(t - h / 2, c + h / 2 * k1)
+        k3, s3 = slope(t - h / 2, c + h / 2 * k2)
+        k4, s4 = slope(max(t - h, 0.0), c + h * k3)
+        c = c + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        sums = sums + h / 6 * (s1 + 2 * s2 + 2 * s3 + s4)
+    return GaussianCourse(c, _kl(c, covariance).clamp(min=0), *sums)
+
+
+def euler_covariance(covariance: Tensor, error: Callable[[float], Tensor], steps: int, strength: float = 1.0,
+                     end: float = 4.0) -> Tensor:
+    """The covariance at t = 0 that Euler's method makes of the setting of :func:`gaussian_course`, exactly.
+
+    dY = (Y/2 + (1 + strength^2)/2 (score + E(t) Y)) ds + strength dB: 1 is the reverse SDE, 0 the probability-flow ODE.
+    """
+    (covariance,) = _matrices(covariance=covariance)
+    if steps < 1 or not strength >= 0:
+        raise ValueError(f"steps = {steps}, strength = {strength}; allowed: integers >= 1, and numbers >= 0")
+    eye, h = torch.eye(len(covariance), dtype=torch.float64), end / steps
+    c = _noised(covariance, end).expand(error(end).shape)
+    for k in range(steps):
+        t = end - k * h
+        score = -torch.linalg.inv(_noised(covariance, t)) + error(t).double()
+        step = eye + h * (eye / 2 + (1 + strength**2) / 2 * score)
+        c = step @ c @ step.mT + strength**2 * h * eye
+    return c
+
+
+# --- invisible fields -------------------------------------------------------------------------------------------------
+
+
+def invisible(law: Law, schedule: Schedule, size: float, stream: Callable[[Tensor], Tensor] | None = None
+              ) -> Callable[[Tensor, float | Tensor], Tensor]:
+    r"""A score error (x, t) -> ``size`` r with div(p_t r) = 0 at every t, for a law in the plane.
+
+    r = Omega (grad psi + psi grad log p_t), Omega the rotation by a right angle, so p_t r = Omega grad(p_t psi).
+
+    Args:
+        law: in the plane, with an exact score.
+        schedule: of the times.
+        size: the factor.
+        stream: psi, (n, 2) -> (n,), differentiable; None is psi = 1.
+
+    Raises:
+        ValueError: for a law that is not in the plane, where for d = 1 there is no such field but 0.
+    """
+    if law.dim != 2:
+        raise ValueError(f"law = {law!r} has dimension {law.dim}; allowed: 2")
+
+    def error(x: Tensor, t: float | Tensor) -> Tensor:
+        field = law.score_at(x, *schedule(t))
+        if stream is not None:
+            with torch.enable_grad():
+                at = x.detach().requires_grad_()
+                value = stream(at)
+                (slope,) = torch.autograd.grad(value.sum(), at)
+            field = slope + value.detach()[..., None] * field
+        return size * field @ ROTATION.T.to(x)
+
+    return error
+
+
+# --- the plane --------------------------------------------------------------------------------------------------------
+
+
+class Plane:
+    """The square [-half_width, half_width]^2 in cells, with a density: splits of fields by a weighted Poisson equation.
+
+    A field is given by its normal components on the faces between cells, p on a face is the mean of its two cells, and
+    no field crosses the boundary. Then the split is exact and orthogonal in the discrete inner product, and differs
+    from that of the continuous field by O(cell^2).
+
+    Args:
+        log_density: (n, 2) -> (n,) log p up to a constant, in float64.
+        half_width, cells: of a side; at least 4 cells.
+    """
+
+    def __init__(self, log_density: Callable[[Tensor], Tensor], half_width: float = 3.5, cells: int = 81) -> None:
+        import scipy.sparse
+        import scipy.sparse.linalg
+
+        if not (half_width > 0 and math.isfinite(half_width)) or cells != int(cells) or cells < 4:
+            raise ValueError(f"half_width = {half_width}, cells = {cells}; allowed: a number > 0, integers >= 4")
+        n, self.width = int(cells), 2 * half_width / cells
+        centre = (torch.arange(n, dtype=torch.float64) + 0.5) * self.width - half_width
+        points = torch.stack(torch.meshgrid(centre, centre, indexing="ij"), -1)
+        logs = log_density(points.reshape(-1, 2)).reshape(n, n)
+        density = (logs - logs.max()).exp()
+        density = density / density.sum()
+        between = (centre[1:] + centre[:-1]) / 2
+        self.faces = (
+            torch.stack(torch.meshgrid(between, centre, indexing="ij"), -1).reshape(-1, 2),  # carry x components
+            torch.stack(torch.meshgrid(centre, between, indexing="ij"), -1).reshape(-1, 2),  # carry y components
+        )
+        self.weight = torch.cat([((density[1:] + density[:-1]) / 2).flatten(),
+                                 ((density[:, 1:] + density[:, :-1]) / 2).flatten()])
+        index = np.arange(n * n).reshape(n, n)
+        left = np.concatenate([index[:-1].ravel(), index[:, :-1].ravel()])
+        right = np.concatenate([index[1:].ravel(), index[:, 1:].ravel()])
+        face = np.arange(len(left))
+        data = np.concatenate([np.full(len(left), -1.0), np.full(len(left), 1.0)]) / self.width
+        rows, columns = np.concatenate([face, face]), np.concatenate([left, right])
+        self._gradient = scipy.sparse.csr_matrix((data, (rows, columns)), shape=(len(left), n * n))
+        # A floor keeps the equation solvable where p underflows; such faces carry no energy.
+        weight = np.maximum(self.weight.numpy(), 1e-14 * float(self.weight.max()))
+        matrix = (self._gradient.T @ scipy.sparse.diags(weight) @ self._gradient).tolil()
+        matrix[0, 0] += float(weight.max())  # fixes the constant in phi, which costs nothing
+        self._solver = scipy.sparse.linalg.splu(matrix.tocsc())
+        self._floored = weight
+
+    def components(self, field: Callable[[Tensor], Tensor]) -> Tensor:
+        """The normal components on the faces, (..., faces), of a field (n, 2) -> (..., n, 2)."""
+        return torch.cat([field(self.faces[0])[..., 0], field(self.faces[1])[..., 1]], -1).double().cpu()
+
+    def split(self, components: Tensor) -> tuple[Tensor, Split]:
+        """The gradient part of fields (..., faces) on the faces, and the energies E_p|.|^2 of field and parts.
+
+        Raises:
+            ValueError: for another number of faces, or entries that are not finite.
+        """
+        if components.shape[-1] != len(self.weight) or not bool(components.isfinite().all()):
+            raise ValueError(f"components {tuple(components.shape)}; allowed: finite, (..., {len(self.weight)})")
+        flat = components.double().reshape(-1, len(self.weight)).numpy()
+        phi = self._solver.solve(np.ascontiguousarray(self._gradient.T @ (self._floored * flat).T))
+        part = torch.from_numpy(np.ascontiguousarray((self._gradient @ phi).T)).reshape(components.shape)
+
+        def energy(values: Tensor) -> Tensor:
+            return (self.weight * values**2).sum(-1)
+
+        rest = components - part
+        return part, Split(energy(components), energy(part), energy(rest))
+
+
+# --- the critic -------------------------------------------------------------------------------------------------------
+
+
+def log_snr_levels(schedule: Schedule, u: Tensor, band: tuple[float, float]) -> Tensor:
+    """Times at which the log-SNR is uniform in ``band`` = (low, high), for u in [0, 1] (0 is the noisy end)."""
+    low, high = band
+    if not low < high:
+        raise ValueError(f"band = {band}; allowed: two numbers in increasing order")
+    return schedule.time_of_log_snr(low + (high - low) * u)
+
+
+def dual_value(slope: Tensor, residual: Tensor) -> Tensor:
+    """2 E[slope . residual] - E|slope|^2 over the last two axes but the members': (...,) for (..., n, d).
+
+    For any ``slope`` = grad phi(x_t) and ``residual`` = sigma s_model + eps it is at most E|Pi(sigma e)|^2 in the mean.
+    """
+    return (2 * slope * residual - slope**2).sum(-1).mean(-1)
+
+
+def _residual(model: Denoiser, x0: Tensor, eps: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """(x_t, sigma s_model(x_t) + eps) for samples (n, d), times (n,); with members where the model has them."""
+    alpha, sigma = (level.to(x0.dtype)[:, None] for level in model.schedule(t))
+    x = alpha * x0 + sigma * eps
+    with torch.no_grad():
+        if model.members is None:
+            return x, eps - model.eps(x, t)
+        at = x.expand(model.members, -1, -1)
+        return x, eps - model.eps(at, t.expand(model.members, -1))
+
+
+@dataclass(frozen=True)
+class Critic:
+    """A trained critic: ``net`` whose outputs sum to phi(x, t), in the units of the noise."""
+
+    net: MLP
+    schedule: Schedule
+
+    def slope(self, x: Tensor, t: Tensor, create_graph: bool = False) -> Tensor:
+        """grad phi at x (members, n, d) and times (members, n)."""
+        with torch.enable_grad():
+            at = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self.net(at, t).sum(), at, create_graph=create_graph)
+        return slope
+
+
+def train_critic(model: Denoiser, law: Law, *, band: tuple[float, float], width: int = 64, depth: int = 2,
+                 steps: int = 1000, batch: int = 256, rate: float = 3e-3, seed: int = 0) -> Critic:
+    """Train one critic for each member of ``model``: minimise E|grad phi|^2 - 2 E[grad phi . (sigma s_model + eps)].
+
+    Needs samples of the data and the model's score; no true score. All members see the same samples.
+
+    Args:
+        model: an ensemble of denoisers on a schedule in continuous time.
+        law: the data, to sample from.
+        band: the log-SNR is uniform in it.
+        width, depth, steps, batch, rate: of the critics and of Adam, whose rate decays to 0 by a cosine.
+        seed: of weights and draws.
+
+    Raises:
+        ValueError: for a model without members, or numbers out of range.
+    """
+    if model.members is None:
+        raise ValueError("model has members = None; allowed: an ensemble")
+    for name, value in dict(steps=steps, batch=batch).items():
+        if value < 1:
+            raise ValueError(f"{name} = {value} must be >= 1")
+    schedule = model.schedule
+    net = MLP(law.dim, width, depth, members=model.members, condition=Condition("log_snr", schedule, frequencies=4),
+              seed=[seed] * model.members)
+    critic, generator = Critic(net, schedule), _generator(seed + 5_000_003, torch.device("cpu"))
+    optimiser = torch.optim.Adam(net.parameters(), lr=rate)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(steps):
+        x0, eps, t = _draw(law, batch, generator, schedule, band)
+        x, residual = _residual(model, x0, eps, t)
+        slope = critic.slope(x.expand(model.members, -1, -1), t.expand(model.members, -1), create_graph=True)
+        optimiser.zero_grad()
+        (-dual_value(slope, residual).sum()).backward()
+        optimiser.step()
+        decay.step()
+    return critic
+
+
+def _draw(law: Law, n: int, generator: torch.Generator, schedule: Schedule, band: tuple[float, float]
+          ) -> tuple[Tensor, Tensor, Tensor]:
+    x0 = law.sample(n, generator).float()
+    eps = torch.randn(x0.shape, generator=generator)
+    t = log_snr_levels(schedule, torch.rand(n, generator=generator, dtype=torch.float64), band)
+    return x0, eps, t
+
+
+def critic_value(critic: Critic, model: Denoiser, law: Law, n: int, *, band: tuple[float, float], seed: int) -> Tensor:
+    """:func:`dual_value` on ``n`` fresh samples, (members,): a lower bound in the mean, for any critic."""
+    if n < 1:
+        raise ValueError(f"n = {n}; allowed: integers >= 1")
+    generator, found = _generator(seed, torch.device("cpu")), []
+    for start in range(0, n, 2000):
+        x0, eps, t = _draw(law, min(2000, n - start), generator, critic.schedule, band)
+        x, residual = _residual(model, x0, eps, t)
+        slope = critic.slope(x.expand(residual.shape), t.expand(residual.shape[:-1]))
+        found.append(dual_value(slope.detach(), residual).double() * len(x0))
+    return torch.stack(found).sum(0) / n
+
+
+def linear_critic(model: Denoiser, law: GaussianMixture, times: Tensor, n: int, *, features: int = 128,
+                  length: float = 0.7, ridge: float = 1e-4, seed: int = 0) -> Tensor:
+    """The dual value of the best critic among sums of random waves, on fresh samples: (members, times).
+
+    phi = sum_j w_j cos(k_j . x + b_j) at each time, k_j normal of scale 1/``length``: E|grad phi|^2 - 2 E[grad phi .
+    (sigma s_model + eps)] is a quadratic form in w, minimised on ``n`` samples (with ``ridge`` times the mean of its
+    diagonal) and evaluated on ``n`` others. E[grad phi . eps] is taken as sigma E[laplacian phi], which has less
+    variance and, by Stein's identity, the same value.
+
+    Raises:
+        ValueError: for numbers out of range.
+    """
+    if n < features or features < 1 or not ridge >= 0:
+        raise ValueError(f"n = {n}, features = {features}, ridge = {ridge}; allowed: n >= features >= 1, ridge >= 0")
+    generator, rows = _generator(seed, torch.device("cpu")), []
+    for t in times.tolist():
+        k = torch.randn(features, law.dim, generator=generator, dtype=torch.float64) / length
+        phase = 2 * math.pi * torch.rand(features, generator=generator, dtype=torch.float64)
+        alpha, sigma = (float(level) for level in model.schedule(t))
+        forms = []
+        for _ in range(2):
+            x0 = law.sample(n, generator).double()
+            x = alpha * x0 + sigma * torch.randn(x0.shape, generator=generator, dtype=torch.float64)
+            angle = x @ k.T + phase
+            wave, sine = angle.cos(), angle.sin()
+            with torch.no_grad():
+                at = x.float() if model.members is None else x.float().expand(model.members, -1, -1)
+                guess = -model.eps(at, t).double().reshape(-1, *x.shape)  # sigma s_model
+            linear = torch.stack([-(sine * (g @ k.T)).mean(0) for g in guess])
+            linear = linear - sigma * (wave * k.square().sum(1)).mean(0)
+            forms.append(((sine.T @ sine) / n * (k @ k.T), linear))
+        (a, b), (a_new, b_new) = forms
+        a = a + ridge * a.diagonal().mean() * torch.eye(features, dtype=torch.float64)
+        w = torch.linalg.solve(a, b.T).T
+        rows.append(2 * (w * b_new).sum(-1) - (w @ a_new * w).sum(-1))
+    return torch.stack(rows, -1)

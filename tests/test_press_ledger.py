@@ -249,6 +249,12 @@ def test_box_on_the_page() -> None:
     assert lines[2] == f":class: verdict verdict-{record['state']}" and lines[-1] == ":::"
 
 
+def test_a_table_on_a_page_is_read_as_one() -> None:
+    output = new_output("display_data", {"text/markdown": "| a |\n|---|\n| b |", "text/plain": "a b"})
+    cell = page.normalise(new_notebook(cells=[new_code_cell("", outputs=[output])])).cells[0]
+    assert cell.metadata["mystnb"]["markdown_format"] == "myst"
+
+
 def test_all_claims_are_listed() -> None:
     """Every row of the list of claims is there from the start, in order, with rules that can be applied."""
     rows = registry()

@@ -120,10 +120,10 @@ def _outputs(cell: Any) -> list[Any]:
         if figure := note.get("figure"):
             named = {"name": figure["name"], "caption": figure["caption"]}
             _mark(cell, figure=named, image={"alt": figure["alt"]})
-        if claim := note.get("claim"):
+        if (claim := note.get("claim")) and (row := ledger.registry().get(claim["id"])):
+            output.data["text/markdown"] = ledger.box(claim, row)
+        if "text/markdown" in output.get("data", {}):  # plain CommonMark knows neither tables nor boxes
             _mark(cell, markdown_format="myst")
-            if row := ledger.registry().get(claim["id"]):
-                output.data["text/markdown"] = ledger.box(claim, row)
         if output.output_type == "stream":
             if kept and kept[-1].output_type == "stream" and kept[-1].name == output.name:
                 kept[-1].text += output.text  # where a stream is cut into messages is chance

@@ -32,13 +32,13 @@ import torch
 from torch import Tensor
 
 from .denoiser import Denoiser
-from .law import Law, _generator
+from .law import GaussianMixture, Law, _generator
 from .net import MLP, Condition
 from .schedule import Schedule
 
 __all__ = [
     "Critic", "GaussianCourse", "Plane", "Split", "critic_value", "dual_value", "euler_covariance", "gaussian_course",
-    "gaussian_split", "invisible", "log_snr_levels", "train_critic",
+    "gaussian_split", "invisible", "linear_critic", "log_snr_levels", "train_critic",
 ]  # fmt: skip
 
 ROTATION = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
@@ -392,3 +392,47 @@ def critic_value(critic: Critic, model: Denoiser, law: Law, n: int, *, band: tup
         slope = critic.slope(x.expand(residual.shape), t.expand(residual.shape[:-1]))
         found.append(dual_value(slope.detach(), residual).double() * len(x0))
     return torch.stack(found).sum(0) / n
+
+
+def linear_critic(model: Denoiser, law: GaussianMixture, times: Tensor, n: int, *, features: int = 64,
+                  length: float = 1.0, ridge: float = 1e-3, seed: int = 0) -> Tensor:
+    """The dual value of the best critic among polynomials and random waves, on fresh samples: (members, times).
+
+    phi = sum_j w_j psi_j at each time, with psi the monomials of degree 1 and 2 and ``features`` waves
+    cos(k . x + b)/|k|, k normal of scale 1/``length``: E|grad phi|^2 - 2 E[grad phi . (sigma s_model + eps)] is a
+    quadratic form in w, minimised on ``n`` samples (with ``ridge`` times the mean of its diagonal) and evaluated on
+    ``n`` others. E[grad phi . eps] is taken as sigma E[laplacian phi], which has less variance and, by Stein's
+    identity, the same value.
+
+    Raises:
+        ValueError: for numbers out of range.
+    """
+    if n < features or features < 1 or not ridge >= 0:
+        raise ValueError(f"n = {n}, features = {features}, ridge = {ridge}; allowed: n >= features >= 1, ridge >= 0")
+    generator, rows, d = _generator(seed, torch.device("cpu")), [], law.dim
+    eye = torch.eye(d, dtype=torch.float64)
+    pairs = [(i, j) for i in range(d) for j in range(i, d)]
+    curved = torch.tensor([2.0 * (i == j) for i, j in pairs], dtype=torch.float64)  # laplacian of x_i x_j
+    for t in times.tolist():
+        k = torch.randn(features, d, generator=generator, dtype=torch.float64) / length
+        size = k.norm(dim=1)
+        phase = 2 * math.pi * torch.rand(features, generator=generator, dtype=torch.float64)
+        alpha, sigma = (float(level) for level in model.schedule(t))
+        forms = []
+        for _ in range(2):
+            x0 = law.sample(n, generator).double()
+            x = alpha * x0 + sigma * torch.randn(x0.shape, generator=generator, dtype=torch.float64)
+            angle = x @ k.T + phase
+            quadratic = torch.stack([x[:, i, None] * eye[j] + x[:, j, None] * eye[i] for i, j in pairs], 1)
+            slopes = torch.cat([eye.expand(n, d, d), quadratic, -angle.sin()[..., None] * (k / size[:, None])], 1)
+            laplacian = torch.cat([torch.zeros(d, dtype=torch.float64), curved, -(angle.cos() * size).mean(0)])
+            with torch.no_grad():
+                at = x.float() if model.members is None else x.float().expand(model.members, -1, -1)
+                guess = -model.eps(at, t).double().reshape(-1, *x.shape)  # sigma s_model
+            flat = slopes.transpose(1, 2).reshape(n * d, -1)
+            forms.append((flat.T @ flat / n, guess.reshape(len(guess), -1) @ flat / n + sigma * laplacian))
+        (a, b), (a_new, b_new) = forms
+        a = a + ridge * a.diagonal().mean() * torch.eye(len(a), dtype=torch.float64)
+        w = torch.linalg.solve(a, b.T).T
+        rows.append(2 * (w * b_new).sum(-1) - (w @ a_new * w).sum(-1))
+    return torch.stack(rows, -1)

@@ -192,6 +192,9 @@ def test_critics_see_the_gradient_error_alone():
         x = LAW.sample(20_000, 0) * alpha + sigma * noise(20_000, 2, seed=1)
         exact.append((0.5 * sigma * LAW.score_at(x, alpha, sigma)).square().sum(-1).mean())
     exact = float(torch.stack(exact).mean())
+    times = helmholtz.log_snr_levels(linear, torch.linspace(0.05, 0.95, 10, dtype=DOUBLE), band)
+    linear_value = helmholtz.linear_critic(model, law, times, 30_000).mean(-1)
+    assert float(linear_value[0]) == pytest.approx(exact, rel=0.1) and abs(float(linear_value[1])) < 0.1 * exact
     critic = helmholtz.train_critic(model, law, band=band, width=32, steps=400, batch=512)
     value = helmholtz.critic_value(critic, model, law, 20_000, band=band, seed=1)
     assert 0.6 * exact < float(value[0]) < 1.15 * exact and abs(float(value[1])) < 0.15 * exact
@@ -208,6 +211,7 @@ def test_critics_see_the_gradient_error_alone():
     lambda: Plane(lambda x: -x.square().sum(-1), cells=2), lambda: Plane(lambda x: x.sum(-1), half_width=-1.0),
     lambda: Plane(lambda x: -x.square().sum(-1), cells=8).split(torch.ones(3)),
     lambda: helmholtz.log_snr_levels(Linear(), torch.tensor(0.5), (1.0, -1.0)),
+    lambda: helmholtz.linear_critic(Exact(LAW, Linear()), LAW, torch.tensor([0.5]), 10),
     lambda: helmholtz.train_critic(Exact(ring(), Linear()), ring(), band=(-1.0, 1.0)),
 ])  # fmt: skip
 def test_bad_input(make):

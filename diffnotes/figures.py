@@ -18,7 +18,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "TARGET_STYLE", "band", "panels", "show", "trend"]
+__all__ = ["COLOURS", "TARGET_STYLE", "band", "bare", "panels", "show", "trend"]
 
 COLOURS = {
     "blue": "#0072B2", "orange": "#D55E00", "green": "#009E73", "pink": "#CC79A7",
@@ -59,6 +59,13 @@ def band(axis, x, value, low, high, **style) -> None:
     """A line with its interval as a shaded band of the same colour."""
     (line,) = axis.plot(x, value, **style)
     axis.fill_between(x, low, high, color=line.get_color(), alpha=0.18, linewidth=0)
+
+
+def bare(axis, **settings) -> None:
+    """Make ``axis`` a map or an image: equal units, no ticks, grid or frame. ``settings`` go to ``axis.set``."""
+    axis.set(xticks=[], yticks=[], aspect="equal", **settings)
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
 
 
 def trend(values: Iterable[float]) -> str:

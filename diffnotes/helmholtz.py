@@ -37,8 +37,8 @@ from .net import MLP, Condition
 from .schedule import Schedule
 
 __all__ = [
-    "Critic", "GaussianCourse", "Plane", "Split", "critic_value", "dual_value", "euler_covariance", "gaussian_course",
-    "gaussian_split", "invisible", "linear_critic", "log_snr_levels", "train_critic",
+    "Critic", "GaussianCourse", "Plane", "Split", "covariance_kl", "critic_value", "dual_value", "euler_covariance",
+    "gaussian_course", "gaussian_split", "invisible", "linear_critic", "log_snr_levels", "noised_covariance", "train_critic",
 ]  # fmt: skip
 
 ROTATION = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
@@ -114,14 +114,18 @@ class GaussianCourse:
     gradient_true: Tensor
 
 
-def _noised(covariance: Tensor, t: float) -> Tensor:
-    """The covariance at t of the process dX = -X/2 dt + dB."""
+def noised_covariance(covariance: Tensor, t: float) -> Tensor:
+    """The covariance at time t of dX = -X/2 dt + dB with ``covariance`` S at 0: e^-t S + (1 - e^-t) I, (..., d, d)."""
     eye = torch.eye(covariance.shape[-1], dtype=torch.float64)
     return math.exp(-t) * covariance - math.expm1(-t) * eye
 
 
-def _kl(first: Tensor, second: Tensor) -> Tensor:
-    """KL(N(0, first) || N(0, second))."""
+def covariance_kl(first: Tensor, second: Tensor) -> Tensor:
+    """KL(N(0, first) || N(0, second)) in nats, (...) for positive definite covariances (..., d, d).
+
+    >>> covariance_kl(torch.eye(2), torch.eye(2))
+    tensor(0.)
+    """
     ratio = torch.linalg.solve(second, first)
     trace = ratio.diagonal(dim1=-2, dim2=-1).sum(-1)
     return (trace - ratio.shape[-1] - torch.linalg.slogdet(ratio).logabsdet) / 2
@@ -148,12 +152,12 @@ def gaussian_course(covariance: Tensor, error: Callable[[float], Tensor], end: f
     eye = torch.eye(len(covariance), dtype=torch.float64)
 
     def slope(t: float, c: Tensor) -> tuple[Tensor, Tensor]:
-        e, true = error(t).double(), _noised(covariance, t)
+        e, true = error(t).double(), noised_covariance(covariance, t)
         drift = (eye / 2 - torch.linalg.inv(true) + e) @ c
         here, there = gaussian_split(e, c)[1], gaussian_split(e, true)[1]
         return drift + drift.mT + eye, torch.stack([here.total, here.gradient, there.gradient]) / 2
 
-    c, h = _noised(covariance, end).expand(error(end).shape).clone(), end / steps
+    c, h = noised_covariance(covariance, end).expand(error(end).shape).clone(), end / steps
     sums = torch.zeros(3, *c.shape[:-2], dtype=torch.float64)
     for k in range(steps):
         t = end - k * h
@@ -163,7 +167,7 @@ def gaussian_course(covariance: Tensor, error: Callable[[float], Tensor], end: f
         k4, s4 = slope(max(t - h, 0.0), c + h * k3)
         c = c + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
         sums = sums + h / 6 * (s1 + 2 * s2 + 2 * s3 + s4)
-    return GaussianCourse(c, _kl(c, covariance).clamp(min=0), *sums)
+    return GaussianCourse(c, covariance_kl(c, covariance).clamp(min=0), *sums)
 
 
 def euler_covariance(covariance: Tensor, error: Callable[[float], Tensor], steps: int, strength: float = 1.0,
@@ -176,10 +180,10 @@ def euler_covariance(covariance: Tensor, error: Callable[[float], Tensor], steps
     if steps < 1 or not strength >= 0:
         raise ValueError(f"steps = {steps}, strength = {strength}; allowed: integers >= 1, and numbers >= 0")
     eye, h = torch.eye(len(covariance), dtype=torch.float64), end / steps
-    c = _noised(covariance, end).expand(error(end).shape)
+    c = noised_covariance(covariance, end).expand(error(end).shape)
     for k in range(steps):
         t = end - k * h
-        score = -torch.linalg.inv(_noised(covariance, t)) + error(t).double()
+        score = -torch.linalg.inv(noised_covariance(covariance, t)) + error(t).double()
         step = eye + h * (eye / 2 + (1 + strength**2) / 2 * score)
         c = step @ c @ step.mT + strength**2 * h * eye
     return c

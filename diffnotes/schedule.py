@@ -139,6 +139,17 @@ class Linear(Schedule):
     def drift(self, t: float | Tensor) -> Tensor:
         return -0.5 * (self.beta_min + _time(t) * (self.beta_max - self.beta_min))
 
+    def time_of_log_snr(self, log_snr: float | Tensor) -> Tensor:
+        """The t with log SNR(t) = ``log_snr``, in closed form, clamped to [0, 1].
+
+        -2 log(alpha) = log(1 + 1/SNR) is quadratic in t; the root is written without a difference of equal numbers.
+        """
+        target = torch.as_tensor(log_snr, dtype=None if isinstance(log_snr, Tensor) else torch.float64)
+        decay = torch.nn.functional.softplus(-target, threshold=50)
+        half = self.beta_min / 2
+        under = (half**2 + (self.beta_max - self.beta_min) / 2 * decay).clamp(min=0)
+        return (decay / (half + under.sqrt())).clamp(0, 1)
+
 
 @dataclass(frozen=True)
 class Quadratic(Schedule):

@@ -215,3 +215,11 @@ def test_trend_says_the_truth_about_the_ends(values):
 def test_no_style_setting_is_unknown_to_matplotlib():
     assert set(STYLE) <= set(matplotlib.rcParams)
     assert set(figures.__all__) == {"COLOURS", "TARGET_STYLE", "band", "panels", "show", "trend"}
+
+
+def test_a_bare_axis_has_equal_units_and_nothing_around_it():
+    _, (axis,) = figures.panels()
+    figures.bare(axis, title="map", xlim=(-1, 2))
+    assert axis.get_aspect() == 1 and axis.get_xlim() == (-1, 2) and axis.get_title() == "map"
+    assert not len(axis.get_xticks()) and not len(axis.get_yticks())
+    assert not any(spine.get_visible() for spine in axis.spines.values())

@@ -56,7 +56,7 @@ def test_known_rotations():
 def test_a_solenoidal_error_of_any_size_is_invisible():
     def error(t):
         return torch.tensor([0.0, 1.0, 10.0], dtype=DOUBLE)[:, None, None] * (
-            ROTATION @ torch.linalg.inv(helmholtz._noised(S, t)))
+            ROTATION @ torch.linalg.inv(helmholtz.noised_covariance(S, t)))
 
     course = gaussian_course(S, error, steps=2000)
     assert torch.allclose(course.covariance, S.expand(3, 2, 2), rtol=1e-6)
@@ -78,10 +78,10 @@ def test_the_course_against_a_simulation():
 
     steps, end = 1000, 2.0
     course, h = gaussian_course(S, error, end=end), end / steps
-    y = noise(40_000, 2, seed=1) @ torch.linalg.cholesky(helmholtz._noised(S, end)).T
+    y = noise(40_000, 2, seed=1) @ torch.linalg.cholesky(helmholtz.noised_covariance(S, end)).T
     for k in range(steps):
         t = end - k * h
-        y = y + h * y @ (torch.eye(2, dtype=DOUBLE) / 2 - torch.linalg.inv(helmholtz._noised(S, t)) + error(t)).T
+        y = y + h * y @ (torch.eye(2, dtype=DOUBLE) / 2 - torch.linalg.inv(helmholtz.noised_covariance(S, t)) + error(t)).T
         y = y + math.sqrt(h) * noise(*y.shape, seed=k + 2)
     fine = helmholtz.euler_covariance(S, error, steps, end=end)
     assert torch.allclose(torch.cov(y.T), fine, rtol=0.05, atol=0.02)
@@ -91,7 +91,7 @@ def test_the_course_against_a_simulation():
 @pytest.mark.parametrize("strength", [0.0, 1.0])
 def test_euler_has_order_one_and_sees_the_rotation(strength):
     def error(t):
-        return 2 * ROTATION @ torch.linalg.inv(helmholtz._noised(S, t))
+        return 2 * ROTATION @ torch.linalg.inv(helmholtz.noised_covariance(S, t))
 
     off = [float((helmholtz.euler_covariance(S, error, n, strength) - S).abs().max()) for n in (1000, 2000, 4000)]
     assert off[0] / off[1] == pytest.approx(2, rel=0.2) and off[1] / off[2] == pytest.approx(2, rel=0.1)

@@ -126,7 +126,7 @@ def test_small_sigma_keeps_its_digits_in_float64(schedule):
 
 @given(st.sampled_from(ALL), st.floats(0, 1), st.sampled_from([torch.float32, torch.float64]))
 def test_time_of_log_snr_inverts_log_snr(schedule, u, dtype):
-    first, last = 1e-3, 0.999
+    first, last = 1e-3, 0.99  # nearer to zero terminal SNR its logarithm has few digits left in float32
     t = torch.tensor(first + u * (last - first), dtype=dtype)
     log_snr = schedule.log_snr(t)
     found = schedule.time_of_log_snr(log_snr)

@@ -25,9 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORD = "application/papermill.record/"  # the prefix of values that are stored and not shown
 STATES = {
     "holds": "holds",
-    "holds-if": "holds if the noise is small",
+    "holds-if": "holds if restricted",
     "fails": "does not hold here",
-    "untestable": "not testable here (the interval straddles the threshold: gap)",
+    "untestable": "not testable here",
     "unjudged": "not judged (smoke)",
 }
 

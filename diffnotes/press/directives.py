@@ -19,14 +19,7 @@ import yaml
 
 CHAPTERS = "book/chapters/"
 NOTATION = "book/notation.yml"
-VERDICTS = {
-    "holds": "holds",
-    "holds-if": "holds if …",
-    "fails": "does not hold here",
-    "untestable": "not testable here",
-    "unjudged": "not judged",
-}
-SIGNS = dict(zip(VERDICTS, "✓≈✗??", strict=True))  # as in the style sheet
+SIGNS = "✓≈✗??"  # of the verdicts, as in the style sheet
 PROMPTS = {"parameters": "the parameters", "injected-parameters": "what this profile changes"}
 
 
@@ -153,7 +146,9 @@ def page_boxes(text: str, name: str, source: Path) -> list[str]:
 
 def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
     """The ledger's page: an overview of the verdicts, each in full, the claims that still wait, the errata."""
-    from .ledger import GROUPS, box, to_markdown
+    from .ledger import GROUPS, VERDICTS, box, errata_table
+
+    signs = dict(zip(VERDICTS, SIGNS, strict=True))
 
     def table(*lines: Iterable[str]) -> list[str]:
         head, *body = [" | ".join(["", *(cell.replace("|", "\\|") for cell in line), ""]).strip() for line in lines]
@@ -163,7 +158,7 @@ def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
     done, waiting = [row for row in rows if row["record"]], [row for row in rows if not row["record"]]
     states = [row["record"]["state"] for row in done]
     counts = [
-        f"{SIGNS[state]} {words} for {states.count(state)}" for state, words in VERDICTS.items() if state in states
+        f"{signs[state]} {words} for {states.count(state)}" for state, words in VERDICTS.items() if state in states
     ]
     text = [f"Of {len(rows)} claims {len(done)} have been measured. The verdict is {', '.join(counts)}."]
     text = ["## Verdicts so far", "", *(text if done else ["No claim has been measured yet."])]
@@ -172,7 +167,7 @@ def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
             f"{{ref}}`{row['id']} <ledger-{row['id']}>`",
             row["statement"],
             row["source"],
-            f"{SIGNS[state]} {VERDICTS[state]}",
+            f"{signs[state]} {VERDICTS[state]}",
         )
         for row, state in zip(done, states, strict=True)
     ]
@@ -193,7 +188,7 @@ def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
             (row["id"], row["statement"], row["source"], row["kind"]) for row in waiting if row["id"][0] == group
         ]:
             text += ["", f"**{title}**", *table(("Claim", "Statement", "Source", "Kind"), *members)]
-    return "\n".join([*text, "", to_markdown([])])
+    return "\n".join([*text, "", "## Errata of the sources", "", errata_table(), ""])
 
 
 def _source_read(app: Any, docname: str, source: list[str]) -> None:

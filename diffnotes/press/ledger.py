@@ -6,7 +6,7 @@ rule describes,
 
 * a part *holds* if I lies in R, *fails* if I and R do not meet, and is *unresolved* otherwise (exact: I is a point);
 * a claim *holds* if all its parts hold, *does not hold here* if all fail, is *not testable here* if none holds and
-  some are unresolved, and else *holds if* restricted to the conditions of the parts that hold; the others are named.
+  some are unresolved, and else *holds if restricted* to the conditions of the parts that hold; the others are named.
 
 A part with ``only = "gpu"`` is measured and judged in that profile alone.
 
@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Effect", "Ledger", "collect", "errata", "registry", "table_text", "to_markdown"]
+__all__ = ["Effect", "Ledger", "collect", "errata", "errata_table", "registry", "table_text"]
 
 CLAIMS = Path(__file__).with_name("claims.toml")
 GROUPS = {
@@ -33,6 +33,10 @@ GROUPS = {
     "T": "The ELBO and the four prediction targets", "X": "Across the sources",
 }  # fmt: skip
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+VERDICTS = {
+    "holds": "holds", "holds-if": "holds if restricted", "fails": "does not hold here",
+    "untestable": "not testable here", "unjudged": "not judged",
+}  # fmt: skip
 OPPOSITE = {"holds": "fails", "fails": "holds", "unresolved": "unresolved"}
 
 
@@ -88,22 +92,30 @@ def judge(rule: str, low: float, high: float) -> str:
     return state if sign == "<" else OPPOSITE[state]
 
 
-def verdict(parts: list[dict[str, Any]]) -> tuple[str, str]:
-    """The state of a claim (holds, holds-if, fails, untestable) and its verdict in words, from its judged parts."""
-    named = {state: ", ".join(_about(part) for part in parts if part["state"] == state) for state in OPPOSITE}
+def verdict(parts: list[dict[str, Any]]) -> str:
+    """The state of a claim from its judged parts: holds, holds-if, fails or untestable."""
     states = {part["state"] for part in parts}
     if len(states) == 1 and states != {"unresolved"}:
-        return ("holds", "holds") if states == {"holds"} else ("fails", "does not hold here")
-    fails = [f"fails for {named['fails']}"] if named["fails"] else []
-    if not named["holds"]:
-        reasons = [f"the interval straddles the threshold for {named['unresolved']}", *fails]
-        return "untestable", f"not testable here ({'; '.join(reasons)})"
-    others = fails + ([f"open for {named['unresolved']}"] if named["unresolved"] else [])
-    return "holds-if", f"holds if restricted to {named['holds']} ({'; '.join(others)})"
+        return states.pop()
+    return "holds-if" if "holds" in states else "untestable"
+
+
+def reach(record: dict[str, Any]) -> dict[str, str]:
+    """For what a claim that is not decided as a whole holds, fails and stays open: words before and after each list."""
+    if record["state"] not in ("holds-if", "untestable"):
+        return {}
+    words = {"holds": "Holds for", "fails": "Fails for", "unresolved": "Open, with an interval across the threshold, for"}
+    named = {state: "; ".join(_about(part) for part in record["parts"] if part["state"] == state) for state in words}
+    return {words[state]: text for state, text in named.items() if text}
 
 
 def _about(part: dict[str, Any]) -> str:
-    return part["condition"] or part["name"].replace("_", " ")
+    return part.get("condition") or part["name"].replace("_", " ")
+
+
+def _full(record: dict[str, Any]) -> str:
+    """The verdict with its reach, in one line."""
+    return ". ".join([record["verdict"], *(f"{words} {text}" for words, text in reach(record).items())])
 
 
 @cache
@@ -173,9 +185,9 @@ class Ledger:
                 raise TypeError(f"{part['name']} = {effect!r} must be an Effect")
             state = judge(part["rule"], effect.low, effect.high)
             judged.append({"measure": "", "condition": "", **part, **asdict(effect), "state": state})
-        state, words = verdict(judged) if self.profile != "smoke" else ("unjudged", "not judged (smoke)")
-        return {"id": claim, "chapter": self.chapter, "profile": self.profile, "state": state, "verdict": words,
-                "parts": judged}  # fmt: skip
+        state = verdict(judged) if self.profile != "smoke" else "unjudged"
+        return {"id": claim, "chapter": self.chapter, "profile": self.profile, "state": state,
+                "verdict": VERDICTS[state], "parts": judged}  # fmt: skip
 
     def record(self, claim: str, **parts: Effect) -> None:
         """Judge ``claim`` by the measured ``parts`` and put its verdict on the page. Raises as :meth:`judge` does."""
@@ -197,8 +209,8 @@ class Ledger:
 
         done = [(self._rows[claim], self._done[claim]) for claim in self._rows if claim in self._done]
         table = [*_head("Claim", "Statement", "Verdict")]
-        table += [_row(row["id"], row["statement"], record["verdict"]) for row, record in done]
-        plain = [f"{row['id']} {record['verdict']}: {row['statement']}" for row, record in done]
+        table += [_row(row["id"], row["statement"], _full(record)) for row, record in done]
+        plain = [f"{row['id']} {_full(record)}: {row['statement']}" for row, record in done]
         display({"text/markdown": "\n".join(table), "text/plain": "\n".join(plain)}, raw=True)
 
 
@@ -248,7 +260,9 @@ def part_lines(record: dict[str, Any]) -> list[str]:
 def box(record: dict[str, Any], row: dict[str, Any]) -> str:
     """The verdict as it stands on a page, MyST Markdown with the label ``claim-ID``."""
     lines = [f"(claim-{record['id']})=", f":::{{admonition}} {record['id']} {record['verdict']}"]
-    lines += [f":class: verdict verdict-{record['state']}", "", row["statement"], "", _table(record), ":::"]
+    lines += [f":class: verdict verdict-{record['state']}", "", row["statement"], ""]
+    lines += [line for words, text in reach(record).items() for line in (f"*{words}* {text}.", "")]
+    lines += [_table(record), ":::"]
     return "\n".join(lines)
 
 
@@ -306,31 +320,10 @@ def table_text(rows: list[dict[str, Any]]) -> str:
     return "\n".join([*lines[1:], "", f"{judged} of {len(rows)} claims recorded"])
 
 
-def to_markdown(rows: list[dict[str, Any]], path: Path = CLAIMS) -> str:
-    """The ledger for the book, MyST Markdown: a table for each group of claims, and one of the errata.
-
-    A claim with several parts takes a line for each of them.
-    """
-    lines: list[str] = []
-    columns = ("Claim", "Statement", "Source", "Verdict", "Effect", "Rule", "Computed in", "Guarded by")
-    for group, title in GROUPS.items():
-        if not (members := [row for row in rows if row["id"][0] == group]):
-            continue
-        lines += ["", f"## {title}", "", *_head(*columns)]
-        for row in members:
-            first = [row["id"], row["statement"], row["source"], _status(row)]
-            test = f"`{row['test']}`" if row["test"] else ""
-            if not (record := row["record"]):
-                lines.append(_row(*first, "", "", row["chapter"], test))
-                continue
-            link = f"{{ref}}`{row['page']}, cell {row['cell']} <claim-{row['id']}>`"
-            cell = f"{link}; {record['profile']}, {row['device']}"
-            for i, part in enumerate(record["parts"]):
-                effect = f"{part['name'].replace('_', ' ')}: {effect_text(part)}"
-                ends = (cell, test) if i == 0 else ("", "")
-                lines.append(_row(*(first if i == 0 else [""] * 4), effect, rule_text(part["rule"]), *ends))
-    lines += ["", "## Errata of the sources", "", *_head("Source", "As printed", "Correction", "Shown in", "Test")]
+def errata_table(path: Path = CLAIMS) -> str:
+    """The errata of the sources, a Markdown table."""
+    lines = _head("Source", "As printed", "Correction", "Shown in", "Test")
     for row in errata(path):
         test, chapter = f"`{row['test']}`" if row["test"] else "", row["chapter"] or "no chapter yet"
         lines.append(_row(row["source"], row["quotation"], row["correction"], chapter, test))
-    return "\n".join([*lines[1:], ""])
+    return "\n".join(lines)

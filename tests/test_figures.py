@@ -214,7 +214,7 @@ def test_trend_says_the_truth_about_the_ends(values):
 
 def test_no_style_setting_is_unknown_to_matplotlib():
     assert set(STYLE) <= set(matplotlib.rcParams)
-    assert set(figures.__all__) == {"COLOURS", "TARGET_STYLE", "band", "panels", "show", "trend"}
+    assert set(figures.__all__) == {"COLOURS", "TARGET_STYLE", "band", "bare", "panels", "show", "trend"}
 
 
 def test_a_bare_axis_has_equal_units_and_nothing_around_it():

@@ -29,11 +29,15 @@ from torch import Tensor
 
 from .collapse import FlowMap, _on_line
 from .denoiser import Denoiser, Learned
+from .helmholtz import LINEAR_ERRORS, covariance_kl, euler_covariance, gaussian_split, linear_errors, noised_covariance
 from .law import GaussianMixture
 from .recursion import Cells, Generation, kernel_model, recurse
 from .sample import grid
 
-__all__ = ["Frame", "Panel", "collapse_explorer", "collapse_frames", "draw", "explorer", "player", "recursion_frames"]
+__all__ = [
+    "Frame", "Panel", "collapse_explorer", "collapse_frames", "draw", "explorer", "gradient_frames", "player",
+    "recursion_frames",
+]  # fmt: skip
 
 MOST_FRAMES, MOST_CHARACTERS = 400, 400_000
 Value = str | int | float
@@ -493,6 +497,71 @@ def recursion_frames(cells: Cells, law: GaussianMixture, *, most: int = 16, ener
                 "KL": float(course.kl[n - 1, 0]),
                 "over discounted sum": float(course.divergence[n - 1, 0] / course.discounted[n - 1, 0]),
                 "over coherent sum": float(course.divergence[n - 1, 0] / course.coherent[n - 1, 0]),
+            },
+        )  # fmt: skip
+
+    return compute
+
+
+# --- the explorer of invisible errors ---------------------------------------------------------------------------------
+
+
+def gradient_frames(covariance: Tensor, *, counts: Sequence[int] = (50, 100, 200, 400), end: float = 4.0
+                    ) -> Callable[..., Frame]:
+    """The function of an explorer of score errors under N(0, covariance): compute(error, size, sampler, steps) -> Frame.
+
+    ``error`` is one of :data:`diffnotes.helmholtz.LINEAR_ERRORS`, ``size`` its factor, ``sampler`` "SDE" or "ODE" with
+    ``steps`` Euler steps. Its panels are the ellipses of one standard deviation of the data and of what is generated,
+    and the KL divergence at the end over the numbers of steps ``counts``, with and without the error. All is exact.
+    Numbers: that divergence, and half the energy of the error on the true path with its gradient part, in nats.
+
+    Raises:
+        ValueError: by the function, for unknown names, a negative size or fewer than one step.
+    """
+    covariance = covariance.double()
+    times = (torch.arange(100, dtype=torch.float64) + 0.5) * end / 100
+    each = torch.stack([linear_errors(covariance, t) for t in times.tolist()])
+    true = torch.stack([noised_covariance(covariance, t) for t in times.tolist()])[:, None]
+    split = gaussian_split(each, true)[1]
+    energy, seen = (end / 2 * part.mean(0) for part in (split.total, split.gradient))
+    angle = torch.linspace(0, 2 * math.pi, 33, dtype=torch.float64)
+    circle = torch.stack([angle.cos(), angle.sin()])
+    made: dict[tuple, Tensor] = {}
+
+    def generated(error: str, size: float, sampler: str, steps: int) -> Tensor:
+        key = (error if size else "", size, sampler, steps)
+        if key not in made:
+            kind, strength = LINEAR_ERRORS.index(error), {"SDE": 1.0, "ODE": 0.0}[sampler]
+            made[key] = euler_covariance(covariance, lambda t: size * linear_errors(covariance, t)[kind], steps,
+                                         strength, end)
+        return made[key]
+
+    def compute(error: str, size: float, sampler: str, steps: int) -> Frame:
+        for name, value, allowed in (("error", error, LINEAR_ERRORS), ("sampler", sampler, ("SDE", "ODE"))):
+            if value not in allowed:
+                raise ValueError(f"{name} = {value!r} is unknown; allowed: {', '.join(map(repr, allowed))}")
+        if not size >= 0:
+            raise ValueError(f"size = {size}; allowed: numbers >= 0")
+        laws = {"data": covariance, "generated": generated(error, size, sampler, steps)}
+        rings = {name: torch.linalg.cholesky(law) @ circle for name, law in laws.items()}
+        reach = 2 * float(covariance.diagonal().max().sqrt())
+
+        def course(factor: float) -> tuple[list[float], list[float]]:
+            found = [float(covariance_kl(generated(error, factor, sampler, n), covariance)) for n in counts]
+            return [math.log10(n) for n in counts], [math.log10(value) for value in found]
+
+        kind = LINEAR_ERRORS.index(error)
+        return Frame(
+            [
+                Panel({name: (ring[0], ring[1].clamp(-reach, reach)) for name, ring in rings.items()},
+                      "first coordinate", "second coordinate", (-reach, reach), (-reach, reach)),
+                Panel({"no error": course(0.0), "generated": course(size)}, "log10 of the Euler steps",
+                      "log10 of the KL (nats)"),
+            ],
+            {
+                "KL": float(covariance_kl(laws["generated"], covariance)),
+                "half the energy": size**2 * float(energy[kind]),
+                "its gradient part": size**2 * float(seen[kind]),
             },
         )  # fmt: skip
 

@@ -37,11 +37,13 @@ from .net import MLP, Condition
 from .schedule import Schedule
 
 __all__ = [
-    "Critic", "GaussianCourse", "Plane", "Split", "covariance_kl", "critic_value", "dual_value", "euler_covariance",
-    "gaussian_course", "gaussian_split", "invisible", "linear_critic", "log_snr_levels", "noised_covariance", "train_critic",
+    "Critic", "GaussianCourse", "LINEAR_ERRORS", "Plane", "Split", "covariance_kl", "critic_value", "dual_value",
+    "euler_covariance", "gaussian_course", "gaussian_split", "invisible", "linear_critic", "linear_errors",
+    "log_snr_levels", "noised_covariance", "train_critic",
 ]  # fmt: skip
 
 ROTATION = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+LINEAR_ERRORS = ("turned score", "score", "plain rotation", "mixed")
 
 
 class Split(NamedTuple):
@@ -187,6 +189,21 @@ def euler_covariance(covariance: Tensor, error: Callable[[float], Tensor], steps
         step = eye + h * (eye / 2 + (1 + strength**2) / 2 * score)
         c = step @ c @ step.mT + strength**2 * h * eye
     return c
+
+
+def linear_errors(covariance: Tensor, t: float) -> Tensor:
+    """Four errors E of a score under N(0, S) in the plane at time t, (4, 2, 2), named by ``LINEAR_ERRORS``.
+
+    With S_t the noised covariance and Omega the rotation by a right angle: Omega S_t^-1 is solenoidal, S_t^-1 a
+    gradient (the score, but for its sign), Omega has both parts unless S is round, (Omega + I) S_t^-1/2 has both.
+
+    Raises:
+        ValueError: for a covariance that is not (2, 2).
+    """
+    if covariance.shape != (2, 2):
+        raise ValueError(f"covariance has shape {tuple(covariance.shape)}; allowed: (2, 2)")
+    inverse, eye = torch.linalg.inv(noised_covariance(covariance.double(), t)), torch.eye(2, dtype=torch.float64)
+    return torch.stack([ROTATION @ inverse, inverse, ROTATION, 0.5 * (ROTATION + eye) @ inverse])
 
 
 # --- invisible fields -------------------------------------------------------------------------------------------------

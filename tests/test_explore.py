@@ -427,3 +427,26 @@ def test_the_recursion_explorer_shows_the_recursion():
     for wrong in ((0.5, "none", 1), (0.5, "same error", 4)):
         with pytest.raises(ValueError, match="allowed"):
             compute(*wrong)
+
+
+def test_the_explorer_of_invisible_errors_shows_them():
+    from diffnotes import helmholtz
+
+    S = torch.tensor([[2.0, 0.6], [0.6, 0.5]], dtype=torch.float64)
+    compute = explore.gradient_frames(S, counts=(40, 80))
+    turned, score = (compute(error, 0.5, "SDE", 80) for error in ("turned score", "score"))
+    assert turned.numbers["its gradient part"] < 1e-20 and turned.numbers["KL"] < 0.1 * score.numbers["KL"]
+    assert score.numbers["its gradient part"] == score.numbers["half the energy"]
+    assert turned.numbers["half the energy"] == pytest.approx(score.numbers["half the energy"], rel=1e-3)
+    made = helmholtz.euler_covariance(S, lambda t: 0.5 * helmholtz.linear_errors(S, t)[1], 80)
+    assert score.numbers["KL"] == pytest.approx(float(helmholtz.covariance_kl(made, S)), rel=1e-3)
+    none = compute("score", 0.0, "ODE", 40).panels[1].curves
+    assert none["no error"] == none["generated"]
+    # Half the energy is Girsanov's bound to leading order in the size.
+    small = helmholtz.gaussian_course(S, lambda t: 1e-3 * helmholtz.linear_errors(S, t)[3])
+    assert compute("mixed", 1e-3, "SDE", 40).numbers["half the energy"] == pytest.approx(float(small.girsanov), rel=0.01)
+    for wrong in (("none", 1.0, "SDE", 40), ("score", -1.0, "SDE", 40), ("score", 1.0, "PDE", 40)):
+        with pytest.raises(ValueError, match="allowed"):
+            compute(*wrong)
+    with pytest.raises(ValueError, match="steps"):
+        compute("score", 1.0, "SDE", 0)

@@ -225,3 +225,16 @@ def test_critics_have_a_member_for_each_model():
     model = Learned(MLP(2, 8, 1, seed=(0, 1, 2)), Linear(), "v")
     critic = helmholtz.train_critic(model, ring(), band=(-1.0, 1.0), width=8, steps=3, batch=16)
     assert helmholtz.critic_value(critic, model, ring(), 50, band=(-1.0, 1.0), seed=0).shape == (3,)
+
+
+def test_the_named_linear_errors_are_what_their_names_say():
+    for t in (0.0, 0.3, 2.0):
+        errors, noised = helmholtz.linear_errors(S, t), helmholtz.noised_covariance(S, t)
+        turned, score, rotation, mixed = (helmholtz.gaussian_split(e, noised)[1] for e in errors)
+        assert float(turned.gradient) < 1e-24 * float(turned.total)
+        assert float(score.solenoidal) < 1e-24 * float(score.total)
+        assert float(turned.total) == pytest.approx(float(score.total), rel=1e-12)
+        assert float(mixed.gradient) == pytest.approx(float(mixed.solenoidal), rel=1e-12)
+        assert 0 < float(rotation.gradient) < float(rotation.total)
+    with pytest.raises(ValueError, match="covariance has shape"):
+        helmholtz.linear_errors(torch.eye(3), 0.0)

@@ -194,16 +194,16 @@ def euler_covariance(covariance: Tensor, error: Callable[[float], Tensor], steps
 def linear_errors(covariance: Tensor, t: float) -> Tensor:
     """Four errors E of a score under N(0, S) in the plane at time t, (4, 2, 2), named by ``LINEAR_ERRORS``.
 
-    With S_t the noised covariance and Omega the rotation by a right angle: Omega S_t^-1 is solenoidal, S_t^-1 a
-    gradient (the score, but for its sign), Omega has both parts unless S is round, (Omega + I) S_t^-1/2 has both.
+    With s(x) = -S_t^-1 x the score and Omega the rotation by a right angle: Omega s is solenoidal, s a gradient, the
+    rotation Omega x has both parts unless S is round, and (Omega + I) s/2 has as much of the one as of the other.
 
     Raises:
         ValueError: for a covariance that is not (2, 2).
     """
     if covariance.shape != (2, 2):
         raise ValueError(f"covariance has shape {tuple(covariance.shape)}; allowed: (2, 2)")
-    inverse, eye = torch.linalg.inv(noised_covariance(covariance.double(), t)), torch.eye(2, dtype=torch.float64)
-    return torch.stack([ROTATION @ inverse, inverse, ROTATION, 0.5 * (ROTATION + eye) @ inverse])
+    score, eye = -torch.linalg.inv(noised_covariance(covariance.double(), t)), torch.eye(2, dtype=torch.float64)
+    return torch.stack([ROTATION @ score, score, ROTATION, 0.5 * (ROTATION + eye) @ score])
 
 
 # --- invisible fields -------------------------------------------------------------------------------------------------

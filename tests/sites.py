@@ -168,7 +168,7 @@ def chapter(name: str) -> nbformat.NotebookNode:
     cells = [
         new_markdown_cell(TITLE),
         new_code_cell('profile = "cpu"\ndevice = "auto"\nseed = 0', metadata={"tags": ["parameters", "hide-input"]}),
-        new_code_cell("gap = 0.4213", outputs=[glued]),
+        new_code_cell(f"gap = 0.4213  # {'a long line ' * 12}", outputs=[glued]),
         new_markdown_cell(TEXT),
         drawn,
         moved(name),

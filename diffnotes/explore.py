@@ -508,7 +508,7 @@ def recursion_frames(cells: Cells, law: GaussianMixture, *, most: int = 16, ener
 
 def gradient_frames(covariance: Tensor, *, counts: Sequence[int] = (50, 100, 200, 400), end: float = 4.0
                     ) -> Callable[..., Frame]:
-    """The function of an explorer of score errors under N(0, covariance): compute(error, size, sampler, steps) -> Frame.
+    """The function of an explorer of score errors under N(0, covariance): compute(error, size, sampler, steps).
 
     ``error`` is one of :data:`diffnotes.helmholtz.LINEAR_ERRORS`, ``size`` its factor, ``sampler`` "SDE" or "ODE" with
     ``steps`` Euler steps. Its panels are the ellipses of one standard deviation of the data and of what is generated,

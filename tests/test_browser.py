@@ -174,7 +174,8 @@ def test_no_page_is_wider_than_a_phone(site: Path, browser: Browser) -> None:
 def test_no_code_is_lost_beside_its_cell(site: Path, browser: Browser) -> None:
     """Long lines of a cell are wrapped: nobody has to scroll sideways to read code, opened or folded away."""
     scrolling = """(() => { document.querySelectorAll("details").forEach(fold => fold.open = true);
-        return [...document.querySelectorAll(".cell_input pre")].filter(e => e.scrollWidth > e.clientWidth + 1).length })()"""
+        const cells = [...document.querySelectorAll(".cell_input pre")];
+        return cells.filter(cell => cell.scrollWidth > cell.clientWidth + 1).length })()"""
     for width in (1280, 390):
         browser.view(width=width, height=900)
         for path in pages(site):

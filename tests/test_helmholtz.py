@@ -81,7 +81,8 @@ def test_the_course_against_a_simulation():
     y = noise(40_000, 2, seed=1) @ torch.linalg.cholesky(helmholtz.noised_covariance(S, end)).T
     for k in range(steps):
         t = end - k * h
-        y = y + h * y @ (torch.eye(2, dtype=DOUBLE) / 2 - torch.linalg.inv(helmholtz.noised_covariance(S, t)) + error(t)).T
+        score = -torch.linalg.inv(helmholtz.noised_covariance(S, t)) + error(t)
+        y = y + h * y @ (torch.eye(2, dtype=DOUBLE) / 2 + score).T
         y = y + math.sqrt(h) * noise(*y.shape, seed=k + 2)
     fine = helmholtz.euler_covariance(S, error, steps, end=end)
     assert torch.allclose(torch.cov(y.T), fine, rtol=0.05, atol=0.02)

@@ -104,7 +104,8 @@ def reach(record: dict[str, Any]) -> dict[str, str]:
     """For what a claim that is not decided as a whole holds, fails and stays open: words before and after each list."""
     if record["state"] not in ("holds-if", "untestable"):
         return {}
-    words = {"holds": "Holds for", "fails": "Fails for", "unresolved": "Open, with an interval across the threshold, for"}
+    words = {"holds": "Holds for", "fails": "Fails for"}
+    words["unresolved"] = "Open, with an interval across the threshold, for"
     named = {state: "; ".join(_about(part) for part in record["parts"] if part["state"] == state) for state in words}
     return {words[state]: text for state, text in named.items() if text}
 

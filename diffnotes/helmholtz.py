@@ -37,7 +37,7 @@ from .net import MLP, Condition
 from .schedule import Schedule
 
 __all__ = [
-    "Critic", "GaussianCourse", "LINEAR_ERRORS", "Plane", "Split", "covariance_kl", "critic_value", "dual_value",
+    "LINEAR_ERRORS", "Critic", "GaussianCourse", "Plane", "Split", "covariance_kl", "critic_value", "dual_value",
     "euler_covariance", "gaussian_course", "gaussian_split", "invisible", "linear_critic", "linear_errors",
     "log_snr_levels", "noised_covariance", "train_critic",
 ]  # fmt: skip

@@ -67,42 +67,36 @@ def _file(package: Path, module: str) -> Path | None:
     return next((option for option in options if option.is_file()), None)
 
 
-def _exports(package: Path) -> dict[str, str]:
-    """Name -> module, from the imports of the package's ``__init__``."""
+@lru_cache(maxsize=8)
+def _exports(code: str, root: str) -> dict[str, str]:
+    """Name -> module, from the imports in ``code``, the ``__init__`` of the package ``root``."""
     names: dict[str, str] = {}
-    for node in ast.walk(ast.parse((package / "__init__.py").read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.ImportFrom):
-            module = (node.module or "").removeprefix(package.name).lstrip(".")
+            module = (node.module or "").removeprefix(root).lstrip(".")
             names |= {alias.asname or alias.name: module or alias.name for alias in node.names}
         elif isinstance(node, ast.Dict):  # a table for lazy imports
             for key, value in zip(node.keys, node.values):
                 if isinstance(key, ast.Constant) and isinstance(value, ast.Constant):
-                    names[str(key.value)] = str(value.value).removeprefix(package.name).lstrip(".")
+                    names[str(key.value)] = str(value.value).removeprefix(root).lstrip(".")
     return names
 
 
-def _imports(code: str, package: Path, inside: str | None = None) -> set[str]:
-    """Modules of the package that ``code`` imports; ``inside`` is the module it belongs to, if it does to one.
-
-    A name taken from the package itself that cannot be traced to a module counts as a use of them all.
-    """
+@lru_cache(maxsize=1024)
+def _mentions(code: str, root: str, inside: str | None) -> tuple[frozenset[str], frozenset[tuple[str, str]]]:
+    """What ``code`` takes of the package ``root``: names of the package itself, and (module, name) of its modules."""
     try:
         tree = ast.parse(code)
     except SyntaxError:  # a cell with a magic line: leave such lines out
         tree = ast.parse("\n".join(line for line in code.splitlines() if not line.lstrip().startswith(("%", "!"))))
-    root, everything = package.name, {path.stem for path in package.glob("*.py")} - {"__init__"}
-    exports, found, aliases = _exports(package), set(), set()
-
-    def name(text: str) -> set[str]:
-        return {text} if _file(package, text) else {exports[text]} if text in exports else everything
-
+    names, pairs, aliases, attributes = set(), set(), set(), []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name == root:
                     aliases.add(alias.asname or root)
                 elif alias.name.startswith(root + "."):
-                    found |= name(alias.name.removeprefix(root + "."))
+                    names.add(alias.name.removeprefix(root + "."))
                     aliases |= set() if alias.asname else {root}
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
@@ -112,14 +106,27 @@ def _imports(code: str, package: Path, inside: str | None = None) -> set[str]:
             elif node.level:
                 continue
             if module == root:
-                found |= set().union(*(everything if alias.name == "*" else name(alias.name) for alias in node.names))
+                names |= {alias.name for alias in node.names}
             elif module.startswith(root + "."):
-                inner = module.removeprefix(root + ".")
-                below = {f"{inner}.{alias.name}" for alias in node.names}
-                found |= {module for module in below if _file(package, module)} or {inner}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases:
-            found |= name(node.attr) if not node.attr.startswith("__") else set()
+                pairs |= {(module.removeprefix(root + "."), alias.name) for alias in node.names}
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and not node.attr.startswith("__"):
+            attributes.append((node.value.id, node.attr))
+    return frozenset(names | {attr for owner, attr in attributes if owner in aliases}), frozenset(pairs)
+
+
+def _imports(code: str, package: Path, inside: str | None = None) -> set[str]:
+    """Modules of the package that ``code`` imports; ``inside`` is the module it belongs to, if it does to one.
+
+    A name taken from the package itself that cannot be traced to a module counts as a use of them all.
+    """
+    everything = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    exports = _exports((package / "__init__.py").read_text(encoding="utf-8"), package.name)
+    names, pairs = _mentions(code, package.name, inside)
+    found = set()
+    for text in names:
+        found |= {text} if _file(package, text) else {exports[text]} if text in exports else everything
+    for module, text in pairs:
+        found.add(f"{module}.{text}" if _file(package, f"{module}.{text}") else module)
     return {module for module in found if not module.startswith("press") and _file(package, module)}
 
 

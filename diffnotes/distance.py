@@ -98,7 +98,7 @@ def wasserstein1_to(x: Tensor, law: GaussianMixture) -> Tensor:
     (points,) = _line(_samples(x, "x"))
     if points.ndim != 1:
         raise ValueError(f"x has shape {tuple(x.shape)}; allowed: (n,) or (n, 1)")
-    law = law.to(dtype=torch.float64)
+    law = law.to(points.device, torch.float64)
     points = points.sort().values
 
     def below(q: Tensor, sign: float = 1.0) -> Tensor:

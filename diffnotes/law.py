@@ -22,9 +22,10 @@ a data set).
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -68,8 +69,9 @@ class Law(ABC):
 
     Samples x have the shape (..., *``shape``): (n, d), (n, c, h, w), or an ensemble (members, n, d). For d = 1 a tensor
     with a single axis is taken as n points. ``alpha`` and ``sigma`` are numbers or tensors of the leading axes of x.
-    Results have the dtype and device of x; parameters are kept in float64, so that float64 input gives float64
-    accuracy whatever the ``dtype`` of the samples.
+    Results have the dtype and device of x, wherever the law itself is: its tensors follow x, and a copy is kept on each
+    device that samples came from. Parameters are kept in float64, so that float64 input gives float64 accuracy whatever
+    the ``dtype`` of the samples.
     """
 
     shape: tuple[int, ...]
@@ -96,8 +98,25 @@ class Law(ABC):
     @abstractmethod
     def _variance(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...
 
-    def _rows(self, kernel: Callable[..., Tensor], x: Tensor, alpha, sigma, vector: bool) -> Tensor:
-        """Lay x out as rows, check the input, and run ``kernel`` block by block."""
+    def _on(self, device: torch.device) -> Law:
+        """This law with its tensors on ``device``, where samples are: copied there the first time, and kept."""
+        if device == self.device:
+            return self
+        kept = self.__dict__.setdefault("_elsewhere", {})
+        if device not in kept:
+            twin = copy.copy(self)
+            for name, value in vars(self).items():
+                if isinstance(value, Tensor):
+                    setattr(twin, name, value.to(device))
+            twin.device = device
+            kept[device] = twin
+        return kept[device]
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in vars(self).items() if name != "_elsewhere"}
+
+    def _rows(self, kernel: str, x: Tensor, alpha, sigma, vector: bool) -> Tensor:
+        """Lay x out as rows, check the input, and run ``kernel`` block by block on the device of x."""
         if not isinstance(x, Tensor) or not x.is_floating_point():
             raise TypeError(f"x is {getattr(x, 'dtype', type(x).__name__)}; allowed: a floating-point tensor")
         line = self.shape == (1,) and x.ndim <= 1
@@ -105,21 +124,28 @@ class Law(ABC):
         lead = points.shape[: max(points.ndim - len(self.shape), 0)]
         if points.shape[len(lead) :] != self.shape:
             raise ValueError(f"x has shape {tuple(x.shape)}; allowed: (..., {', '.join(map(str, self.shape))})")
-        levels = []
+        levels, zero = [], True
         for level, name in ((alpha, "alpha"), (sigma, "sigma")):
-            level = expand_like(level, points, name)
+            given = level.to(x.dtype) if isinstance(level, Tensor) else torch.as_tensor(level, dtype=x.dtype)
+            level = expand_like(given, points, name)
             if level.shape[len(lead) :].numel() != 1:
                 raise ValueError(f"{name} has shape {tuple(level.shape)}; allowed: the leading axes {tuple(lead)} of x")
-            if not bool(((level >= 0) & level.isfinite()).all()):
-                raise ValueError(f"{name} has the minimum {level.min():g}; allowed: finite numbers >= 0")
+            # Levels on a GPU are not looked at: each look would be a host sync in every step of a sampler.
+            seen = given.device.type == "cpu"
+            if seen and not bool(((given >= 0) & given.isfinite()).all()):
+                raise ValueError(f"{name} has the minimum {given.min():g}; allowed: finite numbers >= 0")
+            none = seen and bool((given == 0).any())
+            if none and self._pointlike and name == "sigma":
+                raise ValueError("sigma has the minimum 0; allowed: numbers > 0 where the law itself has no smooth "
+                                 "density")
+            zero = zero and none
             levels.append(level.reshape(1, 1) if level.numel() == 1 else
                           level.reshape(level.shape[: len(lead)]).expand(lead).reshape(-1, 1))
-        if self._pointlike and not bool((levels[1] > 0).all()):
-            raise ValueError("sigma has the minimum 0; allowed: numbers > 0 where the law itself has no smooth density")
-        if not bool((levels[0] + levels[1] > 0).all()):
+        if zero and not bool((levels[0] + levels[1] > 0).all()):
             raise ValueError("alpha and sigma are both 0; allowed: at most one of them")
+        run = getattr(self._on(x.device), kernel)
         rows, step = points.reshape(-1, self.dim), max(1, BLOCK // self._width)
-        blocks = [kernel(rows[i : i + step], *(v if len(v) == 1 else v[i : i + step] for v in levels)).to(x.dtype)
+        blocks = [run(rows[i : i + step], *(v if len(v) == 1 else v[i : i + step] for v in levels)).to(x.dtype)
                   for i in range(0, max(len(rows), 1), step)]
         values = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
         return values.reshape(x.shape if vector else lead)
@@ -132,22 +158,22 @@ class Law(ABC):
 
     def log_prob_at(self, x_t: Tensor, alpha: float | Tensor, sigma: float | Tensor) -> Tensor:
         """log p_t(x_t), in nats, of the shape of the leading axes of x_t."""
-        return self._rows(self._log_prob, x_t, alpha, sigma, vector=False)
+        return self._rows("_log_prob", x_t, alpha, sigma, vector=False)
 
     def score_at(self, x_t: Tensor, alpha: float | Tensor, sigma: float | Tensor) -> Tensor:
         """grad log p_t(x_t), of the shape of x_t."""
-        return self._rows(self._score, x_t, alpha, sigma, vector=True)
+        return self._rows("_score", x_t, alpha, sigma, vector=True)
 
     def posterior_mean(self, x_t: Tensor, alpha: float | Tensor, sigma: float | Tensor) -> Tensor:
         """E[x_0 | x_t], of the shape of x_t."""
-        return self._rows(self._mean, x_t, alpha, sigma, vector=True)
+        return self._rows("_mean", x_t, alpha, sigma, vector=True)
 
     def posterior_variance(self, x_t: Tensor, alpha: float | Tensor, sigma: float | Tensor) -> Tensor:
         """Mean variance of a coordinate, tr Cov(x_0 | x_t)/d, of the shape of the leading axes of x_t.
 
         Its mean over x_t is the least mean square error per coordinate that a prediction of x_0 can have.
         """
-        return self._rows(self._variance, x_t, alpha, sigma, vector=False)
+        return self._rows("_variance", x_t, alpha, sigma, vector=False)
 
 
 class GaussianMixture(Law):
@@ -270,7 +296,8 @@ class GaussianMixture(Law):
 
     def cdf(self, x: Tensor) -> Tensor:
         """P(X <= x) in one dimension, elementwise, computed in float64. Raises ValueError for d > 1 or std = 0."""
-        return self._cdf(self._line(x, "cdf")).to(x.dtype)
+        points = self._line(x, "cdf")
+        return self._on(x.device)._cdf(points).to(x.dtype)
 
     def quantile(self, u: Tensor) -> Tensor:
         """The inverse of :meth:`cdf` for u in [0, 1], elementwise: bisection down to float64 spacing.
@@ -280,11 +307,12 @@ class GaussianMixture(Law):
         levels = self._line(u, "quantile")
         if not bool(((levels >= 0) & (levels <= 1)).all()):
             raise ValueError(f"u has entries outside [0, 1]: {u}")
-        ends = self._mu[:, 0] + self._s * torch.special.ndtri(levels)
+        law = self._on(u.device)
+        ends = law._mu[:, 0] + law._s * torch.special.ndtri(levels)
         low, high, levels = ends.amin(-1), ends.amax(-1), levels.squeeze(-1)
         for _ in range(64):
             middle = (low + high) / 2
-            above = self._cdf(middle.unsqueeze(-1)) >= levels
+            above = law._cdf(middle.unsqueeze(-1)) >= levels
             low, high = torch.where(above, low, middle), torch.where(above, middle, high)
         return ((low + high) / 2).to(u.dtype)
 

@@ -1,6 +1,7 @@
 """Laws against closed forms, quadrature, scipy and torch.distributions."""
 
 import math
+import pickle
 
 import mpmath as mp
 import numpy as np
@@ -483,3 +484,30 @@ def test_spiral_lies_on_its_curve_evenly():
     close(law.means, torch.stack([r * angle.cos(), r * angle.sin()], 1), rtol=0, atol=2e-5)
     steps = law.means.diff(dim=0).norm(dim=1)
     assert steps.max() < 0.05 and steps.max() / steps.min() < 1.05
+
+
+# ---------------------------------------------------------------- where the samples are
+
+META = torch.device("meta")  # shapes without numbers; refuses tensors of another device as a GPU does
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_law_follows_its_samples_to_another_device(name):
+    """On "meta" values cannot be looked at, so a look at one (a host sync on a GPU) would raise as well."""
+    law, before = ALL[name], ALL[name].device
+    x = torch.empty(5, law.dim, dtype=F64, device=META)
+    for method in (law.score_at, law.posterior_mean, law.log_prob_at, law.posterior_variance):
+        for alpha, sigma in ((0.8, 0.6), (tensor(0.8), tensor(0.6)), (torch.full((5,), 0.8, device=META), 0.6)):
+            assert method(x, alpha, sigma).device.type == "meta"
+    assert law.device == before and law.score_at(points(5, law.dim), 0.8, 0.6).device == before
+
+
+def test_the_copy_on_a_device_is_made_once_and_stays_out_of_pickles():
+    law = mixture(1)
+    alone = len(pickle.dumps(law))
+    assert law._on(META) is law._on(META) and law._on(torch.device("cpu")) is law
+    assert {value.device for value in vars(law._on(META)).values() if isinstance(value, torch.Tensor)} == {META}
+    assert law._on(META).device == META and len(pickle.dumps(law)) == alone
+    assert law.cdf(torch.empty(3, device=META)).device == META
+    with pytest.raises(ValueError, match=r"sigma has the minimum -0\.6"):  # a level on the host is still checked
+        law.score_at(torch.empty(3, 1, device=META), 0.8, -0.6)

@@ -32,6 +32,10 @@ STATES = {
 }
 
 PROVENANCE: dict[str, Any] = {
+    "chapter": "sample",
+    "commit": "none",
+    "threads": 1,
+    "cells": [],
     "profile": "cpu",
     "device": "a processor, 2 cores",
     "device_type": "cpu",
@@ -231,8 +235,9 @@ def runnable(root: Path) -> Project:
     write_whole(made.source("sample"), nbformat.writes(source))
     executed = chapter("sample")
     parts = provenance.fingerprint(made, "sample", {})
-    record = {**PROVENANCE, "hash": parts.pop("hash"), "parts": parts, "outputs": provenance.outputs_hash(executed)}
+    record = {**PROVENANCE, "chapter": "sample", "hash": parts.pop("hash"), "parts": parts}
     executed.metadata["diffnotes"]["provenance"] = record
+    provenance.sealed(executed)
     write_whole(made.page("cpu", "sample"), nbformat.writes(executed))
     return made
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from presses import executed, project, save, source, stamped
 
 from diffnotes.press import page, provenance
+from diffnotes.press.cells import CodeError, essence, newlines, values
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project, write_whole
-from diffnotes.press.provenance import essence, freshness, modules_used
+from diffnotes.press.provenance import freshness, modules_used
+
+
+EVERYTHING = {"__init__", "law", "base", "far", "other", "data", "deep", "deep.room", "deep.wall"}
 
 
 @pytest.fixture
@@ -21,12 +28,16 @@ def book(tmp_path: Path) -> Project:
     """A book whose chapter uses a little package of its own."""
     package = tmp_path / "little"
     (package / "press").mkdir(parents=True)
+    (package / "deep").mkdir()
     files = {
         "__init__": "from .law import Law\nfrom .base import one as uno\n_LAZY = {'late': 'far'}",
         "law": "from . import base\nfrom .press import page\n\nclass Law:\n    pass\n",
         "base": "one = 1\n",
         "far": "def late():\n    import little.base\n",
         "other": "x = 1\n",
+        "deep/__init__": "from . import wall\n",
+        "deep/room": "from ..base import one\nx = 1\n",
+        "deep/wall": "y = 1\n",
         "data": 'IDENTITY = {"digits": "abc"}\nnoise = 1\n',
         "press/__init__": "",
         "press/page": "y = 1\n",
@@ -55,8 +66,18 @@ def book(tmp_path: Path) -> Project:
         ("%matplotlib inline\nfrom little import base", {"base"}),
         ("from little.press import page", set()),
         ("import math", set()),
-        ("from little import nobody", {"law", "base", "far", "other", "data"}),
-        ("from little import *", {"law", "base", "far", "other", "data"}),
+        ("from little import nobody", EVERYTHING),
+        ("from little import *", EVERYTHING),
+        ("%time from little import base", {"base"}),
+        ("x = %timeit -o -n 3 __import__('little.other')", {"other"}),
+        ("%%time\nfrom little import base", {"base"}),
+        ("%%timeit -n 3 import little.base\nlittle.other.x", {"base", "other"}),
+        ("%%bash\npython -c 'from little import base'", EVERYTHING),
+        ("!ls", set()),
+        ("import importlib\nimportlib.import_module('little.other')", {"other"}),
+        ("x = 1\rfrom little import base", {"base"}),
+        ("from little import base, = 2", EVERYTHING),
+        ("from little.deep.room import x", {"deep", "deep.room", "deep.wall", "base"}),
     ],
 )
 def test_modules_used(book: Project, code: str, modules: set[str]) -> None:
@@ -73,9 +94,69 @@ def test_the_package_of_the_book_is_followed() -> None:
 def test_essence_leaves_out_what_cannot_matter() -> None:
     code = '"""Doc."""\n\n# note\ndef f(x):  # why\n    """More\n    lines."""\n    return "# kept"  \n'
     assert essence(code) == 'def f(x):\n    return "# kept"'
-    assert essence("def f(): 'doc'") == "def f(): 'doc'"
+    assert essence("def f(): 'doc'; return 1") == "def f(): ; return 1"
     assert essence("!ls  # x") == "!ls  # x"
     assert essence("x = '''\n# kept\n'''").count("# kept") == 1
+    assert essence("x = (1,  # one\n     2)\n\n\ny = f'{x!r:>{3}}  # {{'") == "x = (1, 2)\ny = f'{x!r:>{3}}  # {{'"
+    assert essence("x = 1\r# note\ry = 2") == "x = 1\ny = 2"
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ('"""Check."""; print(10)', '"""Check."""; print(99)'),
+        ('"""Shown."""', '"""Shown, too."""'),
+        ("def f():\n    'Doc.'; return 1", "def f():\n    'Doc.'; return 2"),
+        ("x = '''a\n\nb'''", "x = '''a\nb'''"),
+        ("x = '''a  \nb'''", "x = '''a\nb'''"),
+        ("x = f'''a\n  {1}'''", "x = f'''a\n {1}'''"),
+        ("x = '# one'", "x = '# two'"),
+        ("class é:\n    'é'; x = 1", "class é:\n    'é'; x = 2"),
+        ("if a:\n    b\n    c", "if a:\n    b\nc"),
+        ("%time 1 + 1", "%time 1 + 2"),
+        ("def f():\n    f'doc {g()}'", "def f():\n    f'doc {h()}'"),
+        ("x = 1\ry = 2", "x = 1\ry = 3"),
+    ],
+)
+def test_what_can_change_a_result_changes_the_essence(one: str, other: str) -> None:
+    assert essence(one, cell=True) != essence(other, cell=True)
+
+
+WORDS = st.sampled_from(["x", "= 1", "\n", "    ", "'a'", '"""d"""', "# c", "f'{x}'", "(", ")", ";", "def f():", "\r", "é", "\\\n"])
+
+
+@given(st.lists(WORDS, max_size=12).map("".join))
+def test_the_essence_of_code_is_that_code(code: str) -> None:
+    """It parses where the code does, to the same tree without documentation, and is its own essence."""
+    try:
+        tree = ast.parse(newlines(code))
+    except (SyntaxError, ValueError):
+        assert essence(code, cell=True) == newlines(code)
+        return
+    if not any(isinstance(node, ast.FunctionDef) for node in ast.walk(tree)):
+        assert ast.dump(ast.parse(essence(code, cell=True))) == ast.dump(tree)
+        assert essence(essence(code, cell=True), cell=True) == essence(code, cell=True)
+
+
+@pytest.mark.parametrize(
+    "code, found",
+    [
+        ("seeds = list(range(3))", {"seeds": [0, 1, 2]}),
+        ("n: int = 2 ** 3\nm = k = [10 ** i for i in range(2)]\nn += 1", {"n": 9, "m": [1, 10], "k": [1, 10]}),
+        ("a, (b, c) = 1, ('x', -2.5)", {"a": 1, "b": "x", "c": -2.5}),
+        ("clip = float('inf')  # why", {"clip": float("inf")}),
+        ("'Words.'\nx = {'a': True, 'b': None}", {"x": {"a": True, "b": None}}),
+    ],
+)
+def test_parameters_are_values(code: str, found: dict[str, Any]) -> None:
+    assert values(code) == found
+
+
+@pytest.mark.parametrize("code", ["import os", "x = open('f')", "x = a.b", "x = lambda: 0", "x = y", "f()", "x = 1 / 0",
+                                  "for i in range(3): x = i", "x = %time 3", "x = = 1", "x = __import__('os')"])  # fmt: skip
+def test_parameters_that_are_no_plain_values_are_refused(code: str) -> None:
+    with pytest.raises(CodeError):
+        values(code)
 
 
 def fresh(book: Project, notebook: Any) -> str:
@@ -181,7 +262,7 @@ def test_new_prose_around_old_results(book: Project) -> None:
     changed.cells.pop(5)
     done = page.with_prose(notebook, changed)
     assert [cell.source for cell in done.cells] == [cell.source for cell in changed.cells]
-    assert provenance.outputs_hash(done) == provenance.outputs_hash(notebook)
+    assert provenance.seal(done) == provenance.seal(notebook) == notebook.metadata["diffnotes"]["provenance"]["seal"]
     assert done.metadata == notebook.metadata and page.with_prose(done, changed) == done
 
 
@@ -229,7 +310,9 @@ def test_latest_prefers_fresh_pages(tmp_path: Path) -> None:
         save(pages[profile], place)
         assert book.latest("one") == place
     pages["gpu"].metadata["diffnotes"]["provenance"]["parts"]["code"][0] = "x"
-    save(pages["gpu"], book.page("gpu", "one"))
+    record = pages["gpu"].metadata["diffnotes"]["provenance"]
+    record["hash"] = provenance.digest(record["parts"])
+    save(provenance.sealed(pages["gpu"]), book.page("gpu", "one"))
     assert book.latest("one") == book.page("cpu", "one")
     save(stamped(pages["gpu"], book, profile="gpu"), book.page("gpu", "one"))
     assert book.latest("one") == book.page("gpu", "one")

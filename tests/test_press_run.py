@@ -65,7 +65,7 @@ def test_first_run(done: tuple[Project, int, str]) -> None:
         assert f"{name}: running, profile smoke" in said and f"{name}: done in" in said
         notebook = page.read(book.page("smoke", name))
         record = notebook.metadata["diffnotes"]["provenance"]
-        assert record["profile"] == "smoke" and record["device"] == run.cpu_name() and record["seeds"] == [0]
+        assert record["profile"] == "smoke" and record["device"] == run.cpu_name() and record["chapter"] == name and record["seeds"] == [0]
         assert record["parameters"] == {"device": "cpu", "profile": "smoke", "size": 1}
         assert 0 < record["seconds"] < 60 and 20 < record["memory_mib"] < 4000 and len(record["cells"]) == 7
         assert {"python", "torch", "numpy", "diffnotes"} <= record["versions"].keys() and len(record["hash"]) == 64
@@ -177,6 +177,7 @@ def test_a_gpu_is_preferred_and_serves_one_chapter_at_a_time(tmp_path: Path, mon
         running.pop()
         text = page.text(executed(book, "two" if "ex-two" in task["notebook"] else "one"))
         known = {"device": task["device"], "threads": task["threads"], "versions": {}}
+        known["kernel"] = {"held": {}, "read": [], "written": [], "rules": None, "values": {}}
         return {"error": None, "notebook": text, "seconds": 1.0, "memory_mib": 1, "cells": [], **known}
 
     monkeypatch.setattr(run, "execute", execute)

@@ -1,8 +1,8 @@
-"""One chapter, executed by papermill in a fresh process: ``python child.py WORK``.
+"""One chapter, executed by papermill in a fresh process: ``python guard.py WORK child.py WORK``.
 
-The folder WORK holds ``task.json`` (the notebook, the settings to inject, the folder to run in) and receives
-``done.ipynb``. Progress and the outcome go to standard output, one JSON object a line. The file is run by its path and
-imports nothing of the package, which keeps the process small: the chapter itself lives in the kernel.
+The folder WORK holds ``task.json`` (the notebook, the settings to inject, the folder to run in, ...) and receives
+``done.ipynb`` and ``kernel.json``. Progress and the outcome go to standard output, one JSON object a line. The file is
+run by its path and imports nothing of the package: the chapter itself lives in the kernel.
 """
 
 from __future__ import annotations
@@ -23,48 +23,91 @@ def main(work: Path) -> None:
     def tell(**message: object) -> None:
         print(json.dumps(message), file=channel, flush=True)
 
-    from nbclient.exceptions import DeadKernelError
+    begin = time.monotonic()
+    seconds: list[float] = []
+    begun: list[str] = []  # the code cells that have started
+    try:
+        error = execute(work, tell, seconds, begun)
+    except BaseException as raised:  # whatever it is, its cause must reach the user
+        error = f"the run could not go on: {type(raised).__name__}: {raised}"
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # KiB, on macOS bytes
+    memory = usage / (1024 if sys.platform != "darwin" else 1024**2)
+    tell(error=error, seconds=round(time.monotonic() - begin, 1), memory_mib=round(memory), cells=seconds)
+
+
+def execute(work: Path, tell, seconds: list[float], begun: list[str]) -> str | None:
+    """Execute the chapter; what went wrong, or None."""
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill import PapermillExecutionError, execute_notebook
+    from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NBClientEngine, papermill_engines
 
     task = json.loads((work / "task.json").read_text(encoding="utf-8"))
     (work / "source.ipynb").write_text(task["notebook"], encoding="utf-8")
-    seconds: list[float] = []
+
+    class Manager(AsyncKernelManager):
+        """Starts the press's own kernel on this interpreter, whatever kernels are installed for the user."""
+
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            argv = [sys.executable, "-s", "-P", str(Path(__file__).with_name("kernel.py")), task["package"],
+                    task["root"], "-f", "{connection_file}"]  # fmt: skip
+            return KernelSpec(argv=argv, display_name="Python 3", language="python")
+
+    class Client(PapermillNotebookClient):
+        def papermill_execute_cells(self) -> None:
+            super().papermill_execute_cells()
+            call = f"report({str(work / 'kernel.json')!r}, {task['names']!r}, {task['chapter']!r})"
+            asked = {"report": f"__import__('diffnotes_kernel').{call}"}
+            self.wait_for_reply(self.kc.execute("", silent=True, user_expressions=asked))
 
     class Telling(NBClientEngine):
         @classmethod
-        def execute_managed_notebook(cls, nb_man, kernel_name, **options):
+        def execute_managed_notebook(cls, nb_man, kernel_name, start_timeout=60, execution_timeout=None, **options):
             codes = [cell for cell in nb_man.nb.cells if cell.cell_type == "code" and cell.source.strip()]
-            start, complete, begun = nb_man.cell_start, nb_man.cell_complete, {}
+            start, complete, running = nb_man.cell_start, nb_man.cell_complete, {}
 
             def cell_start(cell, *args, **kwargs):
-                if cell in codes:
-                    begun[id(cell)] = time.monotonic()
-                    tell(cell=len(seconds) + 1, of=len(codes))
+                if any(cell is code for code in codes):
+                    running[id(cell)] = time.monotonic()
+                    begun.append(next((line.strip() for line in cell.source.splitlines() if line.strip()), "")[:40])
+                    tell(cell=len(begun), of=len(codes))
                 return start(cell, *args, **kwargs)
 
             def cell_complete(cell, *args, **kwargs):
-                if id(cell) in begun:
-                    seconds.append(round(time.monotonic() - begun.pop(id(cell)), 2))
+                if id(cell) in running:
+                    seconds.append(round(time.monotonic() - running.pop(id(cell)), 2))
                 return complete(cell, *args, **kwargs)
 
             nb_man.cell_start, nb_man.cell_complete = cell_start, cell_complete
-            return super().execute_managed_notebook(nb_man, kernel_name, **options)
+            Client(nb_man, kernel_manager_class=Manager, kernel_name="python3", startup_timeout=start_timeout,
+                   timeout=execution_timeout).execute()  # fmt: skip
 
     papermill_engines.register("telling", Telling)
-    begin, error = time.monotonic(), None
     try:
         execute_notebook(
             work / "source.ipynb", work / "done.ipynb", parameters=task["settings"], engine_name="telling",
             kernel_name="python3", progress_bar=False, cwd=task["folder"], start_timeout=180,
+            execution_timeout=task["timeout"],
         )  # fmt: skip
     except PapermillExecutionError as raised:
-        error = f"code cell [{len(seconds)}] raised {raised.ename}: {raised.evalue}\n\n" + "\n".join(raised.traceback)
+        trace = "\n".join(raised.traceback)
+        return f"code cell [{len(begun)}] raised {raised.ename}: {raised.evalue}\n\n{trace}"
+    except CellTimeoutError:
+        return f"{_cell(begun)} took longer than {task['timeout']} s and was ended; --cell-timeout allows more"
     except DeadKernelError:
-        error = f"the kernel died in code cell [{len(seconds)}]; was there enough memory?"
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # KiB, on macOS bytes
-    memory = usage / (1024 if sys.platform != "darwin" else 1024**2)
-    tell(error=error, seconds=round(time.monotonic() - begin, 1), memory_mib=round(memory), cells=seconds)
+        return f"the kernel died in {_cell(begun)}; was there enough memory, and does no cell end it?"
+    except RuntimeError as raised:
+        if not begun:  # the kernel's own words are on standard error
+            return f"the kernel could not be started: {raised}"
+        return f"the kernel could not go on in {_cell(begun)}: {raised}"
+    return None
+
+
+def _cell(begun: list[str]) -> str:
+    return f"code cell [{len(begun)}] ({begun[-1]!r})" if begun else "no cell"
 
 
 if __name__ == "__main__":

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import os
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 from .errors import PressError
-from .layout import PROFILES, Project
+from .layout import PROFILES, PUBLISHED, Project
+
+# How a terminal that knows ASCII alone shows what the book says.
+PLAIN = {"≤": "<=", "≥": ">=", "≈": "~", "×": "x", "−": "-", "–": "-", "—": "-", "→": "->", "✓": "+", "✗": "x",
+         "“": '"', "”": '"', "’": "'", "…": "...", "²": "^2", "α": "alpha", "β": "beta", "ε": "eps", "σ": "sigma",
+         "τ": "tau", "π": "pi", "·": "*"} | dict(zip("⁻⁰¹³⁴⁵⁶⁷⁸⁹", "-013456789"))  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     run.add_argument("--seed", type=int, help="replaces the seed in the parameters cell")
     run.add_argument("--force", action="store_true", help="execute fresh chapters, too")
+    run.add_argument("--cell-timeout", type=int, metavar="SECONDS", help="what a cell may take (default: two hours)")
     run.add_argument("--workers", metavar="URL", help="a Dask scheduler that shares the work, e.g. tcp://host:8786")
 
     publish = command("publish", "put finished pages into book/chapters/")
@@ -47,24 +56,74 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns its exit status: 0 success, 1 failure, 2 wrong use, 130 interrupted."""
-    options = parser().parse_args(argv)
+    """Run the command; returns its exit status: 0 success, 1 failure, 2 wrong use, 128 + n ended by signal n."""
+    _speak_plainly()
+    command = "diffnotes"
     try:
-        return globals()[f"_{options.command}"](Project.find(), options)
+        options = parser().parse_args(argv)
+        command = f"diffnotes {options.command}"
+        status = globals()[f"_{options.command}"](Project.find(), options)
+        _flush()
+        return status
     except PressError as error:
-        print(f"diffnotes {options.command}: {error}", file=sys.stderr)
+        _complain(f"{command}: {error}")
         return error.status
-    except KeyboardInterrupt:
-        print(f"\ndiffnotes {options.command}: interrupted; the last good pages are untouched", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as interrupt:
+        _complain(f"\n{command}: interrupted; the last good pages are untouched")
+        return 128 + getattr(interrupt, "number", 2)
+    except BrokenPipeError:  # whoever reads has had enough, as `head` has
+        _give_up_output()
+        return 141
+    except OSError as error:
+        _give_up_output()
+        _complain(f"{command}: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        return 1
+
+
+def _speak_plainly() -> None:
+    """Let no sign that the terminal's encoding lacks stop the command."""
+    codecs.register_error("diffnotes.plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="diffnotes.plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    found = error.object[error.start : error.end]
+    plain = (PLAIN.get(s) or unicodedata.normalize("NFKD", s).encode("ascii", "ignore").decode() for s in found)
+    return "".join(sign or "?" for sign in plain), error.end
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _complain(text: str) -> None:
+    if sys.stderr is not None:
+        try:
+            print(text, file=sys.stderr, flush=True)
+        except OSError:
+            pass
+
+
+def _give_up_output() -> None:
+    """Send what is still waiting to be written nowhere, so that the interpreter does not stumble over it at its end."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except OSError:
+        pass
 
 
 def _run(project: Project, options: argparse.Namespace) -> int:
-    from .run import run
+    from .run import CELL_TIMEOUT, run
 
+    timeout = CELL_TIMEOUT if options.cell_timeout is None else options.cell_timeout
     return run(
         project, options.chapters, profile=options.profile, device=options.device, seed=options.seed,
-        force=options.force, workers=options.workers,
+        force=options.force, workers=options.workers, timeout=timeout,
     )  # fmt: skip
 
 
@@ -84,19 +143,21 @@ def _build(project: Project, options: argparse.Namespace) -> int:
 
 
 def _status(project: Project, options: argparse.Namespace) -> int:
-    from .page import read
-    from .provenance import freshness
+    from .provenance import examine
 
     rows = [("chapter", "page", "device", "seconds", "age", "freshness")]
-    for name in project.choose():
-        places = {profile: project.page(profile, name) for profile in PROFILES} | {"published": project.published(name)}
-        pages = {place: read(path) for place, path in places.items() if path.is_file()}
-        for place, notebook in pages.items():
-            record: dict[str, Any] = notebook.metadata.get("diffnotes", {}).get("provenance", {})
-            state = freshness(notebook, project, name)
-            label = f"{place} ({record.get('profile', '?')})" if place == "published" else place
+    for name in project.chapters():
+        if not project.source(name).is_file():
+            rows.append((name, "-", "-", "-", "-", f"missing: there is no notebooks/{name}.ipynb"))
+            continue
+        pages = [examine(project, name, place) for place in project.places(name)]
+        pages = [page for page in pages if page.freshness.state != "missing"]
+        for page in pages:
+            record, state = page.record, page.freshness
+            label = f"{page.place} ({record.get('profile', '?')})" if page.place == PUBLISHED else page.place
             word = state.state + (f": {'; '.join(state.reasons)}" if state.reasons else "")
-            rows.append((name, label, record.get("device", "?"), f"{record.get('seconds', 0):.0f}", _age(record), word))
+            seconds = f"{record['seconds']:.0f}" if record else "?"
+            rows.append((name, label, record.get("device", "?"), seconds, _age(record), word))
         if not pages:
             rows.append((name, "-", "-", "-", "-", "missing: not run yet"))
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
@@ -110,7 +171,7 @@ def _age(record: dict[str, Any]) -> str:
 
     try:
         then = datetime.datetime.fromisoformat(record["date"])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError):  # a damaged page
         return "?"
     minutes = int((datetime.datetime.now(datetime.UTC) - then).total_seconds() // 60)
     for size, unit in ((60 * 24, "day"), (60, "hour"), (1, "minute")):
@@ -121,14 +182,18 @@ def _age(record: dict[str, Any]) -> str:
 
 def _claims(project: Project, options: argparse.Namespace) -> int:
     from .ledger import collect, table_text
-    from .page import read
-    from .provenance import freshness
+    from .provenance import examine
 
     pages = {name: path for name in project.chapters() if (path := project.latest(name))}
     rows = collect(pages.values())
-    for name, path in pages.items():
-        if freshness(read(path), project, name).state != "fresh":
-            print(f"note: the page of {name} is stale; diffnotes status says why", file=sys.stderr)
+    for name in project.chapters():
+        for place, path in project.places(name).items():
+            if path.is_file():
+                state = examine(project, name, place).freshness
+                if state.state == "damaged":
+                    print(f"note: the page {path.relative_to(project.root)} is damaged", file=sys.stderr)
+                elif path == pages.get(name) and state.state != "fresh":
+                    print(f"note: the page of {name} is stale; diffnotes status says why", file=sys.stderr)
     if options.json:
         import json
 
@@ -142,13 +207,20 @@ def _clean(project: Project, options: argparse.Namespace) -> int:
     import shutil
 
     folder: Path = project.root / "_build"
-    if not folder.exists():
+    if not folder.exists() and not folder.is_symlink():
         print("nothing to remove: there is no _build/")
         return 0
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    parts = ", ".join(sorted(path.name for path in folder.iterdir())) or "empty"
-    shutil.rmtree(folder)
-    print(f"removed _build/ ({parts}; {size / 2**20:.1f} MiB)")
+    if not folder.is_dir():
+        raise PressError(f"_build is {'a link that leads nowhere' if folder.is_symlink() else 'a file'}, not a folder; "
+                         "remove it by hand")
+    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+    parts = sorted(path.name for path in folder.iterdir())
+    if folder.is_symlink():  # somebody wants the results elsewhere: the link stays
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    else:
+        shutil.rmtree(folder)
+    print(f"removed _build/ ({', '.join(parts) or 'empty'}; {size / 2**20:.1f} MiB)")
     return 0
 
 

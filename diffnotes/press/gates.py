@@ -162,13 +162,15 @@ def _page(notebook: Any, source: Any, name: str) -> Found:
     again = f"Run diffnotes run {name}"
     if not record:
         yield None, "no provenance", again
-    elif record.get("outputs") != provenance.outputs_hash(notebook):
+    elif record.get("seal") != provenance.seal(notebook):
         yield None, "an output was edited after the run", again
     if len(page.text(notebook)) > LIMIT:
         yield None, f"the page has more than {LIMIT} characters", "Make figures smaller, print less"
     mine, theirs = ([cell.source for cell in page.code_cells(book)] for book in (notebook, source))
     if mine != theirs:
         yield None, "its code is not that of the notebook", again
+    elif page.text(page.with_prose(notebook, source)) != page.text(notebook):
+        yield None, "its text, tags or captions are not those of the notebook", f"{again}, which keeps good results"
     if (tests := _injected(notebook)) is not None and record:
         wanted = {key: value for key, value in tests.items() if key != "device"}
         if wanted != record.get("parts", {}).get("parameters"):

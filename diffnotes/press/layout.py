@@ -8,18 +8,20 @@ with what the other profiles change.
 
 from __future__ import annotations
 
-import ast
-import os
-import tempfile
-import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .cells import plain
+from .cells import values as assignments
 from .errors import PressError
+from .files import read_toml, read_yaml, write_whole
+
+__all__ = ["CHAPTERS", "PROFILES", "PUBLISHED", "Project", "assignments", "write_whole"]
 
 PROFILES = ("smoke", "cpu", "gpu")
+PUBLISHED = "published"
 CHAPTERS = "book/chapters"
 
 
@@ -32,35 +34,48 @@ class Project:
 
     @classmethod
     def find(cls, start: str | Path = ".") -> Project:
-        """The project at or above the folder ``start``. PressError if there is none."""
+        """The project at or above the folder ``start``.
+
+        Raises:
+            PressError: if there is none, or if it has a package of its own that is not the one at work.
+        """
         start = Path(start).resolve()
         for folder in (start, *start.parents):
             if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
+                own = folder / cls.package.name
+                if (own / "press").is_dir() and own.resolve() != cls.package:
+                    raise PressError(f"the book here has the package {own}, but this command belongs to {cls.package}; "
+                                     "set up the book's own environment with `make setup` and use that", 2)
                 return cls(folder)
         raise PressError(f"no book here: neither {start} nor a folder above it holds _toc.yml and notebooks/", 2)
 
     def chapters(self) -> list[str]:
-        """Names of the chapters that have a notebook, in the order of the table of contents."""
-        import yaml
+        """Names of all chapters, in the order of the table of contents. PressError if that cannot be read."""
 
         def files(node: Any) -> Iterator[str]:
             if isinstance(node, dict):
-                yield from (value for key, value in node.items() if key == "file")
+                yield from (str(value) for key, value in node.items() if key == "file")
             for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
                 yield from files(child)
 
-        toc = yaml.safe_load((self.root / "_toc.yml").read_text(encoding="utf-8"))
-        names = [Path(file).stem for file in files(toc) if Path(file).parent.as_posix() == CHAPTERS]
-        return [name for name in names if self.source(name).is_file()]
+        toc = read_yaml(self.root / "_toc.yml")
+        if not isinstance(toc, dict):
+            raise PressError("_toc.yml: it does not hold a table with root: and parts:")
+        listed = [file.removesuffix(".ipynb") for file in files(toc)]
+        return [Path(file).name for file in listed if Path(file).parent.as_posix() == CHAPTERS]
 
     def choose(self, names: Iterable[str] = ()) -> list[str]:
-        """``names``, or all chapters if there are none. PressError for a name that is no chapter."""
+        """``names``, or all chapters if there are none. PressError for one that is no chapter or has no notebook."""
         known, names = self.chapters(), list(dict.fromkeys(names))
         if unknown := [name for name in names if name not in known]:
             hint = "; a notebook of that name exists, but _toc.yml does not list it"
             hint = hint if self.source(unknown[0]).is_file() else ""
             raise PressError(f"unknown chapter {unknown[0]!r}{hint}; allowed: {', '.join(known) or 'none yet'}", 2)
-        return names or known
+        names = names or known
+        if missing := [name for name in names if not self.source(name).is_file()]:
+            listed = ", ".join(f"notebooks/{name}.ipynb" for name in missing)
+            raise PressError(f"_toc.yml lists {', '.join(missing)}, but there is no {listed}")
+        return names
 
     def source(self, name: str) -> Path:
         return self.root / "notebooks" / f"{name}.ipynb"
@@ -75,69 +90,86 @@ class Project:
     def published(self, name: str) -> Path:
         return self.root / CHAPTERS / f"{name}.ipynb"
 
+    def places(self, name: str) -> dict[str, Path]:
+        """Where pages of a chapter may lie: by profile, and published."""
+        return {profile: self.page(profile, name) for profile in PROFILES} | {PUBLISHED: self.published(name)}
+
     def latest(self, name: str) -> Path | None:
-        """The best page there is: the first fresh one of gpu, cpu, published; else the first of them; else smoke."""
-        from .page import read
-        from .provenance import freshness
+        """The best page there is: the first fresh one of gpu, cpu, published; else the first of them; else smoke.
 
-        places = [self.page("gpu", name), self.page("cpu", name), self.published(name)]
-        places = [place for place in places if place.is_file()]
-        fresh = (place for place in places if freshness(read(place), self, name).state == "fresh")
-        smoke = self.page("smoke", name)
-        return next(fresh, None) or (places[0] if places else smoke if smoke.is_file() else None)
+        A damaged page is none.
+        """
+        from .provenance import examine
 
-    def settings(self, name: str, profile: str, seed: int | None = None, device: str = "auto") -> dict[str, Any]:
+        found = [examine(self, name, place) for place in ("gpu", "cpu", PUBLISHED, "smoke")]
+        found = [page for page in found if page.usable]
+        good = [page for page in found if page.place != "smoke"]
+        best = next((page for page in good if page.freshness.state == "fresh"), None) or next(iter(good or found), None)
+        return best.path if best else None
+
+    def settings(
+        self, name: str, profile: str, seed: int | None = None, device: str = "auto", source: Any = None
+    ) -> dict[str, Any]:
         """What a run injects below the parameters cell: the values that differ from it.
 
+        Args:
+            name: the chapter.
+            profile: "smoke", "cpu" or "gpu".
+            seed: replaces the seed in the parameters cell.
+            device: "auto", "cpu" or "cuda".
+            source: the chapter's notebook, if it has been read already.
+
         Raises:
-            PressError: if a profile sets a name that the parameters cell does not have.
+            PressError: if a profile sets a name that the parameters cell does not have, or the cell is no plain values.
         """
         from .page import parameters, read
 
         if profile not in PROFILES:
             raise PressError(f"unknown profile {profile!r}; allowed: {', '.join(PROFILES)}", 2)
-        own = parameters(read(self.source(name)))
+        own = parameters(read(self.source(name)) if source is None else source, f"notebooks/{name}.ipynb")
         if missing := {"profile", "device", "seed"} - own.keys():
             raise PressError(f"notebooks/{name}.ipynb: its parameters cell does not set {', '.join(sorted(missing))}")
         table = self.root / "notebooks" / "profiles.toml"
-        tables = tomllib.loads(table.read_text(encoding="utf-8")) if table.is_file() else {}
-        wanted = dict(tables.get(name, {}).get(profile, {}))
+        tables = read_toml(table) if table.is_file() else {}
+        wanted = tables.get(name, {})
+        for key in (None, profile):
+            wanted = wanted if key is None else wanted.get(key, {})
+            if not isinstance(wanted, dict):
+                raise PressError(f"profiles.toml: [{name}{'' if key is None else '.' + key}] must be a table")
         if unknown := sorted(wanted.keys() - own.keys()):
             allowed = ", ".join(own)
             raise PressError(f"profiles.toml: [{name}.{profile}] sets unknown {unknown[0]!r}; allowed: {allowed}")
-        wanted |= {"profile": profile, "device": device} | ({} if seed is None else {"seed": seed})
-        return {key: value for key, value in wanted.items() if value != own[key]}
+        for key, value in wanted.items():
+            if not _injectable(value):
+                raise PressError(f"profiles.toml: [{name}.{profile}] sets {key} = {value!r}; allowed: numbers, texts, "
+                                 "true, false, and lists of them")
+        wanted = wanted | {"profile": profile, "device": device} | ({} if seed is None else {"seed": seed})
+        seeds(own | wanted, f"notebooks/{name}.ipynb in profile {profile}")
+        # Told apart by what is written, not by ==: 1 is not true, NaN is NaN.
+        return {key: value for key, value in wanted.items() if repr(plain(value)) != repr(plain(own[key]))}
 
 
-def assignments(code: str) -> dict[str, Any]:
-    """The literal values that the lines of ``code`` give to names.
+def _injectable(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_injectable, value))
+    return isinstance(value, (bool, int, float, str))
 
-    >>> assignments("a = 1\\nb, c = 'x', [2]")
-    {'a': 1, 'b': 'x', 'c': [2]}
+
+def seeds(parameters: dict[str, Any], where: str) -> list[int]:
+    """The seeds of a run: seed, seed + 1, ... if ``seeds`` says how many, or those that ``seeds`` lists.
+
+    Raises:
+        PressError: for anything else.
     """
-    found: dict[str, Any] = {}
-    for line in ast.parse(code).body:
-        if isinstance(line, ast.Assign) and len(line.targets) == 1:
-            target, value = line.targets[0], line.value
-            several = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
-            for name, item in zip(target.elts, value.elts) if several else [(target, value)]:
-                if isinstance(name, ast.Name):
-                    try:
-                        found[name.id] = ast.literal_eval(item)
-                    except ValueError:
-                        found[name.id] = ast.unparse(item)
-    return found
+    seed, many = parameters["seed"], plain(parameters.get("seeds", 1))
+    if not _whole(seed):
+        raise PressError(f"{where}: seed = {seed!r}; allowed: a whole number >= 0", 2)
+    if _whole(many) and many > 0:
+        return [seed + i for i in range(many)]
+    if isinstance(many, list) and many and all(map(_whole, many)):
+        return many
+    raise PressError(f"{where}: seeds = {many!r}; allowed: how many (>= 1), or a list of whole numbers >= 0", 2)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Put ``text`` at ``path`` all at once: a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

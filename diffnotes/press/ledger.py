@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from .files import read_toml
 
 __all__ = ["Effect", "Ledger", "collect", "errata", "errata_table", "registry", "table_text"]
 
@@ -121,7 +122,7 @@ def _full(record: dict[str, Any]) -> str:
 
 @cache
 def _read(path: Path) -> dict[str, Any]:
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    return read_toml(path)
 
 
 def registry(path: Path = CLAIMS) -> dict[str, dict[str, Any]]:
@@ -134,12 +135,11 @@ def errata(path: Path = CLAIMS) -> list[dict[str, str]]:
     return _read(Path(path)).get("erratum", [])
 
 
-def rules(chapter: str, path: Path = CLAIMS) -> dict[str, list[list[str]]]:
-    """What decides the verdicts of a chapter: name, rule and condition of each part, by claim."""
+def rules(chapter: str, path: Path = CLAIMS) -> dict[str, dict[str, Any]]:
+    """What decides the verdicts of a chapter, and what its page says of them: statement and parts, by claim."""
+    kept = ("statement", "part")
     return {
-        row["id"]: [[part["name"], part["rule"], part.get("condition", "")] for part in row["part"]]
-        for row in registry(path).values()
-        if row["chapter"] == chapter
+        row["id"]: {key: row[key] for key in kept} for row in registry(path).values() if row["chapter"] == chapter
     }
 
 
@@ -292,7 +292,9 @@ def collect(pages: Iterable[Path | str], path: Path = CLAIMS) -> list[dict[str, 
         notebook = read(page)
         provenance = notebook.metadata.get("diffnotes", {}).get("provenance", {})
         for cell, _, record in records(notebook, "claim"):
-            if record["id"] in rows:
+            if isinstance(record, dict) and {"id", "state", "verdict", "profile", "parts"} <= record.keys() and (
+                record["id"] in rows
+            ):
                 found = {"record": record, "device": provenance.get("device", "unknown"), "page": page.stem}
                 rows[record["id"]] |= found | {"cell": cell.get("execution_count")}
     return list(rows.values())

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from . import ledger
+from .cells import CodeError
+from .cells import values as assignments
 from .errors import PressError
-from .layout import assignments
 
 __all__ = ["glue", "normalise", "with_prose"]
 
@@ -47,12 +48,32 @@ def glue(**values: float | int | str) -> None:
 
 def read(path: Path) -> Any:
     """The notebook at ``path``. PressError if it is none."""
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except Exception as error:  # nbformat raises whatever its own code stumbles over
+        raise PressError(f"{path} is not a readable notebook: {_short(error)}") from error
+
+
+def parse(text: str) -> Any:
+    """The notebook in ``text``, of the form that all of the press relies on.
+
+    Raises:
+        Exception: of many kinds, if it is no notebook.
+    """
     import nbformat
 
-    try:
-        return nbformat.read(path, as_version=4)
-    except Exception as error:
-        raise PressError(f"{path} is not a readable notebook: {error}") from error
+    notebook = nbformat.reads(text, as_version=4)
+    nbformat.validate(notebook)
+    for cell in notebook.cells:
+        for part in (cell, *cell.get("outputs", [])):
+            if not isinstance(part.get("metadata", {}).get("diffnotes", {}), dict):
+                raise ValueError("metadata.diffnotes of a cell or output is no table")
+    return notebook
+
+
+def _short(error: Exception) -> str:
+    text = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
 
 
 def text(notebook: Any) -> str:
@@ -71,10 +92,13 @@ def code_cells(notebook: Any) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code" and "injected-parameters" not in tags(cell)]
 
 
-def parameters(notebook: Any) -> dict[str, Any]:
-    """The settings in the cell tagged "parameters"."""
-    found = [cell for cell in notebook.cells if "parameters" in tags(cell)]
-    return assignments(found[0].source) if found else {}
+def parameters(notebook: Any, where: str = "the notebook") -> dict[str, Any]:
+    """The settings in the cell tagged "parameters". PressError naming cell and line if they are no plain values."""
+    found = [(i, cell) for i, cell in enumerate(notebook.cells) if "parameters" in tags(cell)]
+    try:
+        return assignments(found[0][1].source) if found else {}
+    except CodeError as error:
+        raise PressError(f"{where}, cell {found[0][0] + 1} (parameters): {error}") from error
 
 
 def records(notebook: Any, kind: str) -> Iterator[tuple[Any, Any, Any]]:
@@ -136,7 +160,13 @@ def _outputs(cell: Any) -> list[Any]:
 
 
 def with_prose(page: Any, source: Any) -> Any:
-    """The results of ``page`` in the present text of ``source``, whose code is the same up to comments."""
+    """The results of ``page`` in the present text of ``source``, whose code is the same up to comments.
+
+    Raises:
+        ValueError: if the numbers of code cells differ.
+    """
+    if len(code_cells(page)) != len(code_cells(source)):
+        raise ValueError(f"{len(code_cells(page))} code cells in the page, {len(code_cells(source))} in the notebook")
     done, cells = iter(code_cells(page)), []
     injected = [cell for cell in page.cells if "injected-parameters" in tags(cell)]
     for cell in copy.deepcopy(source.cells):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import gates, page
+from . import gates, page, provenance
 from .errors import PressError
-from .layout import Project, write_whole
+from .files import lock, require_room, sweep, write_whole
+from .layout import Project
 
 __all__ = ["publish"]
 
@@ -19,16 +20,23 @@ def publish(project: Project, name: str, profile: str) -> Path:
     """
     if profile == "smoke":
         raise PressError("the smoke profile shows that the code runs, its numbers mean nothing; publish cpu or gpu", 2)
-    path, place = project.page(profile, name), project.published(name)
-    if not path.is_file():
+    place, source = project.published(name), page.read(project.source(name))
+    settings = project.settings(name, profile, source=source)
+    found = provenance.examine(project, name, profile, settings)
+    if found.freshness.state == "missing":
         raise PressError(f"{name} was not run in profile {profile}: first diffnotes run {name} --profile {profile}")
-    notebook, source = page.read(path), page.read(project.source(name))
+    if found.notebook is None:
+        raise PressError(f"{'; '.join(found.freshness.reasons)}: run diffnotes run {name} --profile {profile}")
     others = {other: page.read(project.published(other)) for other in project.chapters()
               if other != name and project.published(other).is_file()}  # fmt: skip
     problems = gates.check_source(source, name)
-    problems += gates.check_page(notebook, source, name, project, project.settings(name, profile))
-    problems += gates.check_across({**others, name: notebook})
-    if problems:
-        raise PressError("the gates refuse:\n  " + "\n  ".join(map(str, problems)))
-    write_whole(place, path.read_text(encoding="utf-8"))
+    problems += gates.check_page(found.notebook, source, name, project, settings)
+    problems += gates.check_across({**others, name: found.notebook})
+    if problems or not found.usable:
+        listed = [*found.freshness.reasons] * (not found.usable) + [*map(str, problems)]
+        raise PressError("the gates refuse:\n  " + "\n  ".join(listed))
+    require_room(place.parent, "published pages")
+    with lock(place):
+        sweep(place)
+        write_whole(place, found.path.read_text(encoding="utf-8"))
     return place

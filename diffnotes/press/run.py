@@ -4,6 +4,9 @@ A chapter that is fresh is not run again; if only its prose has changed, the new
 Otherwise its notebook is executed (:mod:`diffnotes.press.child`), made into a page, given its provenance and checked by
 all gates; only then does it replace the older page. A run that fails, or is interrupted, leaves the last good page
 where it is, and its report under ``reports/``.
+
+A page is held to what made it: the notebook that is executed is the one that is hashed, and the kernel tells which code
+of the package it has compiled, which must be that of the package as it was when the run began.
 """
 
 from __future__ import annotations
@@ -15,34 +18,38 @@ import os
 import platform
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from . import gates, page, provenance
+from .cells import CodeError, parse, plain
 from .errors import PressError
-from .layout import Project, write_whole
+from .files import lock, require_room, sweep, write_whole
+from .layout import PROFILES, Project, seeds
+from .processes import Owned, end_all, environment, interruptible, workspace
 
 __all__ = ["execute", "run"]
 
 MEMORY_PER_CHAPTER = 1536 * 2**20  # bytes that must be free for each chapter running at the same time
+DEVICES = ("auto", "cpu", "cuda")
+CELL_TIMEOUT = 2 * 3600  # seconds; the longest training of a chapter takes a good hour
 THREADS = [f"{library}_NUM_THREADS" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")]
 # glibc hands the big temporaries of each training step back to the system, and pays for it in page faults, unless told.
 KEEP_MEMORY = {f"MALLOC_{name}_THRESHOLD_": str(1 << 30) for name in ("MMAP", "TRIM")}
-_running: set[subprocess.Popen] = set()
+CHILD = Path(__file__).with_name("child.py")
 
 
 def cuda_name() -> str | None:
     """Name of the CUDA GPU that PyTorch can use, or None; asked in a process that ends at once."""
     code = "import torch; print(torch.cuda.get_device_name(0) if torch.cuda.is_available() else '')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, env=environment())
     return done.stdout.strip() or None
 
 
@@ -70,8 +77,8 @@ def find_device(wanted: str) -> tuple[str, str]:
     Raises:
         PressError: for another word, or for "cuda" where there is none.
     """
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise PressError(f"unknown device {wanted!r}; allowed: auto, cpu, cuda", 2)
+    if wanted not in DEVICES:
+        raise PressError(f"unknown device {wanted!r}; allowed: {', '.join(DEVICES)}", 2)
     gpu = cuda_name() if wanted == "cuda" or (wanted == "auto" and _may_have_cuda()) else None
     if wanted == "cuda" and gpu is None:
         raise PressError("--device cuda: PyTorch finds no CUDA GPU here; nothing was run. Use --device auto or cpu.", 2)
@@ -84,76 +91,72 @@ def cores() -> int:
 
 def _commit(root: Path) -> str:
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True).stdout.strip()
+        command = ["git", "-c", "safe.directory=*", "-C", str(root), *words]
+        return subprocess.run(command, capture_output=True, text=True, env=environment()).stdout.strip()
 
     if not shutil.which("git") or not (head := git("rev-parse", "--short=12", "HEAD")):
         return "none"
     return head + (" with changes" if git("status", "--porcelain", "--untracked-files=no") else "")
 
 
-def execute(task: dict[str, Any], progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+def execute(
+    task: dict[str, Any], progress: Callable[[int, int], None] | None = None, wanted: Callable[[], bool] | None = None
+) -> dict[str, Any]:
     """Execute one notebook in a process of its own.
 
     Args:
-        task: notebook (its text), settings (to inject), folder (to run in), threads, wanted (device), device (kind and
-            name, or None: to be found where this runs).
+        task: what :meth:`Chapter.task` gives.
         progress: called with (number of the code cell that starts, number of code cells).
+        wanted: asked every second whether the result is still wanted; if not, the run is ended.
 
     Returns:
         notebook (executed text, or None), error (None or what went wrong), device, threads, versions, seconds,
-        memory_mib and cells (seconds of each).
+        memory_mib, cells (seconds of each) and kernel (what it held and touched).
 
     Raises:
-        PressError: if CUDA is wanted where there is none.
+        PressError: if CUDA is wanted where there is none, or there is no room for temporary files.
     """
     device = tuple(task["device"] or find_device(task["wanted"]))
-    with tempfile.TemporaryDirectory(prefix="diffnotes-") as folder:
-        work = Path(folder)
-        place = task["folder"] if Path(task["folder"]).is_dir() else folder
-        (work / "task.json").write_text(json.dumps({**task, "folder": place}), encoding="utf-8")
-        quiet = {"TQDM_DISABLE": "1", "PYTHONHASHSEED": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-        private = {"IPYTHONDIR": folder, "JUPYTER_RUNTIME_DIR": folder, "JUPYTER_PREFER_ENV_PATH": "1"}
-        env = os.environ | quiet | private | KEEP_MEMORY | dict.fromkeys(THREADS, str(task["threads"]))
+    versions = {name: metadata.version(name) for name in ("torch", "numpy", "diffnotes")}
+    outcome: dict[str, Any] = {"device": device, "threads": task["threads"], "seconds": 0, "memory_mib": 0, "cells": []}
+    outcome |= {"versions": {"python": platform.python_version()} | versions, "kernel": {}, "notebook": None}
+    with workspace() as work:
+        here = Path(task["folder"]).is_dir()  # a worker of a cluster has its own checkout, or none
+        places = {} if here else {"folder": str(work), "root": str(work), "package": str(Project.package)}
+        env = environment(work, TQDM_DISABLE="1", CUBLAS_WORKSPACE_CONFIG=":4096:8", **KEEP_MEMORY)
+        env |= dict.fromkeys(THREADS, str(task["threads"]))
         env |= {"CUDA_VISIBLE_DEVICES": ""} if device[0] == "cpu" else {}
-        command = [sys.executable, "-P", str(Path(__file__).with_name("child.py")), folder]
-        with open(work / "stderr", "w+", encoding="utf-8", errors="replace") as stderr:
-            # In a session of its own: Ctrl-C reaches the parent alone, which then ends the child and its kernel.
-            process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=stderr, env=env, text=True, start_new_session=True
-            )
-            _running.add(process)
-            versions = {name: metadata.version(name) for name in ("torch", "numpy", "diffnotes")}
-            outcome: dict[str, Any] = {"device": device, "threads": task["threads"]}
-            outcome["versions"] = {"python": platform.python_version()} | versions
-            try:
-                for line in process.stdout:
-                    message = json.loads(line)
-                    if "cell" in message and progress:
-                        progress(message["cell"], message["of"])
-                    outcome |= message
-                process.wait()
-            finally:
-                _end(process)
-                _running.discard(process)
+        try:
+            (work / "task.json").write_text(json.dumps({**task, **places}), encoding="utf-8")
+            stderr = open(work / "stderr", "w+", encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise PressError(f"no room for temporary files in {work.parent}: {error.strerror}") from error
+        with stderr, Owned([str(CHILD), str(work)], work, env, stdout=subprocess.PIPE, stderr=stderr) as owned:
+            if wanted is not None:
+                threading.Thread(target=_end_unwanted, args=(owned, wanted), daemon=True).start()
+            for line in owned.process.stdout:
+                message = json.loads(line)
+                if "cell" in message and progress:
+                    progress(message["cell"], message["of"])
+                outcome |= message
+            owned.end()
             stderr.seek(0)
-            noise = stderr.read()
-        if "error" not in outcome:
-            outcome |= {"error": f"the run ended without a result\n{noise}", "seconds": 0, "memory_mib": 0, "cells": []}
-        done = work / "done.ipynb"
-        return {**outcome, "notebook": done.read_text(encoding="utf-8") if done.is_file() else None}
+            noise = "\n".join(stderr.read().splitlines()[-40:])
+        outcome.setdefault("error", "the run was ended from outside, or had not enough memory")
+        if outcome["error"] and noise.strip() and "\n" not in outcome["error"]:
+            outcome["error"] += f" ({noise.strip().splitlines()[-1]})\n\n{noise}"
+        for name, key in (("done.ipynb", "notebook"), ("kernel.json", "kernel")):
+            if (work / name).is_file():
+                text = (work / name).read_text(encoding="utf-8")
+                outcome[key] = text if key == "notebook" else json.loads(text)
+        return outcome
 
 
-def _end(process: subprocess.Popen) -> None:
-    """End a child and its kernel, if they still run."""
-    import psutil
-
-    if process.poll() is None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            parent = psutil.Process(process.pid)
-            for member in (*parent.children(recursive=True), parent):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    member.kill()
-        process.wait()
+def _end_unwanted(owned: Owned, wanted: Callable[[], bool]) -> None:
+    while owned.process.poll() is None:
+        if not wanted():
+            owned.end()
+        time.sleep(1)
 
 
 class Progress:
@@ -216,85 +219,175 @@ def clock(seconds: float) -> str:
 class Chapter:
     """One chapter to be brought up to date in one profile."""
 
-    def __init__(self, project: Project, name: str, profile: str, device: str, seed: int | None) -> None:
-        self.project, self.name, self.profile, self.device = project, name, profile, device
+    def __init__(
+        self, project: Project, name: str, profile: str, device: str, seed: int | None, timeout: int = CELL_TIMEOUT
+    ) -> None:
+        self.project, self.name, self.profile, self.device, self.timeout = project, name, profile, device, timeout
         self.source = page.read(project.source(name))
-        self.settings = project.settings(name, profile, seed, device)
+        self.settings = project.settings(name, profile, seed, device, self.source)
+        self.values = page.parameters(self.source) | self.settings
+        self.seeds = seeds(self.values, f"notebooks/{name}.ipynb")
         self.path, self.report = project.page(profile, name), project.report(profile, name)
+        self.before: dict[str, Any] = {}
+
+    def check(self) -> list[str]:
+        """What is known to be wrong before a run: code that cannot be read."""
+        problems = []
+        for index, cell in enumerate(self.source.cells):
+            try:
+                parse(cell.source if cell.cell_type == "code" else "")
+            except CodeError as error:
+                problems.append(f"{self.name}, cell {index + 1}: it cannot be read as Python: {error}")
+        return problems
+
+    def examine(self, path: Path | None = None) -> provenance.Page:
+        return provenance.examine(self.project, self.name, self.profile, self.settings, self.device, path)
 
     def fresh(self) -> tuple[Any, Path] | None:
         """An executed notebook whose results are still right: the page, or what a run left that only failed a gate."""
         for path in (self.path, self.report):
-            if path.is_file():
-                notebook = page.read(path)
-                if provenance.freshness(notebook, self.project, self.name, self.settings, self.device).state == "fresh":
-                    return notebook, path
+            found = self.examine(path)
+            if found.freshness.state == "fresh":
+                return found.notebook, path
         return None
 
     def why(self) -> str:
-        old = page.read(self.path) if self.path.is_file() else None
-        reasons = provenance.freshness(old, self.project, self.name, self.settings, self.device).reasons
-        return ", ".join(reasons)
+        return ", ".join(self.examine().freshness.reasons)
 
     def earlier(self) -> list[float]:
         """Seconds of each code cell in an earlier run."""
-        for path in (self.path, self.report):
-            if path.is_file():
-                return page.read(path).metadata.get("diffnotes", {}).get("provenance", {}).get("cells", [])
-        return []
+        return next((found.record["cells"] for path in (self.path, self.report)
+                     if (found := self.examine(path)).usable), [])  # fmt: skip
+
+    def begin(self) -> None:
+        """Take down what the run must be made from."""
+        sources = provenance.sources(self.project.package)
+        given = self.project, self.name, self.settings, self.source
+        self.before = {"parts": provenance.fingerprint(*given), "sources": sources, "beside": self._beside(),
+                       "modules": provenance.fingerprint(*given, seen=sources)["modules"],
+                       "rules": provenance.ledger.rules(self.name)}  # fmt: skip
+
+    def _beside(self) -> set[str]:
+        return {path.name for path in (self.project.root / "notebooks").iterdir() if not path.name.startswith(".")}
 
     def task(self, threads: int, device: tuple[str, str] | None) -> dict[str, Any]:
         return {"notebook": page.text(self.source), "settings": self.settings, "threads": threads,
-                "folder": str(self.project.root / "notebooks"), "wanted": self.device, "device": device}  # fmt: skip
+                "folder": str(self.project.root / "notebooks"), "root": str(self.project.root), "chapter": self.name,
+                "package": str(self.project.package), "names": list(self.values), "timeout": self.timeout,
+                "wanted": self.device, "device": device}  # fmt: skip
 
-    def stamped(self, outcome: dict[str, Any], before: dict[str, Any]) -> Any:
-        """The page from an executed notebook, with its provenance; ``before``: the fingerprint before the run."""
+    def suspicions(self, kernel: dict[str, Any]) -> list[str]:
+        """Why the results cannot be taken for those of the sources; ``kernel`` is what the kernel tells of itself."""
+        if not kernel:
+            return ["the kernel did not say which code it has run"]
+        root, sources = self.project.package.name, self.before["sources"]
+        found = []
+        for module, hashes in sorted(self._held(kernel).items()):
+            if {sources.get(module)} != set(hashes):
+                found.append(f"the code of {root}.{module} that has run is not that of the package as it was when the "
+                             "run began: it was changed meanwhile, or the kernel has another package")
+        if kernel["rules"] not in (None, json.loads(json.dumps(self.before["rules"]))):
+            found.append("the rules of the claims by which it was judged are not those here")
+        for path in kernel["read"]:
+            found.append(f"a cell reads {path}, which the page's hash does not cover; data come through the package")
+        new = {f"notebooks/{name}" for name in self._beside() - self.before["beside"]}
+        for path in sorted(new | set(kernel["written"])):
+            found.append(f"a cell writes {path}: a run must leave the checkout as it is")
+        for name, value in kernel["values"].items():
+            if value != repr(self.values[name]):
+                found.append(f"a cell changes the parameter {name} from {self.values[name]!r} to {value}")
+        return found
+
+    def _held(self, kernel: dict[str, Any]) -> dict[str, list[str]]:
+        """Module -> hashes of the sources that the kernel has compiled, the press left out."""
+        root = self.project.package.name + "."
+        held = {name.removeprefix(root): hashes for name, hashes in kernel["held"].items() if name.startswith(root)}
+        return {name: hashes for name, hashes in held.items() if name.split(".")[0] != "press"}
+
+    def stamped(self, outcome: dict[str, Any]) -> Any:
+        """The page from an executed notebook, with its provenance."""
         import nbformat
 
         notebook = page.normalise(nbformat.reads(outcome["notebook"], as_version=4))
-        values = page.parameters(self.source) | self.settings
-        seeds = values.get("seeds", 1)
-        record = {
+        parts = {key: value for key, value in self.before["parts"].items() if key != "hash"}
+        used = parts["modules"].keys() | self._held(outcome["kernel"]).keys()
+        parts["modules"] = {name: value for name, value in self.before["modules"].items() if name in used}
+        notebook.metadata.setdefault("diffnotes", {})["provenance"] = {
+            "chapter": self.name,
             "profile": self.profile,
             "device": outcome["device"][1],
             "device_type": outcome["device"][0],
             **{key: outcome[key] for key in ("threads", "seconds", "cells", "memory_mib", "versions")},
-            "seeds": [values["seed"] + i for i in range(seeds)] if isinstance(seeds, int) else list(seeds),
+            "seeds": self.seeds,
             "commit": _commit(self.project.root),
-            "parameters": self.settings,
+            "parameters": {key: plain(value) for key, value in self.settings.items()},
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "hash": before["hash"],
-            "parts": {key: value for key, value in before.items() if key != "hash"},
-            "outputs": provenance.outputs_hash(notebook),
+            "hash": provenance.digest(parts),
+            "parts": parts,
         }
-        notebook.metadata.setdefault("diffnotes", {})["provenance"] = record
-        return notebook
+        return provenance.sealed(notebook)
 
     def settle(self, notebook: Any) -> list[str]:
         """Check the page and put it in place, or leave a report; returns what is wrong with it."""
         problems = gates.check_source(self.source, self.name)
         problems += gates.check_page(notebook, self.source, self.name, self.project, self.settings)
+        across = gates.check_across({**self._others(), self.name: notebook})
+        problems += [problem for problem in across if problem.where == self.name]
         if problems:
             found = [str(problem) for problem in problems]
-            self.leave(page.text(notebook), "\n".join(found))
+            state = provenance.freshness(notebook, self.project, self.name, self.settings).state
+            self.leave(page.text(notebook) if state == "fresh" else None, "\n".join(found))
             return found
         text = page.text(notebook)
-        if not self.path.is_file() or self.path.read_text(encoding="utf-8") != text:
-            write_whole(self.path, text)
+        if not self.path.is_file() or self.path.read_text(encoding="utf-8", errors="replace") != text:
+            self._write(self.path, text)
         for path in (self.report, self.report.with_suffix(".txt")):
             path.unlink(missing_ok=True)
         return []
 
+    def _others(self) -> dict[str, Any]:
+        """The good pages of the other chapters in this profile."""
+        found = {}
+        for name in self.project.chapters():
+            path = self.project.page(self.profile, name)
+            if name != self.name and path.is_file():
+                with contextlib.suppress(PressError):
+                    found[name] = page.read(path)
+        return found
+
     def leave(self, notebook: str | None, why: str) -> None:
-        """Leave what a failed run has made, and why it failed."""
+        """Leave what a failed run has made, and why it failed; results that can be used again, or none."""
         if notebook:
-            write_whole(self.report, notebook)
-        write_whole(self.report.with_suffix(".txt"), re.sub(r"\x1b\[[0-9;]*m", "", why) + "\n")
+            self._write(self.report, notebook)
+        else:
+            self.report.unlink(missing_ok=True)
+        self._write(self.report.with_suffix(".txt"), re.sub(r"\x1b\[[0-9;]*m", "", why) + "\n")
+
+    def _write(self, path: Path, text: str) -> None:
+        """Write a file whole; where that fails, keep the text where there is room, and say where."""
+        try:
+            write_whole(path, text)
+        except OSError as error:
+            kept = _rescue(path.name, text)
+            why = error.strerror or error
+            raise PressError(f"{path} cannot be written: {why}; its text is kept as {kept}") from error
+
+
+def _rescue(name: str, text: str) -> str:
+    """Put ``text`` into a temporary file and return its path, or a word that says that there is no room at all."""
+    for folder in dict.fromkeys((tempfile.gettempdir(), str(Path.home()))):
+        with contextlib.suppress(OSError):
+            handle, path = tempfile.mkstemp(prefix=f"{Path(name).stem}-", suffix=Path(name).suffix, dir=folder)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            return path
+    return "nothing: there is no room anywhere"
 
 
 def run(
     project: Project, names: Iterable[str] = (), *, profile: str | None = None, device: str = "auto",
-    seed: int | None = None, force: bool = False, workers: str | None = None, say: Callable[[str], None] = print,
+    seed: int | None = None, force: bool = False, workers: str | None = None, timeout: int = CELL_TIMEOUT,
+    say: Callable[[str], None] = print,
 ) -> int:  # fmt: skip
     """Bring the pages of the named chapters (default: all) up to date.
 
@@ -306,41 +399,42 @@ def run(
         seed: replaces the seed in the parameters cell.
         force: run what is fresh, too.
         workers: address of a Dask scheduler that is to share the work.
+        timeout: seconds that a cell may take.
         say: receives the messages.
 
     Returns:
         0 if all pages are up to date and pass the gates, else 1.
 
     Raises:
-        PressError: before anything is written, for an unknown chapter, profile or device, or CUDA where there is none.
+        PressError: before anything is written, for an unknown chapter, profile or device, CUDA where there is none,
+            parameters that are no plain values, or a folder that cannot be written.
         KeyboardInterrupt: after the running chapters have been ended.
     """
     names = project.choose(names)
-    cluster = _cluster(workers) if workers else None
-    here = None if cluster else find_device(device)
-    profile = profile or ("gpu" if here and here[0] == "cuda" else "cpu")
-    chapters = [Chapter(project, name, profile, device, seed) for name in names]
-
-    failed: dict[str, list[str]] = {}
-    todo: list[Chapter] = []
-    for chapter in chapters:
-        found = None if force else chapter.fresh()
-        if found is None:
-            todo.append(chapter)
-            continue
-        old = page.text(found[0])
-        notebook = page.with_prose(found[0], chapter.source)
-        notebook.metadata["diffnotes"]["provenance"]["outputs"] = provenance.outputs_hash(notebook)
-        if problems := chapter.settle(notebook):
-            failed[chapter.name] = problems
-        else:
-            updated = page.text(notebook) != old or found[1] != chapter.path
-            say(f"{chapter.name}: fresh in profile {profile}" + (", prose updated" if updated else ", nothing to run"))
-    if todo:
-        failed |= _execute_all(todo, here, cluster, say)
-    done = {name: page.read(project.page(profile, name)) for name in names if project.page(profile, name).is_file()}
-    for problem in gates.check_across(done):
-        failed.setdefault(problem.where, []).append(str(problem))
+    if profile is not None and profile not in PROFILES:
+        raise PressError(f"unknown profile {profile!r}; allowed: {', '.join(PROFILES)}", 2)
+    if seed is not None and seed < 0:
+        raise PressError(f"seed = {seed}; allowed: whole numbers >= 0", 2)
+    if device not in DEVICES:
+        raise PressError(f"unknown device {device!r}; allowed: {', '.join(DEVICES)}", 2)
+    if timeout < 1:
+        raise PressError(f"timeout = {timeout}; allowed: seconds >= 1", 2)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(interruptible())
+        cluster = stack.enter_context(_cluster(workers)) if workers else None
+        here = None if cluster else find_device(device)
+        profile = profile or ("gpu" if here and here[0] == "cuda" else "cpu")
+        require_room(project.page(profile, "any").parent, "executed pages")
+        for name in sorted(names):  # in one order: nobody waits in a circle
+            waiting = f"{name}: another run is at work on it; waiting for that"
+            stack.enter_context(_locked(project.page(profile, name), lambda text=waiting: say(text)))
+            report = project.report(profile, name)
+            for path in (project.page(profile, name), report, report.with_suffix(".txt")):
+                sweep(path)
+        chapters = [Chapter(project, name, profile, device, seed, timeout) for name in names]
+        if problems := [problem for chapter in chapters for problem in chapter.check()]:
+            raise PressError("\n  ".join(["nothing was run:", *problems]))
+        failed = _bring_up_to_date(chapters, here, cluster, force, say)
     for name, problems in failed.items():
         report, stays = project.report(profile, name).with_suffix(".txt"), project.page(profile, name).is_file()
         say(f"{name}: FAILED" + ("; the last good page stays" if stays else ""))
@@ -351,45 +445,84 @@ def run(
     return 1 if failed else 0
 
 
-def _cluster(url: str) -> Any:
+@contextlib.contextmanager
+def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    made = [folder for folder in path.parents if not folder.exists()]
     try:
-        from distributed import Client
-    except ImportError as error:
-        raise PressError("--workers needs Dask: pip install 'diffnotes[cluster]'", 2) from error
-    try:
-        return Client(url, timeout=10)
-    except (OSError, ValueError) as error:
-        raise PressError(f"--workers {url}: no Dask scheduler answers there ({error})") from error
+        with lock(path, waiting):
+            yield
+    except PermissionError as error:
+        raise PressError(f"{path.parent} cannot be written: {error.strerror}") from error
+    finally:
+        for folder in made:  # a run that has written nothing leaves nothing
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
-def _execute_all(
-    todo: list[Chapter], here: tuple[str, str] | None, cluster: Any, say: Callable[[str], None]
+def _bring_up_to_date(
+    chapters: list[Chapter], here: tuple[str, str] | None, cluster: Any, force: bool, say: Callable[[str], None]
 ) -> dict[str, list[str]]:
-    """Execute ``todo`` on the device ``here`` or on a Dask cluster; returns the chapters that failed, and why.
+    """Reuse or execute each chapter; returns those that failed, and why."""
+    failed: dict[str, list[str]] = {}
+    todo: list[Chapter] = []
+    for chapter in chapters:
+        found = None if force else chapter.fresh()
+        if found is None:
+            todo.append(chapter)
+            continue
+        old = page.text(found[0])
+        notebook = provenance.sealed(page.with_prose(found[0], chapter.source))
+        if problems := chapter.settle(notebook):
+            failed[chapter.name] = problems
+        else:
+            updated = page.text(notebook) != old or found[1] != chapter.path
+            kept = ", prose updated" if updated else ", nothing to run"
+            say(f"{chapter.name}: fresh in profile {chapter.profile}{kept}")
+    if todo:
+        outcomes = _by_cluster(todo, cluster, say) if cluster else _by_machine(todo, here, say)
+        with contextlib.closing(outcomes):
+            for chapter, outcome, tell in outcomes:
+                if problems := _finish(chapter, outcome):
+                    failed[chapter.name] = problems
+                else:
+                    took = f"{clock(outcome['seconds'])}, {outcome['memory_mib']} MiB at the peak"
+                    tell(f"{chapter.name}: done in {took}")
+    return failed
 
-    On the processor chapters run side by side as far as cores and memory go; on a GPU, and on a worker of a cluster,
-    one after the other. A worker gives a chapter one thread.
-    """
+
+def _finish(chapter: Chapter, outcome: dict[str, Any]) -> list[str]:
+    """Make a page of an outcome, or leave a report; returns what is wrong."""
+    try:
+        if outcome["error"]:
+            chapter.leave(None, outcome["error"])
+            return [outcome["error"].strip().split("\n")[0]]
+        if suspicions := chapter.suspicions(outcome["kernel"]):
+            chapter.leave(None, "\n".join(suspicions))
+            return suspicions
+        return chapter.settle(chapter.stamped(outcome))
+    except PressError as error:
+        return [str(error)]
+
+
+Outcomes = Iterator[tuple[Chapter, dict[str, Any], Callable[[str], None]]]
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    words = str(error) if isinstance(error, PressError) else f"{type(error).__name__}: {error}"
+    return {"error": words, "notebook": None}
+
+
+def _by_machine(todo: list[Chapter], here: tuple[str, str], say: Callable[[str], None]) -> Outcomes:
+    """Execute ``todo`` on the device ``here``: on the processor side by side, as far as cores and memory go."""
     import joblib
     import psutil
 
     room = max(1, psutil.virtual_memory().available // MEMORY_PER_CHAPTER)
-    jobs = min(len(todo), cores(), room) if here and here[0] == "cpu" else 1
+    jobs = min(len(todo), cores(), room) if here[0] == "cpu" else 1
     # One thread a chapter: small batched products gain little from a second one, and on a machine with other work the
     # threads' waiting for each other costs many times that. A GPU's host has nothing else to do.
-    threads = 1 if not here or here[0] == "cpu" else cores()
-    before = {chapter.name: provenance.fingerprint(chapter.project, chapter.name, chapter.settings) for chapter in todo}
-    failed: dict[str, list[str]] = {}
+    threads = 1 if here[0] == "cpu" else cores()
     stopping = threading.Event()
-
-    def stop(*_: object) -> None:
-        stopping.set()
-        for process in list(_running):
-            _end(process)
-
-    def interrupt(*_: object) -> None:
-        stop()
-        raise KeyboardInterrupt
 
     def work(chapter: Chapter) -> tuple[Chapter, dict[str, Any]]:
         if stopping.is_set():
@@ -402,34 +535,67 @@ def _execute_all(
         def at(cell: int, of: int) -> None:
             progress.state[chapter.name] = (cell, of)
 
-        outcome = execute(chapter.task(threads, here), at)
-        progress.state.pop(chapter.name, None)
-        return chapter, outcome
+        try:
+            chapter.begin()
+            return chapter, execute(chapter.task(threads, here), at)
+        except Exception as error:  # the other chapters go on
+            return chapter, _failure(error)
+        finally:
+            progress.state.pop(chapter.name, None)
 
-    main = threading.current_thread() is threading.main_thread()
-    old = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)} if main else {}
+    with Progress(say) as progress:
+        pool = joblib.Parallel(n_jobs=jobs, backend="threading", return_as="generator_unordered")
+        try:
+            for chapter, outcome in pool(joblib.delayed(work)(chapter) for chapter in todo):
+                yield chapter, outcome, progress.tell
+        finally:
+            stopping.set()
+            end_all()
+
+
+def _by_cluster(todo: list[Chapter], cluster: Any, say: Callable[[str], None]) -> Outcomes:
+    """Execute ``todo`` on the workers of a Dask cluster, one thread a chapter; cancelled when the press ends."""
+    from distributed import as_completed
+
+    say(f"{', '.join(chapter.name for chapter in todo)}: sent to {cluster.scheduler.address}")
+    for chapter in todo:
+        chapter.begin()
+    futures = {
+        cluster.submit(_on_worker, chapter.task(1, None), cluster.id, pure=False): chapter for chapter in todo
+    }  # fmt: skip
+    for future in as_completed(futures):
+        try:
+            outcome = future.result()
+        except Exception as error:
+            outcome = _failure(error)
+        yield futures[future], outcome, say
+
+
+def _on_worker(task: dict[str, Any], client: str) -> dict[str, Any]:
+    """Execute a task on a worker, as long as the client that has sent it is connected to the scheduler."""
+    from distributed import get_client
+
+    here = get_client()
+
+    def connected(dask_scheduler: Any = None) -> bool:
+        return client in dask_scheduler.clients
+
+    return execute(task, wanted=lambda: here.run_on_scheduler(connected))
+
+
+@contextlib.contextmanager
+def _cluster(url: str) -> Iterator[Any]:
     try:
-        with Progress(say) as progress:
-            if cluster is not None:
-                progress.tell(f"{', '.join(chapter.name for chapter in todo)}: sent to {cluster.scheduler.address}")
-                with joblib.parallel_config(backend="dask"):
-                    pool = joblib.Parallel()
-                    results = zip(todo, pool(joblib.delayed(execute)(chapter.task(threads, None)) for chapter in todo))
-            else:
-                pool = joblib.Parallel(n_jobs=jobs, backend="threading", return_as="generator_unordered")
-                results = pool(joblib.delayed(work)(chapter) for chapter in todo)
-            for chapter, outcome in results:
-                if outcome["error"]:
-                    chapter.leave(outcome["notebook"], outcome["error"])
-                    failed[chapter.name] = [outcome["error"].strip().split("\n")[0]]
-                    continue
-                if problems := chapter.settle(chapter.stamped(outcome, before[chapter.name])):
-                    failed[chapter.name] = problems
-                else:
-                    took = f"{clock(outcome['seconds'])}, {outcome['memory_mib']} MiB at the peak"
-                    progress.tell(f"{chapter.name}: done in {took}")
+        from distributed import Client
+    except ImportError as error:
+        raise PressError("--workers needs Dask: pip install 'diffnotes[cluster]'", 2) from error
+    try:
+        client = Client(url, timeout=10)
+    except (OSError, ValueError) as error:
+        raise PressError(f"--workers {url}: no Dask scheduler answers there ({error})") from error
+    try:
+        if not client.scheduler_info()["workers"]:
+            raise PressError(f"--workers {url}: the scheduler there has no workers")
+        yield client
     finally:
-        stop()
-        for number, handler in old.items():
-            signal.signal(number, handler)
-    return failed
+        client.close()

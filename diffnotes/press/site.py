@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from html.parser import HTMLParser
 from importlib import metadata
@@ -21,7 +19,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from .errors import PressError
-from .layout import CHAPTERS, Project
+from .files import lock, require_room
+from .layout import CHAPTERS, PUBLISHED, Project
+from .processes import Owned, environment, interruptible, workspace
 
 PROSE = ("_config.yml", "_toc.yml", "book")
 BUILDERS = (
@@ -48,27 +48,51 @@ def build(pages: str, root: Path, *, force: bool = False, say: Callable[[str], N
     """
     if pages not in ("latest", "committed"):
         raise PressError(f"pages must be 'latest' or 'committed', not {pages!r}", 2)
-    project, target = Project(Path(root).resolve()), Path(root).resolve() / "_build" / "html"
-    chosen = choose(project, pages)
-    inputs = fingerprint(project, chosen)
-    if not force and intact(target) and json.loads((target / RECORDS).read_text())["inputs"] == inputs:
-        say(f"site: nothing changed since it was built, see {target / 'index.html'}")
-        return target
-    source, work = project.root / "_build" / "site-source", project.root / "_build" / "site-work"
-    assemble(project, chosen, source)
-    check(project, chosen)
-    say(f"site: building {len(chosen)} chapter{'s' * (len(chosen) != 1)} and the pages around them")
-    site = render(source, work)
-    if problems := scan(site):
-        raise PressError("the site has faults:\n  " + "\n  ".join(problems))
-    seal(site, chosen, inputs)
-    old = work / "old"
-    if target.exists():
-        target.rename(old)
-    site.rename(target)
-    shutil.rmtree(work)
+    project = Project(Path(root).resolve())
+    folder = project.root / "_build"
+    target, source, work = folder / "html", folder / "site-source", folder / "site-work"
+    require_room(folder, "the site")
+    with interruptible(), lock(target, lambda: say("site: another build is at work; waiting for that")):
+        recover(target)
+        chosen = choose(project, pages)
+        inputs = fingerprint(project, chosen)
+        if not force and intact(target) and json.loads((target / RECORDS).read_text())["inputs"] == inputs:
+            say(f"site: nothing changed since it was built, see {target / 'index.html'}")
+            return target
+        assemble(project, chosen, source)
+        check(project, chosen)
+        say(f"site: building {len(chosen)} chapter{'s' * (len(chosen) != 1)} and the pages around them")
+        site = render(source, work)
+        if problems := scan(site):
+            raise PressError("the site has faults:\n  " + "\n  ".join(problems))
+        seal(site, chosen, inputs)
+        replace(target, site)
+        shutil.rmtree(work)
     say(f"site: {target / 'index.html'}")
     return target
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f"{target.name}.old")
+
+
+def replace(target: Path, new: Path) -> None:
+    """Put the folder ``new`` in the place of ``target``; if that is cut short, :func:`recover` mends it."""
+    try:
+        if target.exists():
+            target.rename(_aside(target))
+        new.rename(target)
+    finally:
+        recover(target)
+
+
+def recover(target: Path) -> None:
+    """Bring back the folder that a killed :func:`replace` had put aside, or clear it away where the new one is in."""
+    if _aside(target).exists():
+        if target.exists():
+            shutil.rmtree(_aside(target))
+        else:
+            _aside(target).rename(target)
 
 
 def choose(project: Project, pages: str) -> dict[str, Path]:
@@ -87,13 +111,16 @@ def check(project: Project, chosen: dict[str, Path]) -> None:
     """Let the gates look at the chosen pages. PressError listing what they refuse."""
     from . import gates
     from .page import read
+    from .provenance import faults
 
     pages = {name: read(path) for name, path in chosen.items()}
-    problems = gates.check_across(pages)
+    problems = list(map(str, gates.check_across(pages)))
     for name, page in pages.items():
-        problems += gates.check_page(page, read(project.source(name)), name, project)
+        place = PUBLISHED if chosen[name] == project.published(name) else chosen[name].parent.name
+        problems += [f"{name}: {fault}" for fault in faults(page, name, place)]
+        problems += map(str, gates.check_page(page, read(project.source(name)), name, project))
     if problems:
-        raise PressError("the gates refuse:\n  " + "\n  ".join(map(str, problems)))
+        raise PressError("the gates refuse:\n  " + "\n  ".join(problems))
 
 
 def fingerprint(project: Project, chosen: dict[str, Path]) -> str:
@@ -134,12 +161,15 @@ def render(source: Path, work: Path) -> Path:
         PressError: with the warnings, if there are any.
     """
     shutil.rmtree(work, ignore_errors=True)
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(source)]
+    command = ["-c", "from jupyter_book.cli.main import main; main()", "build", str(source)]
     options = ["--path-output", str(work), "-W", "-n", "--keep-going", "--quiet"]
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "NO_COLOR": "1"}
-    done = subprocess.run([*command, *options], capture_output=True, text=True, env=environment)
-    if done.returncode:
-        text = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr or done.stdout)
+    with workspace() as private:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with Owned([*command, *options], private, environment(private), **streams) as builder:
+            said = builder.process.stdout.read()
+        status = builder.process.returncode
+    if status:
+        text = re.sub(r"\x1b\[[0-9;]*m", "", said)
         lines = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|error", line)] or text.splitlines()
         raise PressError("the builder reports:\n  " + "\n  ".join(lines).replace(str(source) + "/", ""))
     return work / "_build" / "html"

@@ -1,0 +1,229 @@
+"""The code of cells and modules as text: one parser for Python and for what a notebook adds to it.
+
+A cell may hold IPython's magics and shell escapes (``%time``, ``%%bash``, ``!ls``); :func:`parse` turns them into the
+calls that IPython makes of them. :func:`essence` is what of a code can change its results. :func:`values` reads the
+parameters of a chapter, which are plain values and therefore known before any run.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import math
+import re
+import threading
+import tokenize
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+__all__ = ["CodeError", "essence", "parse", "plain", "trees", "values"]
+
+# What these read of a code at run time is its documentation: there, docstrings and comments are results.
+READS_DOCUMENTATION = re.compile(r"__doc__|\bgetdoc\b|\bgetsource|\bgetcomments\b|\bdoctest\b|\bhelp\s*\(|\bpydoc\b")
+SAFE = {name: __builtins__[name] if isinstance(__builtins__, dict) else getattr(__builtins__, name)
+        for name in ("abs", "bool", "dict", "float", "int", "len", "list", "max", "min", "range", "round", "set",
+                     "sorted", "str", "sum", "tuple", "zip", "enumerate")}  # fmt: skip
+_PLAIN_NODES = (
+    ast.Module, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr, ast.expr_context, ast.operator, ast.unaryop,
+    ast.boolop, ast.cmpop, ast.Constant, ast.Name, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.UnaryOp, ast.BinOp,
+    ast.BoolOp, ast.Compare, ast.IfExp, ast.Call, ast.keyword, ast.Starred, ast.Subscript, ast.Slice, ast.ListComp,
+    ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.comprehension,
+)  # fmt: skip
+
+
+class CodeError(ValueError):
+    """Code that cannot be read, or is not what it should be; says in which line, and why."""
+
+
+def newlines(code: str) -> str:
+    """``code`` with the line ends that Python sees: a bare carriage return is one, too."""
+    return code.replace("\r\n", "\n").replace("\r", "\n")
+
+
+_one_at_a_time = threading.Lock()
+
+
+def _python(code: str) -> ast.Module:
+    try:
+        with _one_at_a_time:  # threads that make trees together upset each other's count of levels in Python 3.11
+            return ast.parse(code)
+    except (ValueError, RecursionError, MemoryError) as error:  # SyntaxError is none of them
+        raise SyntaxError(str(error) or type(error).__name__) from error
+
+
+@lru_cache(maxsize=1024)
+def parse(code: str) -> ast.Module:
+    """The syntax tree of a cell or module, magics and shell escapes as the calls that IPython makes of them.
+
+    Raises:
+        CodeError: for code that neither Python nor IPython can read.
+    """
+    code = newlines(code)
+    try:
+        return _python(code)
+    except SyntaxError as error:
+        if not re.search(r"[%!?]", code):
+            raise CodeError(_what(error)) from error
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    try:
+        return _python(TransformerManager().transform_cell(code))
+    except SyntaxError as error:
+        raise CodeError(_what(error)) from error
+
+
+def _what(error: SyntaxError) -> str:
+    line = f"line {error.lineno}: " if error.lineno else ""
+    return f"{line}{error.msg or 'not Python'}" + (f" ({error.text.strip()[:60]!r})" if error.text else "")
+
+
+def trees(code: str) -> Iterator[ast.AST | str]:
+    """The tree of ``code`` and those of all code that its magics are given; a text where such a part is no Python.
+
+    >>> [type(part).__name__ for part in trees("%time import os")]
+    ['Module', 'Module']
+    """
+    tree = parse(code)
+    yield tree
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _is_shell(node.func.value):
+            for argument in node.args[node.func.attr.startswith("run_") :]:  # the first names the magic
+                text = argument.value if isinstance(argument, ast.Constant) else ast.unparse(argument)
+                if isinstance(text, str) and text.strip():
+                    yield from _given(text)
+
+
+def _is_shell(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "get_ipython"
+
+
+def _given(text: str) -> Iterator[ast.AST | str]:
+    for code in (text, re.sub(r"^(?:\s*-{1,2}\w+(?:[ =]\d+)?)+\s*", "", text)):  # options come before a magic's code
+        try:
+            yield from trees(code)
+            return
+        except CodeError:
+            continue
+    yield text
+
+
+@lru_cache(maxsize=1024)
+def essence(code: str, cell: bool = False) -> str:
+    """``code`` without comments, docstrings, blank lines and spacing; code that is no plain Python stays as it is.
+
+    Only the span of a docstring is left out, not its line. A cell has no docstring of its own: a text there is shown.
+    The code is cut, not regenerated, so every Python version gives the same answer.
+    """
+    code = newlines(code)
+    try:
+        tree = _python(code)
+        tokens = list(tokenize.generate_tokens(io.StringIO(code).readline))
+    except (SyntaxError, tokenize.TokenError):
+        return code
+    documented = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, *(() if cell else (ast.Module,)))
+    lines = code.split("\n")
+    spans = [
+        (_place(lines, first.value.lineno, first.value.col_offset),
+         _place(lines, first.value.end_lineno, first.value.end_col_offset))
+        for node in ast.walk(tree) if isinstance(node, documented) and node.body
+        for first in node.body[:1]
+        if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str)
+    ]  # fmt: skip
+    starts = {start: end for start, end in spans}
+    return "\n".join(_logical_lines(lines, tokens, starts))
+
+
+def _place(lines: list[str], row: int, offset: int) -> tuple[int, int]:
+    """(row, column) in characters, as tokens count; trees count bytes."""
+    return row, len(lines[row - 1].encode()[:offset].decode())
+
+
+def _logical_lines(lines: list[str], tokens: list, cut: dict) -> Iterator[str]:
+    skipped = {tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    opening, closing = (getattr(tokenize, f"FSTRING_{end}", -1) for end in ("START", "END"))
+    kept, last, until, depth, begin = "", None, (0, 0), 0, (0, 0)
+    for token in tokens:
+        if token.type == tokenize.NEWLINE:
+            if kept.strip():
+                yield kept
+            kept, last = "", None
+            continue
+        if token.start in cut and depth == 0:
+            until = cut[token.start]
+        if token.type in skipped or token.start < until:
+            continue
+        if token.type == opening:  # Python 3.12 cuts f-strings to pieces, 3.11 does not
+            begin, depth = (token.start if depth == 0 else begin), depth + 1
+        if depth:
+            if token.type == closing:
+                depth -= 1
+            if depth:
+                continue
+            start, text = begin, _between(lines, begin, token.end) if token.type == closing else token.string
+        else:
+            start, text = token.start, token.string
+        if last is None:
+            row = lines[start[0] - 1][: start[1]]
+            kept = row if not row.strip() else ""
+        kept += (" " if last is not None and last != start else "") + text
+        last = token.end
+    if kept.strip():
+        yield kept
+
+
+def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> str:
+    if start[0] == end[0]:
+        return lines[start[0] - 1][start[1] : end[1]]
+    middle = lines[start[0] : end[0] - 1]
+    return "\n".join([lines[start[0] - 1][start[1] :], *middle, lines[end[0] - 1][: end[1]]])
+
+
+def values(code: str) -> dict[str, Any]:
+    """The plain values that ``code`` gives to names: the parameters of a chapter, without running the chapter.
+
+    Numbers, texts, lists and the like, and what arithmetic, comprehensions and a few built-in functions (``range``,
+    ``list``, ``float``, ...) make of them.
+
+    Raises:
+        CodeError: for anything else, naming the line.
+
+    >>> values("a = 1\\nb, c = 'x', [2]\\nseeds = list(range(a, 4))")
+    {'a': 1, 'b': 'x', 'c': [2], 'seeds': [1, 2, 3]}
+    """
+    tree = parse(code)
+    for node in ast.walk(tree):
+        allowed = isinstance(node, _PLAIN_NODES) and not (isinstance(node, ast.Expr) and not _is_text(node.value))
+        if allowed and isinstance(node, ast.Call):
+            allowed = isinstance(node.func, ast.Name) and node.func.id in SAFE
+        if not allowed:
+            line = newlines(code).split("\n")[getattr(node, "lineno", 1) - 1].strip()
+            raise CodeError(f"line {getattr(node, 'lineno', 1)}: {line[:60]!r} is no plain value; allowed: numbers, "
+                            f"texts, lists, arithmetic, {', '.join(sorted(SAFE))}")
+    found: dict[str, Any] = {"__builtins__": SAFE}
+    try:
+        exec(compile(tree, "<parameters>", "exec"), found)
+    except Exception as error:
+        raise CodeError(f"{type(error).__name__}: {error}") from error
+    return {name: value for name, value in found.items() if not name.startswith("__")}
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def plain(value: Any) -> Any:
+    """``value`` as it can stand in JSON: ranges, tuples and sets as lists, infinite numbers and NaN as texts.
+
+    >>> plain({"clip": float("inf"), "seeds": range(2)})
+    {'clip': 'inf', 'seeds': [0, 1]}
+    """
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        value = sorted(value, key=repr)
+    if isinstance(value, (list, tuple, range)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

@@ -18,7 +18,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from diffnotes.explore import Frame, Panel, player
-from diffnotes.press import ledger, provenance, site
+from diffnotes.press import ledger, page, provenance, site
 from diffnotes.press.layout import Project, write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -233,7 +233,7 @@ def runnable(root: Path) -> Project:
         if cell.cell_type == "code":
             cell["outputs"], cell["execution_count"] = [], None
     write_whole(made.source("sample"), nbformat.writes(source))
-    executed = chapter("sample")
+    executed = page.normalise(chapter("sample"))
     parts = provenance.fingerprint(made, "sample", {})
     record = {**PROVENANCE, "chapter": "sample", "hash": parts.pop("hash"), "parts": parts}
     executed.metadata["diffnotes"]["provenance"] = record

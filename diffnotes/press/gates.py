@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import ledger, page, provenance
+from .cells import plain
 from .layout import Project, assignments
 
 __all__ = ["Problem", "check_across", "check_page", "check_source", "numerals"]
@@ -158,7 +159,7 @@ def check_page(
 
 
 def _page(notebook: Any, source: Any, name: str) -> Found:
-    record = notebook.metadata.get("diffnotes", {}).get("provenance", {})
+    record = provenance.record(notebook)
     again = f"Run diffnotes run {name}"
     if not record:
         yield None, "no provenance", again
@@ -172,7 +173,7 @@ def _page(notebook: Any, source: Any, name: str) -> Found:
     elif page.text(page.with_prose(notebook, source)) != page.text(notebook):
         yield None, "its text, tags or captions are not those of the notebook", f"{again}, which keeps good results"
     if (tests := _injected(notebook)) is not None and record:
-        wanted = {key: value for key, value in tests.items() if key != "device"}
+        wanted = {key: plain(value) for key, value in tests.items() if key != "device"}
         if wanted != record.get("parts", {}).get("parameters"):
             yield None, "the injected parameters are not those of its provenance", again
     counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]

@@ -114,6 +114,9 @@ def normalise(notebook: Any) -> Any:
     """The page made from an executed notebook, as a new notebook."""
     page = copy.deepcopy(notebook)
     state = {key: page.metadata[key] for key in ("diffnotes", "widgets") if key in page.metadata}
+    if "diffnotes" in state:
+        noted = state["diffnotes"] if isinstance(state["diffnotes"], dict) else {}
+        state["diffnotes"] = {key: value for key, value in noted.items() if key == "provenance"}
     page.metadata = type(page.metadata)({"kernelspec": KERNEL, "language_info": {"name": "python"}, **state})
     page.nbformat, page.nbformat_minor = 4, 5
     for index, cell in enumerate(page.cells):

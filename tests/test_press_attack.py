@@ -1,0 +1,809 @@
+"""Attacks on the press: what is done to it from outside, at the wrong moment, by the wrong hands."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from presses import executed, project, save, source
+from sites import runnable
+
+from diffnotes.press import command, page, processes, provenance, run, site
+from diffnotes.press.errors import PressError
+from diffnotes.press.files import lock, require_room, write_whole
+from diffnotes.press.layout import Project
+from diffnotes.press.publish import publish
+
+GLUE = "from diffnotes.press.page import glue\n"
+
+
+def go(book: Project, *names: str, **options: Any) -> tuple[int, str]:
+    """Run chapters; (exit status, what was said)."""
+    said: list[str] = []
+    status = run.run(book, names, **{"profile": "cpu", "device": "cpu", "say": said.append, **options})
+    return status, "\n".join(said)
+
+
+def until(condition: Callable[[], Any], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def spelled(path: Path) -> str:
+    """Code for ``path`` in which no gate sees a path of this machine."""
+    return f"bytes.fromhex({str(path).encode().hex()!r})"
+
+
+def meeting(folder: Path, name: str) -> str:
+    """Code that says it has come to ``name`` and waits to be sent on."""
+    return (f"import os, time\nopen({spelled(folder / (name + '.here'))}, 'w').close()\n"
+            f"while not os.path.exists({spelled(folder / (name + '.on'))}): time.sleep(0.01)\n")  # fmt: skip
+
+
+@contextlib.contextmanager
+def running(book: Project, **options: Any) -> Iterator[list[tuple[int, str]]]:
+    """A run in a thread of its own, finished at the end of the context; its result."""
+    result: list[tuple[int, str]] = []
+    thread = threading.Thread(target=lambda: result.append(go(book, **options)))
+    thread.start()
+    try:
+        yield result
+    finally:
+        thread.join(120)
+        assert result
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def little(tmp_path: Path) -> Project:
+    """A book whose chapter takes its number from a little package, through a module that stands in between."""
+    package = tmp_path / "little"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "toy.py").write_text("def value():\n    return 1\n")
+    (package / "middle.py").write_text("from . import toy\n\ndef twice():\n    return 2 * toy.value()\n")
+    book = project(tmp_path / "book", "one", package=package)
+    before, after = meeting(tmp_path, "before"), meeting(tmp_path, "after")
+    work = f"{GLUE}{before}from little import middle\n{after}glue(gap=middle.twice())"
+    save(source(work=work), book.source("one"))
+    return book
+
+
+def gap(book: Project) -> str:
+    work = next(cell for cell in page.read(book.page("cpu", "one")).cells if cell.id == "work")
+    return work.outputs[0].data["application/papermill.record/text/plain"]
+
+
+# --- a page belongs to the code that made it --------------------------------------------------------------------------
+
+
+def test_results_of_other_code_are_never_taken(little: Project, tmp_path: Path) -> None:
+    toy, place = little.package / "toy.py", little.page("cpu", "one")
+    with running(little) as edited:  # edited before it is imported, restored only after the run
+        until((tmp_path / "before.here").exists)
+        edit(toy, "return 1", "return 5")
+        (tmp_path / "before.on").touch()
+        (tmp_path / "after.on").touch()
+    assert edited[0][0] == 1 and "the code of little.toy that has run is not that" in edited[0][1]
+    assert not place.exists() and not little.report("cpu", "one").exists()
+    edit(toy, "return 5", "return 1")
+    for mark in ("before.on", "before.here", "after.on", "after.here"):
+        (tmp_path / mark).unlink()
+    with running(little) as restored:  # edited, and restored while the run goes on
+        until((tmp_path / "before.here").exists)
+        edit(toy, "return 1", "return 7")
+        (tmp_path / "before.on").touch()
+        until((tmp_path / "after.here").exists)
+        edit(toy, "return 7", "return 1")
+        (tmp_path / "after.on").touch()
+    assert restored[0][0] == 1 and not place.exists()
+    status, said = go(little)
+    assert status == 0 and "done in" in said and gap(little) == "2", said
+    record = page.read(place).metadata["diffnotes"]["provenance"]
+    assert record["parts"]["modules"].keys() == {"middle", "toy"}
+    assert go(little) == (0, "one: fresh in profile cpu, nothing to run")
+
+
+def test_code_that_only_the_run_imports_counts(tmp_path: Path, little: Project) -> None:
+    """A name that is put together at run time: no reader of the text can see it, the kernel does."""
+    work = f"{GLUE}import importlib\nglue(gap=importlib.import_module('lit' + 'tle.toy').value())"
+    save(source(work=work), little.source("one"))
+    assert go(little)[0] == 0
+    assert record(page.read(little.page("cpu", "one")))["parts"]["modules"].keys() == {"toy"}
+    edit(little.package / "toy.py", "return 1", "return 2")
+    state = provenance.examine(little, "one", "cpu").freshness
+    assert state.reasons == ["the package: toy"]
+    edit(little.package / "toy.py", "return 2", "return 1  # the same")
+    assert provenance.examine(little, "one", "cpu").freshness.state == "fresh"
+
+
+def test_another_package_in_the_kernel_is_noticed(little: Project, tmp_path: Path, monkeypatch: Any) -> None:
+    other = tmp_path / "elsewhere" / "little"
+    other.mkdir(parents=True)
+    for path in little.package.glob("*.py"):
+        (other / path.name).write_text(path.read_text().replace("return 1", "return 3"))
+    task = run.Chapter.task
+    monkeypatch.setattr(run.Chapter, "task", lambda self, *a: {**task(self, *a), "package": str(other)})
+    (tmp_path / "before.on").touch()
+    (tmp_path / "after.on").touch()
+    status, said = go(little)
+    assert status == 1 and "little.toy" in said and "the kernel has another package" in said
+
+
+def test_a_book_with_a_package_of_its_own_needs_its_own_environment(tmp_path: Path) -> None:
+    book = project(tmp_path / "book", "one")
+    (book.root / "diffnotes/press").mkdir(parents=True)
+    with pytest.raises(PressError, match="make setup"):
+        Project.find(book.root)
+
+
+def test_the_notebook_that_runs_is_the_one_that_is_hashed(tmp_path: Path) -> None:
+    book = project(tmp_path / "book", "one")
+    save(source(work=meeting(tmp_path, "work") + GLUE + "glue(gap=1.0)"), book.source("one"))
+    with running(book) as result:
+        until((tmp_path / "work.here").exists)
+        edit(book.source("one"), "glue(gap=1.0)", "glue(gap=2.0)")
+        (tmp_path / "work.on").touch()
+    assert result[0][0] == 1 and "stale; changed: code cell 2" in result[0][1]
+    assert not book.page("cpu", "one").exists() and not book.report("cpu", "one").exists()
+    edit(book.source("one"), "glue(gap=2.0)", "glue(gap=1.0)")
+    assert "running" in go(book)[1]
+
+
+def test_nothing_of_the_users_environment_reaches_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = tmp_path / "settings"
+    (settings / "kernels/python3").mkdir(parents=True)
+    (settings / "profile_default/startup").mkdir(parents=True)
+    (settings / "profile_default/startup/00.py").write_text("size = 99")
+    every = "c.InteractiveShell.ast_node_interactivity = 'all'"
+    (settings / "profile_default/ipython_kernel_config.py").write_text(every)
+    (settings / "kernels/python3/kernel.json").write_text('{"argv": ["false"], "display_name": "x", "language": "x"}')
+    (settings / "sitecustomize.py").write_text("import builtins; builtins.len = lambda x: 42")
+    (settings / "matplotlibrc").write_text("figure.dpi: 7\n")
+    book = project(tmp_path / "book", "one")
+    (book.root / "notebooks/matplotlibrc").write_text("figure.dpi: 8\n")
+    for name, value in {
+        "PYTHONOPTIMIZE": "1", "PYTHONPATH": str(settings), "PYTHONWARNINGS": "error", "PYTHONINSPECT": "1",
+        "PYTHONHASHSEED": "7", "PYTHONSTARTUP": str(settings / "sitecustomize.py"), "JUPYTER_PATH": str(settings),
+        "JUPYTER_DATA_DIR": str(settings), "IPYTHONDIR": str(settings), "MPLCONFIGDIR": str(settings),
+        "MATPLOTLIBRC": str(settings), "MPLBACKEND": "svg", "OMP_NUM_THREADS": "64", "TZ": "Asia/Tokyo",
+        "LC_ALL": "C", "GIT_DIR": "/nowhere", "TORCH_LOGS": "all", "NVIDIA_TF32_OVERRIDE": "1",
+        "DIFFNOTES_DATA": "here",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    look = """import os, sys, time, matplotlib
+print(__debug__, len([]), matplotlib.rcParams["figure.dpi"], sys.flags.optimize, time.tzname[0], hash("a"))
+leaked = ("PYTHONO", "PYTHONW", "PYTHONI", "TORCH", "NVIDIA_T", "GIT_D")
+print(sorted(name for name in os.environ if name.startswith(leaked)))
+print(os.environ["OMP_NUM_THREADS"], os.environ["DIFFNOTES_DATA"], matplotlib.get_backend().split(".")[-1])
+"alone"
+from diffnotes.press.page import glue; glue(gap=size * 0.5)"""
+    save(source(work=look), book.source("one"))
+    status, said = go(book)
+    report = book.report("cpu", "one")
+    place = book.page("cpu", "one") if status == 0 else report
+    assert place.is_file(), said
+    work = next(cell for cell in page.read(place).cells if cell.id == "work")
+    seen = work.outputs[0].text.splitlines()
+    plain = {**os.environ, "PYTHONHASHSEED": "0"}
+    fixed = subprocess.run([sys.executable, "-c", "print(hash('a'))"], capture_output=True, text=True, env=plain).stdout
+    assert seen == [f"True 0 100.0 0 UTC {fixed.strip()}", "[]", f"1 {tmp_path / 'here'} backend_inline"]
+    assert gap_of(work) == "1.5" and len(work.outputs) == 2
+    edited = source(**{"solve-a": "assert size == 99"})
+    save(edited, book.source("one"))
+    assert "AssertionError" in go(book)[1]
+
+
+def gap_of(cell: Any) -> str:
+    return next(out.data["application/papermill.record/text/plain"] for out in cell.outputs if out.get("data"))
+
+
+# --- cells that do what they must not ---------------------------------------------------------------------------------
+
+CELLS = {
+    "quiet": (
+        "seed = 5; open('left.txt', 'w').write('x'); text = open('beside.csv').read()\n!touch ../notebooks/made",
+        ["changes the parameter seed from 0 to 5", "writes notebooks/left.txt", "writes notebooks/made",
+         "reads notebooks/beside.csv, which the page's hash does not cover"]),
+    "leaves": ("import os; os._exit(0)", ["the kernel died in code cell [3] ('import os; os._exit(0)')"]),
+    "exits": ("exit()", ["code cell [3] raised RuntimeError: exit() would end the kernel"]),
+    "sleeps": ("import time\ntime.sleep(100)", ["code cell [3] ('import time') took longer than 3 s"]),
+    "import": ("import beside", ["No module named 'beside'"]),
+}
+
+
+def test_cells_that_do_what_they_must_not(tmp_path: Path) -> None:
+    book = project(tmp_path / "book", *CELLS)
+    for name, (code, _) in CELLS.items():
+        save(source(name, work=code), book.source(name))
+    (book.root / "notebooks/beside.csv").write_text("1")
+    (book.root / "notebooks/beside.py").write_text("x = 1")
+    status, said = go(book, timeout=3)
+    assert status == 1
+    for name, (_, complaints) in CELLS.items():
+        part = said[said.index(f"{name}: FAILED") :]
+        assert all(words in part[: part.index("report:")] for words in complaints), (name, part)
+        assert not book.page("cpu", name).exists() and not book.report("cpu", name).exists()
+
+
+def test_a_background_process_of_a_cell_ends_with_the_run(tmp_path: Path) -> None:
+    book = project(tmp_path / "book", "one")
+    start = ("import subprocess, sys\nkept = [subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'],"
+             f" start_new_session=late).pid for late in (False, True)]\nopen({spelled(tmp_path / 'pids')}, 'w').write("
+             "' '.join(map(str, kept)))\n")  # fmt: skip
+    save(source(work=start + GLUE + "glue(gap=1.0 * size)"), book.source("one"))
+    status, said = go(book)
+    assert status == 0, said
+    pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 2 and not any(map(alive, pids))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+# --- kills ------------------------------------------------------------------------------------------------------------
+
+
+def started(book: Project, temporary: Path, *words: str) -> subprocess.Popen:
+    temporary.mkdir(exist_ok=True)
+    shell = [sys.executable, "-m", "diffnotes.press.command", *words]
+    env = {**os.environ, "TMPDIR": str(temporary)}
+    return subprocess.Popen(shell, cwd=book.root, env=env, start_new_session=True, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+
+
+def related(folder: Path) -> list[int]:
+    """Processes that were told of ``folder`` in their command or environment, but for this one."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            told = " ".join(process.cmdline()) + process.environ().get("TMPDIR", "")
+            if str(folder) in told and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
+
+
+KILLS = [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT]
+
+
+def test_a_run_that_is_killed_at_any_moment_leaves_nothing_behind(tmp_path: Path) -> None:
+    book = project(tmp_path / "book", "one")
+    save(executed(book), book.page("cpu", "one"))
+    good = book.page("cpu", "one").read_text()
+    before = {path for path in book.root.rglob("*") if "locks" not in path.parts and not path.name.endswith(".lock")}
+    endless = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'while True: pass'])\nwhile True: pass"
+    save(source(work=endless), book.source("one"))
+    moments = random.Random(3)
+    for number in KILLS:
+        process = started(book, tmp_path / "temporary", "run", "--profile", "cpu", "--device", "cpu")
+        if number != signal.SIGKILL:  # before it runs, it has nothing to end
+            assert "running" in process.stdout.readline()
+        time.sleep(moments.uniform(0.1, 2.0))
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=30)
+        assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), stderr
+        assert "Traceback" not in stderr
+        until(lambda: not related(tmp_path / "temporary"), 10)
+        until(lambda: not list((tmp_path / "temporary").iterdir()), 10)
+        left = {path for path in book.root.rglob("*") if not path.name.endswith(".lock")}
+        assert left == before and book.page("cpu", "one").read_text() == good
+    save(source(), book.source("one"))
+    assert go(book) == (0, "one: fresh in profile cpu, nothing to run")
+    assert not list(book.root.rglob("*.lock"))
+
+
+def test_a_kill_of_the_guard_takes_the_kernel_along(tmp_path: Path) -> None:
+    book = project(tmp_path / "book", "one")
+    save(source(work=meeting(tmp_path, "work")), book.source("one"))
+    with running(book) as result:
+        until((tmp_path / "work.here").exists)
+        guards = [child for child in psutil.Process().children() if "guard.py" in " ".join(child.cmdline())]
+        assert len(guards) == 1
+        below = [child.pid for child in guards[0].children(recursive=True)]
+        assert below
+        guards[0].kill()
+        until(lambda: not any(map(alive, below)), 10)
+    assert result[0][0] == 1 and "the run was ended from outside" in result[0][1]
+
+
+def test_a_build_that_is_killed_leaves_the_old_site_and_nothing_else(tmp_path: Path) -> None:
+    book = runnable(tmp_path / "book")
+    target = book.root / "_build/html"
+    target.mkdir(parents=True)
+    (target / "index.html").write_text("the old site")
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        process = started(book, tmp_path / "temporary", "build")
+        assert "building" in process.stdout.readline()
+        until(lambda: related(tmp_path / "temporary"))
+        time.sleep(0.5)
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=30)
+        assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), stderr
+        until(lambda: not related(tmp_path / "temporary"), 10)
+        until(lambda: not list((tmp_path / "temporary").iterdir()), 10)
+        assert [path.read_text() for path in target.iterdir()] == ["the old site"]
+
+
+def test_the_swap_of_a_site_survives_any_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C or a kill before, between and after the two renames: the old site or the new one is there, whole."""
+    rename = Path.rename
+
+    def folder(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.mkdir()
+        (path / "index.html").write_text(text)
+        return path
+
+    class Killed(BaseException):
+        pass
+
+    for cut in (0, 1, 2):
+        for error in (KeyboardInterrupt, Killed):
+            target, new = folder(f"html-{cut}-{error.__name__}", "old"), folder(f"new-{cut}-{error.__name__}", "new")
+            done: list[int] = []
+
+            def cutting(self: Path, to: Path, cut: int = cut, error: type = error, done: list = done) -> Path:
+                if len(done) == cut:
+                    monkeypatch.setattr(Path, "rename", rename)  # what mends it goes through
+                    if error is Killed:
+                        monkeypatch.setattr(site, "recover", lambda target: None)  # a killed process mends nothing
+                    raise error
+                done.append(1)
+                return rename(self, to)
+
+            monkeypatch.setattr(Path, "rename", cutting)
+            with contextlib.suppress(BaseException):
+                site.replace(target, new)
+            monkeypatch.undo()
+            site.recover(target)  # the next build begins with it
+            assert (target / "index.html").read_text() in ("old", "new")
+            assert not target.with_name(target.name + ".old").exists()
+
+
+def test_what_killed_runs_have_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    dead = tmp_path / f"{processes.PREFIX}dead"
+    dead.mkdir()
+    (dead / "x").write_text("x")
+    foreign = tmp_path / "diffnotes-of-somebody"
+    foreign.mkdir()
+    with processes.workspace() as one, processes.workspace() as two:
+        assert one != two and one.is_dir() and two.is_dir() and not dead.exists()
+    assert list(tmp_path.iterdir()) == [foreign]
+    page_of = tmp_path / "pages" / "one.ipynb"
+    write_whole(page_of, "whole")
+    (tmp_path / "pages/.one.ipynb.abc.new").write_text("a part")
+    from diffnotes.press.files import sweep
+
+    sweep(page_of)
+    assert [path.name for path in page_of.parent.iterdir()] == ["one.ipynb"]
+
+
+# --- two at once, and faults of the machine ---------------------------------------------------------------------------
+
+
+def test_two_runs_do_a_chapter_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = project(tmp_path / "book", "one")
+    calls: list[int] = []
+
+    def execute(task: dict[str, Any], progress: Any) -> dict[str, Any]:
+        calls.append(1)
+        time.sleep(0.5)
+        kernel = {"held": {}, "read": [], "written": [], "rules": None, "values": {}}
+        return {"error": None, "notebook": page.text(executed(book)), "seconds": 1.0, "memory_mib": 1, "cells": [],
+                "device": ("cpu", "x"), "threads": 1, "versions": {}, "kernel": kernel}  # fmt: skip
+
+    monkeypatch.setattr(run, "execute", execute)
+    with running(book) as first:
+        until(lambda: calls)
+        status, said = go(book)
+    assert first[0][0] == status == 0 and len(calls) == 1
+    assert "another run is at work on it; waiting" in said and "nothing to run" in said
+    assert not list(book.root.rglob("*.lock"))
+
+
+def test_a_lock_is_one_at_a_time_and_goes_with_its_holder(tmp_path: Path) -> None:
+    inside, most = [0], [0]
+
+    def work() -> None:
+        for _ in range(20):
+            with lock(tmp_path / "page"):
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                time.sleep(0.0005)
+                inside[0] -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] and not list(tmp_path.iterdir())
+    code = ("from pathlib import Path\nfrom diffnotes.press.files import lock\nimport time\n"
+            f"with lock(Path({str(tmp_path / 'page')!r})):\n"
+            "    print('in', flush=True)\n    time.sleep(60)")  # fmt: skip
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "in\n"
+    waited: list[int] = []
+    threading.Timer(0.3, holder.kill).start()
+    with lock(tmp_path / "page", lambda: waited.append(1)):
+        assert waited == [1]
+    holder.wait()
+
+
+def test_no_room_is_seen_before_a_run_and_a_result_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = project(tmp_path / "book", "one")
+    (book.root / "_build").write_text("a file")
+    with pytest.raises(PressError, match="is a file, and should be a folder"):
+        go(book)
+    (book.root / "_build").unlink()
+    (book.root / "_build").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(PressError, match="link that leads nowhere"):
+        go(book)
+    (book.root / "_build").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1})())
+        with pytest.raises(PressError, match=r"no room for executed pages in .*needed are 64"):
+            go(book)
+    with monkeypatch.context() as patch, pytest.raises(PressError, match=r"cannot be written.*Read-only file system"):
+        def refuse(*_: Any, **__: Any) -> None:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        patch.setattr("tempfile.TemporaryFile", refuse)
+        require_room(tmp_path, "pages")
+    assert not (book.root / "_build").exists()
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    kernel = {"held": {}, "read": [], "written": [], "rules": None, "values": {}}
+    outcome = {"error": None, "notebook": page.text(executed(book)), "seconds": 1.0, "memory_mib": 1, "cells": [],
+               "device": ("cpu", "x"), "threads": 1, "versions": {}, "kernel": kernel}  # fmt: skip
+    monkeypatch.setattr(run, "execute", lambda task, at: outcome)
+    monkeypatch.setattr(run, "write_whole", full)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    status, said = go(book)
+    assert status == 1 and "No space left on device; its text is kept as" in said
+    kept = Path(said.split("kept as ")[1].split("\n")[0])
+    assert kept.parent == tmp_path and "Title of one" in kept.read_text()
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("ipykernel", "the kernel could not be started: .*(No module named 'ipykernel'|broken here)"),
+        ("papermill", "the run could not go on: ImportError: broken here"),
+        ("nbclient", "the run could not go on: ImportError: broken here"),
+    ],
+)
+def test_the_cause_of_a_broken_kernel_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, words: str
+) -> None:
+    book, broken = project(tmp_path / "book", "one"), tmp_path / "broken"
+    (broken / module).mkdir(parents=True)
+    (broken / module / "__init__.py").write_text("raise ImportError('broken here')")
+    real = run.environment
+    monkeypatch.setattr(run, "environment", lambda *a, **k: {**real(*a, **k), "PYTHONPATH": str(broken)})
+    status, said = go(book)
+    assert status == 1
+    assert re.search(words, said), said
+
+
+# --- pages that something has happened to -----------------------------------------------------------------------------
+
+
+def record(notebook: Any) -> dict[str, Any]:
+    return notebook.metadata["diffnotes"]["provenance"]
+
+
+def cell(notebook: Any, name: str) -> Any:
+    return next(cell for cell in notebook.cells if cell.id == name)
+
+
+def put(where: Callable[[Any], dict[str, Any]], **values: Any) -> Callable[[Any], None]:
+    return lambda notebook: where(notebook).update(values)
+
+
+def prose(old: str, new: str) -> Callable[[Any], None]:
+    def change(notebook: Any) -> None:
+        found = next(cell for cell in notebook.cells if old in cell.source)
+        found.source = found.source.replace(old, new)
+
+    return change
+
+
+FAULTS: dict[str, Callable[[Any], Any]] = {
+    "prose": prose("The gap is", "The gap, 31 per cent, is"),
+    "title": prose("# Title of one", "# Title of two"),
+    "caption": lambda n: cell(n, "figure").metadata["mystnb"]["figure"].update(caption="Error grows by 31 %."),
+    "alt": lambda n: cell(n, "figure").metadata["mystnb"]["image"].update(alt="A line that falls from one to zero."),
+    "figure note": lambda n: cell(n, "figure").outputs[0].metadata["diffnotes"]["figure"].update(caption="Else."),
+    "an image": lambda n: cell(n, "figure").outputs[0].data.update({"image/png": "AAAA"}),
+    "a number": lambda n: cell(n, "work").outputs[0].data.update({"application/papermill.record/text/plain": "1.6"}),
+    "device": put(record, device="a supercomputer"),
+    "device type": put(record, device_type="cuda"),
+    "seconds": put(record, seconds=2.0),
+    "memory": put(record, memory_mib=1),
+    "seeds": put(record, seeds=[0, 1, 2, 3, 4]),
+    "date": put(record, date="2026-01-02T03:04:05+00:00"),
+    "versions": put(record, versions={"python": "4"}),
+    "commit": put(record, commit="abc"),
+    "threads": put(record, threads=64),
+    "cells": put(record, cells=[1.0]),
+    "parameters": put(record, parameters={"size": 7}),
+    "tags": lambda n: cell(n, "work").metadata.update(tags=["remove-cell"]),
+    "a tag less": lambda n: cell(n, "settings").metadata.update(tags=["parameters"]),
+    "cell metadata": lambda n: cell(n, "work").metadata.update(mystnb={"remove_code_outputs": True}),
+    "a raw cell": lambda n: n.cells.insert(3, {**cell(n, "prose"), "cell_type": "raw", "id": "raw", "source": "<b>"}),
+    "a Markdown cell": lambda n: n.cells.insert(3, {**cell(n, "prose"), "id": "more"}),
+    "a cell less": lambda n: n.cells.remove(cell(n, "prose")),
+    "cells swapped": lambda n: n.cells.insert(0, n.cells.pop(4)),
+    "kind of cell": lambda n: cell(n, "prose").update(cell_type="raw"),
+    "widgets": lambda n: n.metadata.update(widgets={"application/vnd.jupyter.widget-state+json": {"state": {}}}),
+    "notebook metadata": lambda n: n.metadata.update(title="Else"),
+    "kernel": lambda n: n.metadata["kernelspec"].update(display_name="Else"),
+    "an injected cell": lambda n: n.cells.insert(
+        2, {**cell(n, "work"), "id": "injected-parameters", "outputs": [], "source": "size = 9",
+            "metadata": {"tags": ["hide-input", "injected-parameters"]}}),
+    "counts": lambda n: cell(n, "work").update(execution_count=9),
+    "profile": put(record, profile="gpu"),
+    "chapter": put(record, chapter="two"),
+    "another chapter's": lambda n: provenance.sealed(n) if record(n).update(chapter="two") is None else None,
+    "parts": put(record, parts=[]),
+    "no parts": lambda n: record(n).pop("parts"),
+    "no profile": lambda n: record(n).pop("profile"),
+    "no date": lambda n: record(n).pop("date"),
+    "a naive date": put(record, date="2026-01-02T03:04:05"),
+    "no date at all": put(record, date=7),
+    "seconds as text": put(record, seconds="1"),
+    "seeds as a number": put(record, seeds=5),
+    "parts of other kinds": lambda n: record(n)["parts"].update(modules=["law"]),
+    "a hash of others": put(record, hash="0" * 64),
+    "no seal": lambda n: record(n).pop("seal"),
+    "no record": lambda n: n.metadata.pop("diffnotes"),
+    "a record that is none": put(lambda n: n.metadata, diffnotes=[]),
+    "provenance that is none": put(lambda n: n.metadata, diffnotes={"provenance": "yes"}),
+    "more notes": lambda n: n.metadata["diffnotes"].update(more=1),
+}
+HEALTHY: dict[str, Callable[[Any], Any]] = {
+    "nothing": lambda n: None,
+    "keys in another order": lambda n: n.metadata.update(dict(reversed(list(n.metadata.items())))),
+}
+UNREADABLE = {"cut short": lambda text: text[: len(text) // 2], "empty": lambda text: "", "binary": lambda text: "\0\1",
+              "a list": lambda text: "[]", "another table": lambda text: '{"cells": 3}',
+              "an older form": lambda text: '{"nbformat": 2, "worksheets": []}'}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page_of(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return project(tmp_path_factory.mktemp("faults") / "book", "one", "two")
+
+
+def opinion(book: Project) -> list[str]:
+    """What the press says of the page that lies among those of the cpu profile, by every way in."""
+    from diffnotes.press import gates
+
+    chosen = {"one": book.page("cpu", "one")}
+    wrong = []
+    found = provenance.examine(book, "one", "cpu")
+    if found.freshness.state != "fresh":
+        wrong.append("state")
+    notebook = page.read(book.page("cpu", "one"))
+    if gates.check_page(notebook, page.read(book.source("one")), "one", book):
+        wrong.append("gates")
+    ways = {"build": lambda: site.check(book, chosen), "publish": lambda: publish(book, "one", "cpu")}
+    for name, call in ways.items():
+        try:
+            call()
+        except PressError:
+            wrong.append(name)
+    book.published("one").unlink(missing_ok=True)
+    return wrong
+
+
+@pytest.mark.parametrize("name", [*FAULTS, *HEALTHY])
+def test_page_faults(page_of: Project, name: str) -> None:
+    notebook = executed(page_of)
+    (FAULTS | HEALTHY)[name](notebook)
+    page_of.page("cpu", "one").parent.mkdir(parents=True, exist_ok=True)
+    page_of.page("cpu", "one").write_text(json.dumps(notebook))
+    found = opinion(page_of)
+    if name in HEALTHY:
+        assert found == []
+    else:
+        assert {"build", "publish"} <= set(found), found
+
+
+def test_a_page_among_those_of_another_profile_is_refused(page_of: Project) -> None:
+    for profile, place in (("smoke", "cpu"), ("cpu", "gpu"), ("gpu", "cpu")):
+        save(executed(page_of, profile=profile), page_of.page(place, "one"))
+        found = provenance.examine(page_of, "one", place)
+        assert found.freshness.state == "damaged" and f"its profile is {profile}" in found.freshness.reasons[0]
+        with pytest.raises(PressError, match="its profile is"):
+            site.check(page_of, {"one": page_of.page(place, "one")})
+        page_of.page(place, "one").unlink()
+
+
+def test_a_damaged_page_or_report_stops_nothing(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    book = project(tmp_path / "book", "one", "two")
+    for name in ("one", "two"):
+        save(executed(book, name), book.published(name))
+    monkeypatch.chdir(book.root)
+    kernel = {"held": {}, "read": [], "written": [], "rules": None, "values": {}}
+    known = {"error": None, "seconds": 1.0, "memory_mib": 1, "cells": [], "device": ("cpu", "x"), "threads": 1,
+             "versions": {}, "kernel": kernel, "notebook": page.text(executed(book))}  # fmt: skip
+    monkeypatch.setattr(run, "execute", lambda task, at: known)
+    for spoil in UNREADABLE.values():
+        for place in (book.page("cpu", "one"), book.report("cpu", "one")):
+            write_whole(place, spoil(page.text(executed(book))))
+        assert command.main(["status"]) == 0
+        said = capsys.readouterr().out
+        assert "damaged: " in said and "two      published (cpu)" in said
+        assert command.main(["claims"]) == 0 and "is damaged" in capsys.readouterr().err
+        assert book.latest("one") == book.published("one")
+        assert go(book, "one")[0] == 0 and provenance.examine(book, "one", "cpu").freshness.state == "fresh"
+        assert not book.report("cpu", "one").exists()
+
+
+def test_a_duplicate_label_never_replaces_a_good_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = project(tmp_path / "book", "one", "two")
+    for name in ("one", "two"):
+        save(executed(book, name), book.page("cpu", name))
+    good = book.page("cpu", "two").read_text()
+    edit(book.source("two"), "The gap is", "(ex-one-a)=\\nThe gap is")
+    status, said = go(book)
+    assert status == 1 and "label 'ex-one-a' is used by one, too" in said and "two: FAILED; the last good page" in said
+    assert book.page("cpu", "two").read_text() == good
+
+
+# --- settings and files by hand ---------------------------------------------------------------------------------------
+
+
+def test_settings_files_that_cannot_be_read_say_where(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    book = project(tmp_path / "book", "one")
+    monkeypatch.chdir(book.root)
+    profiles, toc = book.root / "notebooks/profiles.toml", book.root / "_toc.yml"
+    good = {path: path.read_bytes() for path in (profiles, toc)}
+    for path, text, words in (
+        (profiles, b"[one.smoke]\nsize = = 1\n", "profiles.toml: Invalid value (at line 2"),
+        (profiles, b"\xff\xfe", "profiles.toml is not UTF-8 text"),
+        (profiles, b"one = 3\n", "profiles.toml: [one] must be a table"),
+        (profiles, b"[one]\ncpu = 3\n", "profiles.toml: [one.cpu] must be a table"),
+        (profiles, b"[one.cpu]\nsize = 2020-01-01\n", "profiles.toml: [one.cpu] sets size = datetime"),
+        (profiles, b"[one.cpu]\nseed = -1\n", "seed = -1; allowed"),
+        (profiles, b"[one.cpu]\nseed = 'x'\n", "seed = 'x'; allowed"),
+        (toc, b"root: a\nparts: [\n", "_toc.yml, line 3: "),
+        (toc, b"", "_toc.yml: it does not hold a table"),
+        (toc, b"- a\n- b\n", "_toc.yml: it does not hold a table"),
+        (toc, b"\xff", "_toc.yml is not UTF-8"),
+        (toc, b"parts: [{chapters: [{file: book/chapters/nine}]}]", "there is no notebooks/nine.ipynb"),
+    ):
+        path.write_bytes(text)
+        assert command.main(["run", "--profile", "cpu", "--device", "cpu"]) != 0, text
+        said = capsys.readouterr().err
+        assert words in said and "Traceback" not in said, said
+        path.write_bytes(good[path])
+    toc.write_bytes(good[toc] + b"      - file: book/chapters/nine\n")
+    assert command.main(["status"]) == 0 and "there is no notebooks/nine.ipynb" in capsys.readouterr().out
+
+
+def test_parameters_may_be_computed_and_infinite(tmp_path: Path) -> None:
+    book = project(tmp_path / "book", "v1.2")
+    cells = 'profile = "cpu"\ndevice = "auto"\nseed = 2\nseeds = list(range(3))\nsize: int = 2 * 2 - 1\nclip = 1.0'
+    work = "%time 1 + 1\nfrom diffnotes.press.page import glue\nassert clip == float('inf')\nglue(gap=size * 0.5)"
+    made = source("v1.2", settings=cells, work=work, **{"solve-a": "%%bash\ntrue"})
+    save(made, book.source("v1.2"))
+    (book.root / "notebooks/profiles.toml").write_text('["v1.2".cpu]\nclip = inf\n')
+    assert book.settings("v1.2", "cpu") == {"clip": float("inf")}
+    status, said = go(book)
+    assert status == 0, said
+    found = page.read(book.page("cpu", "v1.2"))
+    assert record(found)["seeds"] == [0, 1, 2] and record(found)["parameters"] == {"clip": "inf", "device": "cpu"}
+    json.loads(book.page("cpu", "v1.2").read_text(), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert go(book) == (0, "v1.2: fresh in profile cpu, nothing to run")
+
+
+@pytest.mark.parametrize("line", ["seeds = 0", "seeds = 'abc'", "seeds = [1.5]", "seed = True", "seeds = f(3)",
+                                  "import os", "seed = = 1"])  # fmt: skip
+def test_parameters_are_refused_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    book = project(tmp_path / "book", "one")
+    save(source(settings=f'profile = "cpu"\ndevice = "auto"\nseed = 0\nsize = 3\n{line}'), book.source("one"))
+    monkeypatch.setattr(run, "execute", lambda *_: pytest.fail("it was run"))
+    with pytest.raises(PressError, match=r"notebooks/one\.ipynb"):
+        go(book)
+    assert not (book.root / "_build").exists()
+
+
+def test_code_that_is_no_python_names_its_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    book = project(tmp_path / "book", "one", "two")
+    save(executed(book, "two"), book.page("cpu", "two"))
+    save(executed(book), book.page("cpu", "one"))
+    edit(book.source("one"), "size * 0.5", "size * = 0.5")
+    monkeypatch.setattr(run, "execute", lambda *_: pytest.fail("it was run"))
+    with pytest.raises(PressError, match=r"one, cell 3: it cannot be read as Python: line 2: invalid syntax"):
+        go(book)
+    monkeypatch.chdir(book.root)
+    assert command.main(["status"]) == 0
+    said = capsys.readouterr().out
+    assert "stale: code cell 2" in said and said.count("fresh") == 2  # the heading, and the other chapter
+    assert command.main(["claims"]) == 0
+    with pytest.raises(PressError, match="stale"):
+        site.check(book, {"one": book.page("cpu", "one")})
+
+
+# --- output -----------------------------------------------------------------------------------------------------------
+
+
+def shell(book: Project, line: str, **env: str) -> subprocess.CompletedProcess:
+    line = line.replace("diffnotes", f"{sys.executable} -m diffnotes.press.command")
+    return subprocess.run(["bash", "-c", line], cwd=book.root, capture_output=True, env={**os.environ, **env})
+
+
+def test_output_fits_where_it_goes(page_of: Project) -> None:
+    plain = shell(page_of, "diffnotes claims", PYTHONIOENCODING="ascii", LC_ALL="C", PYTHONUTF8="0")
+    assert plain.returncode == 0 and plain.stdout.isascii() and b"Traceback" not in plain.stderr
+    cut = shell(page_of, "diffnotes claims --json | head -1; echo ${PIPESTATUS[0]}")
+    assert cut.stdout.split() == [b"[", b"141"] and cut.stderr == b""
+    full = shell(page_of, "diffnotes status > /dev/full; echo $?")
+    assert full.stdout == b"1\n" and full.stderr == b"diffnotes status: No space left on device\n"
+    closed = shell(page_of, "diffnotes status >&- 2>&-; echo done")
+    assert closed.stdout == b"done\n"
+
+
+def test_signs_that_a_terminal_lacks() -> None:
+    import codecs
+
+    command._speak_plainly()
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="diffnotes.plain")
+    stream.write("x ≤ 3 × 10⁻³, é, σ, 漢")
+    stream.flush()
+    assert stream.buffer.getvalue() == b"x <= 3 x 10-3, e, sigma, ?"
+    assert codecs.lookup_error("diffnotes.plain")
+
+
+def test_clean_and_odd_build_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    book = project(tmp_path / "book", "one")
+    monkeypatch.chdir(book.root)
+    far = tmp_path / "far"
+    (far / "executed").mkdir(parents=True)
+    (far / "executed/x").write_text("x")
+    (book.root / "_build").symlink_to(far)
+    assert command.main(["clean"]) == 0 and "removed _build/ (executed;" in capsys.readouterr().out
+    assert (book.root / "_build").is_symlink() and far.is_dir() and not list(far.iterdir())
+    save(executed(book), book.page("cpu", "one"))
+    assert go(book) == (0, "one: fresh in profile cpu, nothing to run")
+    (book.root / "_build").unlink()
+    (book.root / "_build").symlink_to(tmp_path / "nowhere")
+    assert command.main(["clean"]) == 1 and "link that leads nowhere" in capsys.readouterr().err
+    (book.root / "_build").unlink()
+    (book.root / "_build").write_text("")
+    assert command.main(["clean"]) == 1 and "is a file" in capsys.readouterr().err

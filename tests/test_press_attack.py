@@ -518,6 +518,49 @@ def test_the_cause_of_a_broken_kernel_is_told(
     assert re.search(words, said), said
 
 
+# --- on other machines ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A Dask scheduler with one worker of one thread, in processes of their own."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as found:
+        yield found
+
+
+def test_workers_do_the_work_and_stop_with_their_client(cluster: Any, tmp_path: Path) -> None:
+    book = project(tmp_path / "book", "one")
+    save(source(work=f"import os, psutil\nabove = [p.pid for p in psutil.Process().parents()]\n"
+                     f"open({spelled(tmp_path / 'above')}, 'w').write(' '.join(map(str, above)))\n"
+                     f"{GLUE}glue(gap=size * 0.5)"), book.source("one"))  # fmt: skip
+    status, said = go(book, workers=cluster.scheduler_address)
+    assert status == 0 and "sent to tcp://" in said, said
+    worker = next(iter(cluster.workers.values())).pid
+    assert str(worker) in (tmp_path / "above").read_text().split()
+    endless = f"import os\nopen({spelled(tmp_path / 'pid')}, 'w').write(str(os.getpid()))\nwhile True: pass"
+    save(source(work=endless), book.source("one"))
+    words = ["run", "--profile", "cpu", "--workers", cluster.scheduler_address]
+    for number in (signal.SIGINT, signal.SIGKILL):
+        (tmp_path / "pid").unlink(missing_ok=True)
+        process = started(book, tmp_path / "temporary", *words)
+        until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        kernel = int((tmp_path / "pid").read_text())
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=30)
+        assert process.returncode == (130 if number == signal.SIGINT else -9) and "Traceback" not in stderr
+        until(lambda kernel=kernel: not alive(kernel), 30)
+
+
+def test_a_scheduler_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(run, "PATIENCE", 1)
+    book = project(tmp_path / "book", "one")
+    for address in ("tcp://127.0.0.1:9", "nonsense", "tcp://127.0.0.1", "http://[::1"):
+        with pytest.raises(PressError, match="no Dask scheduler answers there"):
+            go(book, workers=address)
+
+
 # --- pages that something has happened to -----------------------------------------------------------------------------
 
 

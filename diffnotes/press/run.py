@@ -39,6 +39,7 @@ __all__ = ["execute", "run"]
 
 MEMORY_PER_CHAPTER = 1536 * 2**20  # bytes that must be free for each chapter running at the same time
 DEVICES = ("auto", "cpu", "cuda")
+PATIENCE = 10  # seconds that a scheduler has to answer
 CELL_TIMEOUT = 2 * 3600  # seconds; the longest training of a chapter takes a good hour
 THREADS = [f"{library}_NUM_THREADS" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")]
 # glibc hands the big temporaries of each training step back to the system, and pays for it in page faults, unless told.
@@ -590,7 +591,7 @@ def _cluster(url: str) -> Iterator[Any]:
     except ImportError as error:
         raise PressError("--workers needs Dask: pip install 'diffnotes[cluster]'", 2) from error
     try:
-        client = Client(url, timeout=10)
+        client = Client(url, timeout=PATIENCE)
     except (OSError, ValueError) as error:
         raise PressError(f"--workers {url}: no Dask scheduler answers there ({error})") from error
     try:

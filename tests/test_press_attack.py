@@ -29,6 +29,7 @@ from diffnotes.press.files import lock, require_room, write_whole
 from diffnotes.press.layout import Project
 from diffnotes.press.publish import publish
 
+ROOT = Path(__file__).resolve().parents[1]
 GLUE = "from diffnotes.press.page import glue\n"
 
 
@@ -189,7 +190,7 @@ def test_nothing_of_the_users_environment_reaches_a_page(tmp_path: Path, monkeyp
         "PYTHONHASHSEED": "7", "PYTHONSTARTUP": str(settings / "sitecustomize.py"), "JUPYTER_PATH": str(settings),
         "JUPYTER_DATA_DIR": str(settings), "IPYTHONDIR": str(settings), "MPLCONFIGDIR": str(settings),
         "MATPLOTLIBRC": str(settings), "MPLBACKEND": "svg", "OMP_NUM_THREADS": "64", "TZ": "Asia/Tokyo",
-        "LC_ALL": "C", "GIT_DIR": "/nowhere", "TORCH_LOGS": "all", "NVIDIA_TF32_OVERRIDE": "1",
+        "LC_ALL": "C", "TORCH_LOGS": "all", "NVIDIA_TF32_OVERRIDE": "1", "GIT_DIR": str(ROOT / ".git"),
         "DIFFNOTES_DATA": "here",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
@@ -212,6 +213,7 @@ from diffnotes.press.page import glue; glue(gap=size * 0.5)"""
     fixed = subprocess.run([sys.executable, "-c", "print(hash('a'))"], capture_output=True, text=True, env=plain).stdout
     assert seen == [f"True 0 100.0 0 UTC {fixed.strip()}", "[]", f"1 {tmp_path / 'here'} backend_inline"]
     assert gap_of(work) == "1.5" and len(work.outputs) == 2
+    assert record(page.read(place))["commit"] == "none"
     edited = source(**{"solve-a": "assert size == 99"})
     save(edited, book.source("one"))
     assert "AssertionError" in go(book)[1]
@@ -273,7 +275,7 @@ def alive(pid: int) -> bool:
 
 def started(book: Project, temporary: Path, *words: str) -> subprocess.Popen:
     temporary.mkdir(exist_ok=True)
-    shell = [sys.executable, "-m", "diffnotes.press.command", *words]
+    shell = [sys.executable, "-m", "diffnotes.press", *words]
     env = {**os.environ, "TMPDIR": str(temporary)}
     return subprocess.Popen(shell, cwd=book.root, env=env, start_new_session=True, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
@@ -317,6 +319,18 @@ def test_a_run_that_is_killed_at_any_moment_leaves_nothing_behind(tmp_path: Path
     save(source(), book.source("one"))
     assert go(book) == (0, "one: fresh in profile cpu, nothing to run")
     assert not list(book.root.rglob("*.lock"))
+
+
+def test_an_interruption_in_the_first_moments_is_quiet(page_of: Project, tmp_path: Path) -> None:
+    for moment in (0.02, 0.05, 0.1, 0.2, 0.4):
+        process = started(page_of, tmp_path / "temporary", "run", "--profile", "cpu", "--device", "cpu", "--force")
+        until(lambda pid=process.pid: "press" in " ".join(psutil.Process(pid).cmdline()))
+        time.sleep(moment)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+        # In the very first moments Python itself is not ready, and ends in its own way.
+        assert process.returncode in (130, -signal.SIGINT) and ("Traceback" not in stderr or "site" in stderr), stderr
+        until(lambda: not related(tmp_path / "temporary"), 10)
 
 
 def test_a_kill_of_the_guard_takes_the_kernel_along(tmp_path: Path) -> None:
@@ -807,7 +821,7 @@ def test_code_that_is_no_python_names_its_cell(tmp_path: Path, monkeypatch: pyte
 
 
 def shell(book: Project, line: str, **env: str) -> subprocess.CompletedProcess:
-    line = line.replace("diffnotes", f"{sys.executable} -m diffnotes.press.command")
+    line = line.replace("diffnotes", f"{sys.executable} -m diffnotes.press")
     return subprocess.run(["bash", "-c", line], cwd=book.root, capture_output=True, env={**os.environ, **env})
 
 

@@ -49,6 +49,7 @@ class Finder:
 def observe(root: Path, package: Path) -> None:
     """Keep in mind which files below ``root`` are read or written; ``package`` and what is installed may be read."""
     inside, free = str(root.resolve()) + os.sep, (str(package) + os.sep, os.path.join(sys.prefix, ""))
+    free += (os.environ["DIFFNOTES_DATA"],) if os.environ.get("DIFFNOTES_DATA") else ()  # known by its checksums
     private = tuple(os.path.join(os.path.realpath(os.environ[name]), "") for name in ("TMPDIR",) if name in os.environ)
     writes = {"os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
 

@@ -295,7 +295,7 @@ class Chapter:
         for path in sorted(new | set(kernel["written"])):
             found.append(f"a cell writes {path}: a run must leave the checkout as it is")
         for name, value in kernel["values"].items():
-            if value != repr(self.values[name]):
+            if name != "device" and value != repr(self.values[name]):  # "auto" becomes a device
                 found.append(f"a cell changes the parameter {name} from {self.values[name]!r} to {value}")
         return found
 

@@ -581,7 +581,13 @@ def _on_worker(task: dict[str, Any], client: str) -> dict[str, Any]:
     def connected(dask_scheduler: Any = None) -> bool:
         return client in dask_scheduler.clients
 
-    return execute(task, wanted=lambda: here.run_on_scheduler(connected))
+    def wanted() -> bool:
+        try:
+            return here.run_on_scheduler(connected)
+        except Exception:  # whatever it is: without a scheduler nobody can fetch the result
+            return False
+
+    return execute(task, wanted=wanted)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import mpmath as mp
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from diffnotes import EDM, Chain, Constant, Cosine, Linear, Quadratic, ZeroTerminalSNR
+from diffnotes import EDM, Chain, Constant, Cosine, Linear, Quadratic, Sigmoid, ZeroTerminalSNR
 
 VP = [
     Linear(), Linear(0.3, 4.0), Quadratic(), Cosine(), Cosine(0.0), Constant(), Constant(2.0),
@@ -415,3 +416,171 @@ def test_steps_outside_the_chain_are_refused(t):
 def test_bad_settings_are_refused_by_name(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# --- the edges of the numbers --------------------------------------------------------------------------------------
+
+EVERY = [Linear(), Linear(0.1, 1e3), Linear(1e-300, 1e-300), Linear(0.1, 1e300), Quadratic(), Quadratic(1e-300, 1e300),
+         Cosine(), Cosine(0.0), Cosine(1e17), Constant(), Constant(1e-300), Constant(1e300), EDM(), EDM(rho=1e-3),
+         EDM(rho=1e17), EDM(1e-200, 1e200), ZeroTerminalSNR(), ZeroTerminalSNR(Linear(0.1, 1e4)),
+         ZeroTerminalSNR(Cosine()), ZeroTerminalSNR(Constant(1e-300)),
+         *(Sigmoid(slope=s) for s in (1e-320, 1e-40, 1e-3, 6.0, 50.0, 90.0, 400.0, 710.0, 1e38, 1.7e308))]
+EDGES = [0.0, 5e-324, 1e-310, 1e-200, 1e-45, 1e-30, 1e-7, 0.001, 0.3, 0.4999, 0.5, 0.5001, 0.9, 0.99, 1 - 1e-7,
+         1 - 2**-53, 1.0]
+
+
+@pytest.mark.parametrize("schedule", EVERY, ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_no_parameter_time_or_dtype_gives_nan(schedule, dtype):
+    t = torch.tensor(EDGES, dtype=dtype)
+    for name in ("__call__", "drift", "diffusion", "rates", "log_snr", "snr", "log_snr_rate", "beta", "log_alpha"):
+        found = getattr(schedule, name)(t)
+        for part in found if isinstance(found, tuple) else (found,):
+            assert part.dtype == dtype and part.shape == t.shape and not part.isnan().any(), name
+    ends = torch.tensor([math.inf, -math.inf, 60.0, -60.0], dtype=dtype)
+    times = schedule.time_of_log_snr(ends)
+    assert times.dtype == dtype and times[:2].tolist() == [0, 1] and bool(((times >= 0) & (times <= 1)).all())
+
+
+@pytest.mark.parametrize("slope", [1e-10, 1e-7, 1e-3, 6.0, 50.0, 88.0, 299.0, 301.0, 700.0, 710.0, 1e4])
+@pytest.mark.parametrize("dtype, rtol", [(torch.float64, 1e-12), (torch.float32, 1e-6)])
+def test_sigmoid_of_any_slope_against_50_digits(slope, dtype, rtol):
+    with mp.workdps(50):
+        for t in torch.tensor([1e-30, 1e-4, 0.1, 0.4, 0.5, 0.52, 0.7, 0.9, 1.0], dtype=dtype):
+            x = mp.mpf(float(t))
+            area = (mp.log1p(mp.exp(slope * (2 * x - 1))) - mp.log1p(mp.exp(-slope))) / (2 * mp.mpf(slope))
+            log_alpha = -(mp.mpf(0.1) * x + (20 - mp.mpf(0.1)) * area) / 2
+            alpha, sigma = Sigmoid(slope=slope)(t)
+            assert float(alpha) == pytest.approx(float(mp.exp(log_alpha)), rel=10 * rtol)
+            assert float(sigma) == pytest.approx(float(mp.sqrt(-mp.expm1(2 * log_alpha))), rel=rtol)
+
+
+def test_sigmoid_of_slope_50_at_a_time_of_0_9():
+    assert float(Sigmoid(slope=50.0)(torch.tensor(0.9))[0]) == pytest.approx(0.01786, abs=1e-5)
+
+
+def test_what_underflows_is_not_taken_for_0():
+    far, one = Linear(0.1, 1000.0), torch.tensor(1.0)
+    assert float(far(one)[0]) == 0  # e^-250 in float32
+    assert float(far.log_snr(one)) == pytest.approx(-500.05, rel=1e-6)
+    assert float(Linear()(5e-324)[1]) == pytest.approx(math.sqrt(0.1) * 5e-324**0.5, rel=1e-12)
+    assert float(Linear()(torch.tensor(1e-42))[1]) == pytest.approx(math.sqrt(1e-43), rel=1e-3)  # t itself has 3 digits
+    faint = ZeroTerminalSNR(Linear(0.1, 100.0))(torch.tensor(0.9))[0]
+    assert float(faint) == pytest.approx(math.exp(-0.045 - 99.9 * 0.81 / 4) - math.exp(-25.025), rel=1e-5)
+    # A VP schedule with sigma rounded to 1: d sigma/dt = beta alpha^2/(2 sigma).
+    rate = Linear(0.1, 60.0).rates(torch.tensor(1.0))[1]
+    assert float(rate) == pytest.approx(30 * math.exp(-30.05), rel=1e-5)
+
+
+@pytest.mark.parametrize("schedule", [Cosine(), ZeroTerminalSNR(), ZeroTerminalSNR(Cosine())], ids=repr)
+def test_rates_where_no_signal_is_left_are_the_limits(schedule):
+    alpha, sigma = schedule.rates(torch.tensor([1.0, 1 - 1e-7], dtype=torch.float64))
+    assert float(alpha[0]) == pytest.approx(float(alpha[1]), rel=1e-5) and float(sigma[0]) == 0
+
+
+@pytest.mark.parametrize("rho", [1e-3, 0.3, 200.0, 1e6, 1e17])
+def test_edm_of_any_rho_against_50_digits(rho):
+    low, high = 0.002, 80.0
+    with mp.workdps(50):
+        for t in (0.0, 1e-9, 0.2, 0.5, 1.0):
+            root = [mp.mpf(end) ** (1 / mp.mpf(rho)) for end in (low, high)]
+            inner = root[0] + mp.mpf(t) * (root[1] - root[0])
+            sigma, rate = inner**rho, rho * (root[1] - root[0]) * inner ** (rho - 1)
+            assert float(EDM(low, high, rho)(t)[1]) == pytest.approx(float(sigma), rel=1e-11)
+            if t:
+                assert float(EDM(low, high, rho).rates(t)[1]) == pytest.approx(float(rate), rel=1e-10)
+                assert float(EDM(low, high, rho).diffusion(t)) == pytest.approx(float(2 * sigma * rate), rel=1e-10)
+
+
+@pytest.mark.parametrize("schedule", [Linear(), Quadratic(), Sigmoid(), Cosine(), Constant(), EDM(), ZeroTerminalSNR()],
+                         ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_float64_rounded_once(schedule, dtype):
+    t = torch.linspace(0, 1, 40).to(dtype)
+    for name in ("__call__", "drift", "diffusion", "rates", "log_snr", "snr", "log_snr_rate", "beta"):
+        found, exact = (getattr(schedule, name)(v) for v in (t, t.double()))
+        for a, b in zip(*(v if isinstance(v, tuple) else (v,) for v in (found, exact))):
+            assert torch.equal(a, b.to(dtype)), name
+    level = torch.linspace(-8, 8, 20).to(dtype)
+    assert torch.equal(schedule.time_of_log_snr(level), schedule.time_of_log_snr(level.double()).to(dtype))
+
+
+def strange(values, dtype=">f8"):
+    """Numbers as numpy may hold them: big-endian, with a negative stride, and read-only."""
+    array = np.array(values[::-1], dtype=dtype)[::-1]
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize("schedule", [Linear(), Cosine(), EDM(), ZeroTerminalSNR()], ids=repr)
+def test_numbers_of_any_kind_are_times(schedule):
+    expected = schedule(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
+    for t in ([0.25, 0.5, 0.75], strange([0.25, 0.5, 0.75]), strange([0.25, 0.5, 0.75], ">f4"),
+              np.array([[0.25, 0.5, 0.75]] * 2).T[:, 0], [torch.tensor(0.25), np.float32(0.5), 0.75]):
+        for a, b in zip(schedule(t), expected):
+            assert torch.equal(a, b)
+    for one in (1, np.int64(1), np.uint16(1), np.array(1), torch.tensor(1), torch.tensor(1, dtype=torch.uint8)):
+        assert schedule(one)[1].dtype == torch.float64 and float(schedule(one)[1]) == float(schedule(1.0)[1])
+        assert float(schedule.time_of_log_snr(one)) == float(schedule.time_of_log_snr(1.0))
+
+
+def test_parameters_and_counts_of_any_kind_are_numbers():
+    a, b = Linear(np.float32(0.5), torch.tensor(4.0)), Linear(0.5, 4.0)
+    assert a == b and repr(a) == repr(b) and torch.equal(a(0.3)[0], b(0.3)[0])
+    assert EDM(np.array(0.5), np.int32(4), np.float16(2.0)) == EDM(0.5, 4.0, 2.0)
+    betas = Chain.linear(10).beta[1:]
+    for chain in (Chain.linear(np.int64(10)), Chain.linear(torch.tensor(10)), Chain.linear(10.0),
+                  Chain.from_betas(strange(betas.tolist())), Chain(betas.numpy()), Chain.linear(10, np.float64(1e-4))):
+        assert torch.equal(chain.beta[1:], betas)
+    chain = Chain.linear(10)
+    assert torch.equal(chain.respaced(np.int64(3)).beta, chain.respaced(3).beta)
+    for t in (np.int64(4), strange([4, 7], ">i4"), strange([4.0, 7.0]), torch.tensor([4, 7]).short(), [4, 7]):
+        index = torch.tensor([4, 7]) if np.ndim(t) else torch.tensor(4)
+        assert torch.equal(chain(t)[0], chain(index)[0]) and torch.equal(chain.log_snr(t), chain.log_snr(index))
+
+
+@pytest.mark.parametrize("call, error, word", [
+    (lambda: Linear().time_of_log_snr(math.nan), ValueError, "log_snr"),
+    (lambda: Cosine().time_of_log_snr(torch.tensor([0.0, math.nan])), ValueError, "log_snr"),
+    (lambda: Chain.linear(10).time_of_log_snr(math.nan), ValueError, "log_snr"),
+    (lambda: ZeroTerminalSNR(EDM()), ValueError, "base = EDM"),
+    (lambda: ZeroTerminalSNR(Chain.linear(10)), TypeError, "base = Chain"),
+    (lambda: Linear("0.1"), TypeError, "beta_min = '0.1'"),
+    (lambda: Linear()("noon"), TypeError, "t = 'noon'"),
+    (lambda: Linear()(torch.tensor(1j)), TypeError, "t is torch.complex64"),
+    (lambda: Chain.linear(10)(torch.tensor(True)), TypeError, r"t is torch\.bool"),
+    (lambda: Chain.linear(True), ValueError, "T = True must be a whole number"),
+])
+def test_what_is_no_number_is_named(call, error, word):
+    with pytest.raises(error, match=word):
+        call()
+
+
+def test_the_ends_of_log_snr_are_the_ends_of_time():
+    for schedule in (Linear(), Cosine(), EDM(), Constant()):
+        assert schedule.time_of_log_snr([math.inf, -math.inf]).tolist() == [0, 1]
+    assert Chain.linear(10).time_of_log_snr([math.inf, -math.inf]).tolist() == [1, 10]
+
+
+# --- long chains -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("T, steps", [(4000, 1), (4000, 3), (2000, 1), (20_000, 2), (200_000, 1), (200_000, 100)])
+def test_a_respaced_chain_keeps_the_levels_of_a_long_one(T, steps):
+    chain = Chain.linear(T)
+    short, visited = chain.respaced(steps), chain.visited(steps)
+    with mp.workdps(40):  # alpha_bar of this chain's own betas
+        total, exact = mp.mpf(0), {0: mp.mpf(0)}
+        betas = chain.beta.tolist() if T <= 4000 else []
+        for t, beta in enumerate(betas[1:], 1):
+            total += mp.log1p(-mp.mpf(beta))
+            exact[t] = total
+    if exact.keys() != {0}:
+        expected = torch.tensor([float(exact[t]) for t in visited.tolist()], dtype=torch.float64)
+        torch.testing.assert_close(short._log_alpha_bar, expected, rtol=1e-12, atol=1e-13)
+    found = short.log_snr(torch.arange(1, steps + 1))
+    torch.testing.assert_close(found, chain.log_snr(visited[1:]), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(short(torch.arange(steps + 1)), chain(visited), rtol=1e-12, atol=0)
+    for column in (short.beta, short.alpha, short.gamma1, short.gamma2, short.beta_tilde, short.tau, chain.tau):
+        assert bool(column.isfinite().all() & (column >= 0).all())
+    assert bool(((short.beta >= 0) & (short.beta <= 1)).all())

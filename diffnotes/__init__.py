@@ -14,8 +14,8 @@ A name is loaded with its module when it is first used, so the command ``diffnot
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as type checkers read it; the import of typing would cost the command a moment
 if TYPE_CHECKING:
     from .collapse import ansd, ansd_ratio, pair_fraction, tid
     from .denoiser import Denoiser, Exact, Hybrid, Learned, Perturbed
@@ -44,7 +44,7 @@ _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 __all__ = sorted(_HOME)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _HOME:
         value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
         globals()[name] = value

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import PressError
+from .files import locked
 from .layout import PROFILES, PUBLISHED, Project
 
 # How a terminal that knows ASCII alone shows what the book says.
@@ -213,6 +214,8 @@ def _clean(project: Project, options: argparse.Namespace) -> int:
     if not folder.is_dir():
         raise PressError(f"_build is {'a link that leads nowhere' if folder.is_symlink() else 'a file'}, not a folder; "
                          "remove it by hand")
+    if locked(folder):
+        raise PressError("a run or a build is at work in _build; nothing was removed")
     size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
     parts = sorted(path.name for path in folder.iterdir())
     if folder.is_symlink():  # somebody wants the results elsewhere: the link stays

@@ -125,6 +125,19 @@ def lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[Non
             os.close(handle)
 
 
+def locked(folder: Path) -> bool:
+    """Whether somebody works on anything below ``folder``."""
+    import fcntl
+
+    for place in folder.rglob(".*.lock"):
+        with contextlib.suppress(FileNotFoundError), place.open("r+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
+
+
 def _same(handle: int, place: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), os.stat(place))

@@ -131,6 +131,10 @@ class Project:
             raise PressError(f"notebooks/{name}.ipynb: its parameters cell does not set {', '.join(sorted(missing))}")
         table = self.root / "notebooks" / "profiles.toml"
         tables = read_toml(table) if table.is_file() else {}
+        if strange := sorted(tables.keys() - set(self.chapters())):
+            raise PressError(f"profiles.toml: [{strange[0]}] is no chapter; allowed: {', '.join(self.chapters())}")
+        if isinstance(tables.get(name), dict) and (odd := sorted(tables[name].keys() - set(PROFILES))):
+            raise PressError(f"profiles.toml: [{name}.{odd[0]}] is no profile; allowed: {', '.join(PROFILES)}")
         wanted = tables.get(name, {})
         for key in (None, profile):
             wanted = wanted if key is None else wanted.get(key, {})

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import logging
 import os
 import platform
 import re
@@ -201,6 +202,10 @@ class Progress:
         return f"{name}: cell {cell} of {of}, {clock(passed)}{left}"
 
     def _watch(self) -> None:
+        with contextlib.suppress(OSError):  # nobody reads any more; the next message of a chapter ends the run
+            self._show()
+
+    def _show(self) -> None:
         while not self._stop.wait(1 if self.live else 15):
             lines = [self.line(name) for name in list(self.state)]
             if self.live and lines:
@@ -596,6 +601,8 @@ def _cluster(url: str) -> Iterator[Any]:
         from distributed import Client
     except ImportError as error:
         raise PressError("--workers needs Dask: pip install 'diffnotes[cluster]'", 2) from error
+    for name in ("distributed", "tornado", "asyncio"):  # what matters of theirs is told in our words
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
         client = Client(url, timeout=PATIENCE)
     except (OSError, ValueError) as error:

@@ -180,6 +180,21 @@ def test_papers_name_only_commands_that_exist(name):
         assert named == SUBCOMMANDS  # every command is told of
 
 
+def test_names_of_the_package_are_where_its_table_says():
+    """The lazy table and what type checkers read are one list, and each name is the one that its module has."""
+    tree = ast.parse(text("diffnotes/__init__.py"))
+    read = {alias.name: node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level
+            for alias in node.names}  # fmt: skip
+    assert read == diffnotes._HOME and sorted(read) == diffnotes.__all__
+    for name, room in read.items():
+        assert getattr(diffnotes, name) is getattr(getattr(diffnotes, room), name)
+    with pytest.raises(AttributeError, match="no attribute 'nobody'"):
+        diffnotes.nobody  # noqa: B018
+    light = "import sys, diffnotes.press.command; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", light], capture_output=True, text=True).stdout
+    assert said == "False False\n"
+
+
 def test_a_command_that_does_not_exist_would_be_noticed(capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(["polish"])

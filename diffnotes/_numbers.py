@@ -42,6 +42,10 @@ def tensor(value: Any, name: str) -> Tensor:
     Raises:
         TypeError: if it is no array of real numbers.
     """
+    if isinstance(value, Tensor) and not value.is_complex():
+        return value
+    if type(value) is float:
+        return torch.tensor(value, dtype=torch.float64)
     if isinstance(value, (list, tuple)):
         value = [one.detach().cpu().tolist() if isinstance(one, Tensor) else one for one in value]
     if not isinstance(value, Tensor):

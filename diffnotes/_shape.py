@@ -5,9 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ._numbers import tensor
 
-def expand_like(value: float | Tensor, x: Tensor, name: str = "t") -> Tensor:
-    """Give ``value`` trailing axes so that it broadcasts against ``x``, in the dtype and on the device of ``x``.
+
+def expand_like(value: float | Tensor, x: Tensor, name: str = "t", dtype: torch.dtype | None = None) -> Tensor:
+    """Give ``value`` trailing axes so that it broadcasts against ``x``, on its device and in its dtype.
+
+    For integer x that is float64; another ``dtype`` may be given.
 
     A number or 0-dim tensor applies to every sample. A tensor must have the shape of the *leading* axes of
     ``x``: ``(n,)`` for ``x`` of shape ``(n, d)`` or ``(n, c, h, w)``; ``(members, n)`` or ``(members,)`` for an
@@ -16,11 +20,13 @@ def expand_like(value: float | Tensor, x: Tensor, name: str = "t") -> Tensor:
 
     Raises:
         ValueError: if the shapes do not fit.
+        TypeError: if ``value`` is no number.
 
     >>> expand_like(torch.tensor([1.0, 2.0]), torch.zeros(2, 3, 4)).shape
     torch.Size([2, 1, 1])
     """
-    value = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    value = value if isinstance(value, Tensor) else tensor(value, name)
+    value = value.to(dtype or (x.dtype if x.is_floating_point() else torch.float64)).to(x.device)
     lead = x.shape[: value.ndim]
     if value.ndim > x.ndim or any(v not in (1, s) for v, s in zip(value.shape, lead)):
         raise ValueError(

@@ -19,8 +19,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from ._numbers import floats, number, samples, working
 from ._shape import expand_like
 from .schedule import Chain, Schedule
 from .target import Target, coefficients, convert
@@ -43,7 +46,7 @@ class Denoiser(ABC):
 
     schedule: Schedule | Chain
     target: Target
-    members: int | None = None  # of a stacked ensemble, whose samples are (members, n, d)
+    members: int | None = None  # of a stacked ensemble, whose samples are (members, n, ...); None: samples are (n, ...)
 
     @abstractmethod
     def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
@@ -54,24 +57,35 @@ class Denoiser(ABC):
         return [partial(self.predict, t=t) for t in times.tolist()]
 
     def _read(self, to: Target, x: Tensor, t: float | Tensor) -> Tensor:
+        if (work := working(x.dtype)) != x.dtype:
+            return self._read(to, x.to(work), t).to(x.dtype)
         alpha, sigma = self.schedule(t)
         return convert(self.predict(x, t), x, alpha, sigma, source=self.target, to=to)
 
     def x0(self, x: Tensor, t: float | Tensor) -> Tensor:
         """E[x_0 | x_t = x], the denoised sample."""
-        return self._read("x0", x, t)
+        return self._read("x0", samples(x, "x"), t)
 
     def eps(self, x: Tensor, t: float | Tensor) -> Tensor:
         """E[eps | x_t = x], the predicted noise."""
-        return self._read("eps", x, t)
+        return self._read("eps", samples(x, "x"), t)
 
     def v(self, x: Tensor, t: float | Tensor) -> Tensor:
         """E[alpha eps - sigma x_0 | x_t = x], the v-prediction."""
-        return self._read("v", x, t)
+        return self._read("v", samples(x, "x"), t)
 
     def score(self, x: Tensor, t: float | Tensor) -> Tensor:
         """grad log p_t(x)."""
-        return self._read("score", x, t)
+        return self._read("score", samples(x, "x"), t)
+
+
+def members_of(denoiser: Denoiser) -> int | None:
+    """The number of stacked members, also of a denoiser made of others that does not say it itself."""
+    if denoiser.members is not None:
+        return denoiser.members
+    parts = [getattr(denoiser, name, None) for name in ("high", "low", "base")]
+    counts = [members_of(part) for part in parts if isinstance(part, Denoiser)]
+    return next((count for count in counts if count is not None), None)
 
 
 class Exact(Denoiser):
@@ -90,9 +104,12 @@ class Exact(Denoiser):
         return self.law.posterior_mean(x, *self.schedule(t))
 
     def _read(self, to: Target, x: Tensor, t: float | Tensor) -> Tensor:
-        alpha, sigma = (expand_like(level, x) for level in self.schedule(t))
+        if (work := working(x.dtype)) != x.dtype:
+            return self._read(to, x.to(work), t).to(x.dtype)
+        levels = self.schedule(t)
         if to == "score":
-            return self.law.score_at(x, alpha, sigma)
+            return self.law.score_at(x, *levels)
+        alpha, sigma = (expand_like(level, x) for level in levels)
         if to == "eps":
             return -sigma * self.score(x, t)
         if to == "v":
@@ -102,6 +119,8 @@ class Exact(Denoiser):
 
 class Learned(Denoiser):
     """A network read as a denoiser: ``net(x, t)`` predicts ``target``.
+
+    A module is asked in the dtype of its own parameters, and its answer is read in the dtype of x.
 
     Args:
         net: a function (x, t) -> prediction of the shape of x, such as a :class:`diffnotes.net.Network`.
@@ -117,11 +136,30 @@ class Learned(Denoiser):
         self.net, self.schedule, self.target = net, schedule, target
         self.members = getattr(net, "members", None)
 
+    def _own(self) -> torch.dtype | None:
+        """The dtype of the network's parameters, if it has any."""
+        weights = self.net.parameters() if isinstance(self.net, torch.nn.Module) else ()
+        return next((weight.dtype for weight in weights if weight.is_floating_point()), None)
+
     def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
-        return self.net(x, t)
+        return _asked(self.net, x, self._own(), _plain(t))
 
     def at(self, times: Tensor) -> list[Callable[[Tensor], Tensor]]:
-        return self.net.at(times) if hasattr(self.net, "at") else super().at(times)
+        if not hasattr(self.net, "at"):
+            return super().at(times)
+        own = self._own()
+        return [partial(_asked, read, own=own) for read in self.net.at(times)]
+
+
+def _asked(read: Callable[..., Tensor], x: Tensor, own: torch.dtype | None, *t: float | Tensor) -> Tensor:
+    return read(x, *t) if own in (None, x.dtype) else read(x.to(own), *t).to(x.dtype)
+
+
+def _plain(t: float | Tensor) -> float | Tensor:
+    """A time as networks take it: a plain number or a tensor."""
+    if isinstance(t, np.generic) or (isinstance(t, np.ndarray) and not t.ndim):
+        return t.item()
+    return t if isinstance(t, (int, float, Tensor)) else floats(t, "t")
 
 
 class Hybrid(Denoiser):
@@ -131,11 +169,12 @@ class Hybrid(Denoiser):
     """
 
     def __init__(self, high: Denoiser, low: Denoiser, t_switch: float) -> None:
-        self.high, self.low, self.t_switch = high, low, float(t_switch)
+        self.high, self.low, self.t_switch = high, low, number(t_switch, "t_switch")
         self.schedule, self.target = high.schedule, high.target
-        self.members = low.members if high.members is None else high.members
+        self.members = next((count for part in (high, low) if (count := members_of(part)) is not None), None)
 
     def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
+        t = _plain(t)
         if isinstance(t, Tensor) and t.ndim:
             raise ValueError(f"t has shape {tuple(t.shape)}; allowed: one number for the whole batch")
         return (self.high if t > self.t_switch else self.low)._read(self.target, x, t)
@@ -149,7 +188,7 @@ class Mirrored(Denoiser):
     """
 
     def __init__(self, base: Denoiser) -> None:
-        self.base, self.target, self.schedule, self.members = base, base.target, base.schedule, base.members
+        self.base, self.target, self.schedule, self.members = base, base.target, base.schedule, members_of(base)
 
     def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
         return -self.base.predict(-x, t)
@@ -164,7 +203,9 @@ class Perturbed(Denoiser):
     def __init__(self, base: Denoiser, error: Callable[[Tensor, float | Tensor], Tensor], target: Target = "eps"):
         coefficients(target, 0.8, 0.6)
         self.base, self.error, self.target, self.schedule = base, error, target, base.schedule
-        self.members = base.members
+        self.members = members_of(base)
 
     def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
+        if (work := working(x.dtype)) != x.dtype:
+            return self.predict(x.to(work), t).to(x.dtype)
         return self.base._read(self.target, x, t) + self.error(x, t)

@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._numbers import count, floats, number, positive, samples, tensor, working
 from ._shape import expand_like
 
 __all__ = ["Boxes", "Empirical", "GaussianMixture", "Law", "chessboard", "moons", "ring", "spiral", "standardised",
@@ -42,25 +43,26 @@ LOG_2PI = math.log(2 * math.pi)
 
 def _double(value, name: str) -> Tensor:
     """``value`` as a finite float64 tensor."""
-    try:
-        value = torch.as_tensor(value, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name} = {value!r} is not a number or an array of numbers") from error
+    value = floats(value, name, torch.float64)
     if not bool(value.isfinite().all()):
         raise ValueError(f"{name} has non-finite entries; allowed: finite numbers")
     return value
 
 
 def _dtype_of(value) -> torch.dtype:
-    """float64 for float64 arrays, else float32."""
-    return torch.float64 if getattr(value, "dtype", None) in (torch.float64, np.float64) else torch.float32
+    """float64 for float64 arrays of either byte order, else float32."""
+    dtype = getattr(value, "dtype", None)
+    double = dtype.newbyteorder("=") == np.float64 if isinstance(dtype, np.dtype) else dtype == torch.float64
+    return torch.float64 if double else torch.float32
 
 
 def _generator(generator: torch.Generator | int, device: torch.device) -> torch.Generator:
     if isinstance(generator, torch.Generator):
         return generator
-    if isinstance(generator, int) and not isinstance(generator, bool):
-        return torch.Generator(device).manual_seed(generator)
+    whole = isinstance(generator, (int, np.integer)) or (
+        isinstance(generator, (np.ndarray, Tensor)) and not generator.ndim and "int" in str(generator.dtype))
+    if whole and not isinstance(generator, bool):
+        return torch.Generator(device).manual_seed(int(generator))
     raise TypeError(f"generator = {generator!r}; allowed: a torch.Generator or an integer seed")
 
 
@@ -117,8 +119,8 @@ class Law(ABC):
 
     def _rows(self, kernel: str, x: Tensor, alpha, sigma, vector: bool) -> Tensor:
         """Lay x out as rows, check the input, and run ``kernel`` block by block on the device of x."""
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            raise TypeError(f"x is {getattr(x, 'dtype', type(x).__name__)}; allowed: a floating-point tensor")
+        x = samples(x, "x")
+        work = working(x.dtype)
         line = self.shape == (1,) and x.ndim <= 1
         points = x.unsqueeze(-1) if line else x
         lead = points.shape[: max(points.ndim - len(self.shape), 0)]
@@ -126,15 +128,17 @@ class Law(ABC):
             raise ValueError(f"x has shape {tuple(x.shape)}; allowed: (..., {', '.join(map(str, self.shape))})")
         levels, zero = [], True
         for level, name in ((alpha, "alpha"), (sigma, "sigma")):
-            given = level.to(x.dtype) if isinstance(level, Tensor) else torch.as_tensor(level, dtype=x.dtype)
-            level = expand_like(given, points, name)
+            given = tensor(level, name).to(work)
+            level = expand_like(given, points, name, work)
             if level.shape[len(lead) :].numel() != 1:
                 raise ValueError(f"{name} has shape {tuple(level.shape)}; allowed: the leading axes {tuple(lead)} of x")
             # Levels on a GPU are not looked at: each look would be a host sync in every step of a sampler.
-            seen = given.device.type == "cpu"
-            if seen and not bool(((given >= 0) & given.isfinite()).all()):
-                raise ValueError(f"{name} has the minimum {given.min():g}; allowed: finite numbers >= 0")
-            none = seen and bool((given == 0).any())
+            none = False
+            if given.device.type == "cpu" and given.numel():
+                low, high = (float(end) for end in torch.aminmax(given.detach()))
+                if not (low >= 0 and high < math.inf):
+                    raise ValueError(f"{name} has the minimum {low:g}; allowed: finite numbers >= 0")
+                none = low == 0
             if none and self._pointlike and name == "sigma":
                 raise ValueError("sigma has the minimum 0; allowed: numbers > 0 where the law itself has no smooth "
                                  "density")
@@ -144,7 +148,7 @@ class Law(ABC):
         if zero and not bool((levels[0] + levels[1] > 0).all()):
             raise ValueError("alpha and sigma are both 0; allowed: at most one of them")
         run = getattr(self._on(x.device), kernel)
-        rows, step = points.reshape(-1, self.dim), max(1, BLOCK // self._width)
+        rows, step = points.to(work).reshape(-1, self.dim), max(1, BLOCK // self._width)
         blocks = [run(rows[i : i + step], *(v if len(v) == 1 else v[i : i + step] for v in levels)).to(x.dtype)
                   for i in range(0, max(len(rows), 1), step)]
         values = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
@@ -152,9 +156,7 @@ class Law(ABC):
 
     def sample(self, n: int, generator: torch.Generator | int) -> Tensor:
         """Draw ``n`` samples, (n, *shape), with a generator or a seed. Raises ValueError for n < 1."""
-        if isinstance(n, bool) or n != int(n) or n < 1:
-            raise ValueError(f"n = {n!r}; allowed: integers >= 1")
-        return self._draw(int(n), _generator(generator, self.device)).to(self.device, self.dtype)
+        return self._draw(count(n, "n", 1), _generator(generator, self.device)).to(self.device, self.dtype)
 
     def log_prob_at(self, x_t: Tensor, alpha: float | Tensor, sigma: float | Tensor) -> Tensor:
         """log p_t(x_t), in nats, of the shape of the leading axes of x_t."""
@@ -235,8 +237,10 @@ class GaussianMixture(Law):
     def _draw(self, n: int, generator: torch.Generator) -> Tensor:
         where = generator.device
         k = torch.multinomial(self._w.to(where), n, replacement=True, generator=generator)
-        noise = torch.randn(n, self.dim, generator=generator, device=where, dtype=self.dtype)
-        return self.means.to(where)[k] + self.std.to(where)[k, None] * noise
+        work = working(self.dtype)
+        noise = torch.randn(n, self.dim, generator=generator, device=where, dtype=work)
+        means, std = (self.means, self.std) if work == self.dtype else (self._mu, self._s)
+        return means.to(where)[k] + std.to(where)[k, None] * noise
 
     def _parts(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x - alpha mu_k (n, k, d); v_k (n or 1, k); log w_k N(x; alpha mu_k, v_k I) without the 2 pi (n, k)."""
@@ -287,8 +291,6 @@ class GaussianMixture(Law):
     def _line(self, value: Tensor, name: str) -> Tensor:
         if self.dim != 1 or self._pointlike:
             raise ValueError(f"{name} of {self!r}; allowed: laws on the line with std > 0")
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            raise TypeError(f"the argument of {name} is {value!r}; allowed: a floating-point tensor")
         return value.to(torch.float64).unsqueeze(-1)
 
     def _cdf(self, x: Tensor) -> Tensor:
@@ -296,6 +298,7 @@ class GaussianMixture(Law):
 
     def cdf(self, x: Tensor) -> Tensor:
         """P(X <= x) in one dimension, elementwise, computed in float64. Raises ValueError for d > 1 or std = 0."""
+        x = samples(x, "x")
         points = self._line(x, "cdf")
         return self._on(x.device)._cdf(points).to(x.dtype)
 
@@ -304,6 +307,7 @@ class GaussianMixture(Law):
 
         The quantiles of the components bracket that of the mixture.
         """
+        u = samples(u, "u")
         levels = self._line(u, "quantile")
         if not bool(((levels >= 0) & (levels <= 1)).all()):
             raise ValueError(f"u has entries outside [0, 1]: {u}")
@@ -333,7 +337,7 @@ class Empirical(Law):
     _pointlike = True
 
     def __init__(self, points) -> None:
-        values = torch.as_tensor(points)
+        values = tensor(points, "points")
         if values.ndim < 2 or not values.numel():
             raise ValueError(f"points has shape {tuple(values.shape)}; allowed: (k, d) or (k, c, h, w) with k >= 1")
         self.dtype, self.device, self.shape = _dtype_of(points), values.device, tuple(values.shape[1:])
@@ -411,6 +415,7 @@ class Boxes(Law):
         values = _double(centres, "centres")
         if values.ndim != 2 or not values.numel():
             raise ValueError(f"centres has shape {tuple(values.shape)}; allowed: (k, d)")
+        half = number(half, "half")
         if not (math.isfinite(half) and half > 0):
             raise ValueError(f"half = {half!r}; allowed: numbers > 0")
         self.dtype, self.device, self.shape = _dtype_of(centres), values.device, (values.shape[1],)
@@ -433,8 +438,9 @@ class Boxes(Law):
     def _draw(self, n: int, generator: torch.Generator) -> Tensor:
         where = generator.device
         k = torch.randint(len(self._c), (n,), generator=generator, device=where)
-        g = 2 * torch.rand(n, self.dim, generator=generator, device=where, dtype=self.dtype) - 1
-        return self.centres.to(where)[k] + self.half * g
+        work = working(self.dtype)
+        g = 2 * torch.rand(n, self.dim, generator=generator, device=where, dtype=work) - 1
+        return (self.centres if work == self.dtype else self._c).to(where)[k] + self.half * g
 
     def _intervals(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, ...]:
         """For each box and coordinate (n, k, d): log density, score, E[x_0|x] and Var[x_0|x]; and the box weights."""
@@ -488,18 +494,6 @@ def standardised(law: GaussianMixture) -> GaussianMixture:
     return law._like(centred, law._s).noised(variance**-0.5, 0.0)
 
 
-def _positive(**values: float) -> None:
-    for name, value in values.items():
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} = {value!r}; allowed: numbers > 0")
-
-
-def _count(name: str, value: int, least: int) -> int:
-    if isinstance(value, bool) or value != int(value) or value < least:
-        raise ValueError(f"{name} = {value!r}; allowed: integers >= {least}")
-    return int(value)
-
-
 def _along(curves: Sequence[np.ndarray], std: float) -> GaussianMixture:
     """Equal components on polylines (m, 2), at most one std apart in arc length.
 
@@ -521,15 +515,15 @@ def two_modes(separation: float = 1.0, std: float = 0.2) -> GaussianMixture:
 
 def ring(radius: float = 1.0, std: float = 0.1, components: int | None = None) -> GaussianMixture:
     """Gaussians equally spaced on a circle; without ``components`` so close that they form a smooth ring."""
-    _positive(radius=radius, std=std)
-    count = math.ceil(2 * math.pi * radius / std) if components is None else _count("components", components, 1)
-    angle = 2 * math.pi * torch.arange(count, dtype=torch.float64) / count
+    radius, std = positive(radius=radius, std=std)
+    k = math.ceil(2 * math.pi * radius / std) if components is None else count(components, "components", 1)
+    angle = 2 * math.pi * torch.arange(k, dtype=torch.float64) / k
     return GaussianMixture(radius * torch.stack([angle.cos(), angle.sin()], 1), std).to(dtype=torch.float32)
 
 
 def spiral(turns: float = 2.0, noise: float = 0.05) -> GaussianMixture:
     """Archimedes' spiral r = angle/(2 pi turns) from radius .1 to 1, uniform in length, with Gaussian noise."""
-    _positive(turns=turns, noise=noise)
+    turns, noise = positive(turns=turns, noise=noise)
     r = np.linspace(0.1, 1.0, 4096)
     angle = 2 * math.pi * turns * r
     return _along([np.stack([r * np.cos(angle), r * np.sin(angle)], 1)], noise)
@@ -537,7 +531,7 @@ def spiral(turns: float = 2.0, noise: float = 0.05) -> GaussianMixture:
 
 def moons(noise: float = 0.1) -> GaussianMixture:
     """Two interleaved half circles of radius 1 (those of scikit-learn's make_moons), with Gaussian noise about them."""
-    _positive(noise=noise)
+    (noise,) = positive(noise=noise)
     angle = np.linspace(0, math.pi, 2048)
     upper = np.stack([np.cos(angle), np.sin(angle)], 1)
     return _along([upper, np.array([1.0, 0.5]) - upper], noise)
@@ -545,8 +539,8 @@ def moons(noise: float = 0.1) -> GaussianMixture:
 
 def chessboard(cells: int = 4, half_width: float = 2.0) -> Boxes:
     """The uniform law on the dark cells of a board of ``cells`` x ``cells`` on [-half_width, half_width]^2."""
-    cells = _count("cells", cells, 2)
-    _positive(half_width=half_width)
+    cells = count(cells, "cells", 2)
+    (half_width,) = positive(half_width=half_width)
     side = 2 * half_width / cells
     places = [(i, j) for i in range(cells) for j in range(cells) if (i + j) % 2 == 0]
     centres = (torch.tensor(places, dtype=torch.float64) + 0.5) * side - half_width

@@ -18,7 +18,9 @@ with numbers p, q, r that depend on the schedule alone. With var = sigma_t^2 - (
 For a network that predicts y = a x_0 + b eps this is x_s = A x_t + B y + r z with two numbers a step, computed
 beforehand. :func:`ode` adds two methods of order 2. Deterministic samplers do not touch any generator; stochastic ones
 draw the noise of a step for the whole batch, so that results do not depend on ``rows``, the number of rows the network
-sees at a time (about 1,000 keep its layers in the processor's cache).
+sees at a time (about 1,000 keep its layers in the processor's cache). float32 and float64 states are computed as they
+are; narrower ones in float64 (a network is asked in its own dtype), rounded once at the end. An empty batch gives an
+empty result without a call of the network.
 
 References: Ho et al. 2020 (ddpm); Song et al. 2021, arXiv 2010.02502 (ddim) and arXiv 2011.13456 (ODE, SDE);
 Zhang and Chen 2021, arXiv 2106.01357 (strength); Karras et al. 2022 (Heun, grid); Lu et al. 2022, arXiv 2211.01095
@@ -34,7 +36,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser
+from ._numbers import count, number, samples, tensor, working
+from .denoiser import Denoiser, members_of
 from .law import _generator
 from .schedule import Chain, Schedule
 from .target import coefficients
@@ -76,11 +79,16 @@ def grid(
     [10, 8, 6, 4, 2, 0]
     """
     chain = isinstance(schedule, Chain)
-    t_min = (0 if chain else 1e-3) if t_min is None else t_min
-    t_max = (schedule.T if chain else 1.0) if t_max is None else t_max
+    t_min = (0 if chain else 1e-3) if t_min is None else number(t_min, "t_min")
+    t_max = (schedule.T if chain else 1.0) if t_max is None else number(t_max, "t_max")
     if not 0 <= t_min < t_max <= (schedule.T if chain else 1):
         raise ValueError(f"t_min = {t_min}, t_max = {t_max}; allowed: 0 <= t_min < t_max <= the schedule's last time")
-    if steps < 1 or (chain and steps > t_max - t_min):
+    if chain and not (t_min == int(t_min) and t_max == int(t_max)):
+        raise ValueError(f"t_min = {t_min}, t_max = {t_max}; allowed: whole times on a chain")
+    if chain:
+        t_min, t_max = int(t_min), int(t_max)
+    steps = count(steps, "steps", 1)
+    if chain and steps > t_max - t_min:
         raise ValueError(f"steps = {steps}; allowed: at least 1, for a chain at most t_max - t_min = {t_max - t_min}")
     u = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
     if kind == "uniform":
@@ -120,11 +128,11 @@ def prior(
 
     This drops alpha_t E[x_0] and the data's alpha_t^2 Var[x_0], which is the prior term of the bound.
     """
-    t = (schedule.T if isinstance(schedule, Chain) else 1.0) if t is None else t
-    noise = torch.randn(
-        tuple(shape), generator=_generator(generator, torch.device(device)), dtype=dtype, device=device
-    )
-    return float(schedule(t)[1]) * noise
+    t = (schedule.T if isinstance(schedule, Chain) else 1.0) if t is None else number(t, "t")
+    sizes = tuple(count(size, "shape", 0) for size in shape)
+    generator = _generator(generator, torch.device(device))
+    noise = torch.randn(sizes, generator=generator, dtype=working(dtype), device=device)
+    return (float(schedule(t)[1]) * noise).to(dtype)
 
 
 # --- one-step samplers as tables --------------------------------------------------------------------------------------
@@ -132,7 +140,7 @@ def prior(
 
 def _levels(schedule: Schedule | Chain, times: Tensor | Sequence[float]) -> tuple[Tensor, Tensor, Tensor]:
     """(times, alpha, sigma) on the host in float64 (whole times for a chain), checked to decrease."""
-    given = torch.as_tensor(times, dtype=None if isinstance(times, Tensor) else torch.float64).cpu()
+    given = tensor(times, "times").cpu()
     if given.ndim != 1 or len(given) < 2 or not bool((given[1:] < given[:-1]).all()):
         raise ValueError(f"times = {given.flatten()[:6].tolist()}...; allowed: at least two, strictly decreasing")
     alpha, sigma = schedule(given.double())
@@ -141,29 +149,45 @@ def _levels(schedule: Schedule | Chain, times: Tensor | Sequence[float]) -> tupl
 
 def _transition(schedule: Schedule | Chain, times: Tensor) -> tuple[Tensor, ...]:
     """alpha and sigma at t and at s, and the variance of q(x_t | x_s), for each step."""
-    _, alpha, sigma = _levels(schedule, times)
+    times, alpha, sigma = _levels(schedule, times)
     at, st, as_, ss = alpha[:-1], sigma[:-1], alpha[1:], sigma[1:]
-    return at, st, as_, ss, st**2 - (at / as_ * ss) ** 2
+    return at, st, as_, ss, st**2 - (_kept(schedule, times, at, as_) * ss) ** 2
+
+
+def _kept(schedule: Schedule | Chain, times: Tensor, at: Tensor, as_: Tensor) -> Tensor:
+    """alpha_t/alpha_s of each step, also where both are below the smallest number, as at the end of a long chain."""
+    ratio, faint = at / as_, as_ < torch.finfo(as_.dtype).tiny
+    if bool(faint.any()):
+        ratio = torch.where(faint, (-schedule._log_of_alpha(times).diff()).exp(), ratio)
+    return ratio
+
+
+def _number(value: float, name: str, allowed: str, low: float, high: float) -> float:
+    found = number(value, name)
+    if not low <= found <= high:
+        raise ValueError(f"{name} = {found}; allowed: {allowed}")
+    return found
 
 
 def ddpm_steps(schedule: Schedule | Chain, times: Tensor, variance: str | Tensor = "beta_tilde") -> Steps:
     """(p, q, r) of ancestral sampling, each (steps,) float64; see :func:`ddpm`."""
     at, st, as_, ss, var = _transition(schedule, times)
-    if isinstance(variance, Tensor):
+    if isinstance(variance, str) and variance not in ("beta", "beta_tilde"):
+        raise ValueError(f"variance = {variance!r}; allowed: 'beta', 'beta_tilde', a tensor or a function")
+    if not isinstance(variance, str):
+        variance = tensor(variance, "variance")
         if variance.shape != var.shape or not bool((variance >= 0).all()):
             raise ValueError(f"variance has shape {tuple(variance.shape)}; allowed: {tuple(var.shape)}, entries >= 0")
         squared = variance.cpu().double()
-    elif variance in ("beta", "beta_tilde"):
-        squared = var if variance == "beta" else var * (ss / st) ** 2
     else:
-        raise ValueError(f"variance = {variance!r}; allowed: 'beta', 'beta_tilde', a tensor or a function")
-    return as_, at / as_ * ss**2 / st, torch.where(ss > 0, squared, 0).sqrt()
+        squared = var if variance == "beta" else var * (ss / st) ** 2
+    kept = _kept(schedule, _levels(schedule, times)[0], at, as_)
+    return as_, kept * ss**2 / st, torch.where(ss > 0, squared, 0).sqrt()
 
 
 def ddim_steps(schedule: Schedule | Chain, times: Tensor, eta: float = 0.0) -> Steps:
     """(p, q, r) of DDIM, each (steps,) float64; see :func:`ddim`."""
-    if not 0 <= eta <= 1:
-        raise ValueError(f"eta = {eta}; allowed: [0, 1]")
+    eta = _number(eta, "eta", "[0, 1]", 0, 1)
     _, st, as_, ss, var = _transition(schedule, times)
     squared = eta**2 * var * (ss / st) ** 2
     return as_, (ss**2 - squared).sqrt(), squared.sqrt()
@@ -178,8 +202,7 @@ def _rates(schedule: Schedule, times: Tensor, alpha: Tensor, sigma: Tensor) -> t
 
 def sde_steps(schedule: Schedule, times: Tensor, strength: float = 1.0) -> Steps:
     """(p, q, r) of Euler-Maruyama, each (steps,) float64; see :func:`sde`."""
-    if not strength >= 0:
-        raise ValueError(f"strength = {strength}; allowed: numbers >= 0")
+    strength = _number(strength, "strength", "finite numbers >= 0", 0, torch.finfo(torch.float64).max)
     times, alpha, sigma = _levels(schedule, times)
     h = times.diff()
     alpha, sigma = alpha[:-1], sigma[:-1]
@@ -195,23 +218,29 @@ class _Path:
     """A denoiser on a grid: its predictions, and what they mean, at each time."""
 
     def __init__(self, denoiser: Denoiser, x: Tensor, times: Tensor | Sequence[float], rows: int | None) -> None:
+        x = x if isinstance(x, Tensor) else samples(x, "x")
         if x.ndim < 2 or not x.is_floating_point() or not bool(x.isfinite().all()):
             raise ValueError(f"x of shape {tuple(x.shape)}, {x.dtype}; allowed: finite floats (n, d) or with more axes")
-        if rows is not None and rows < 1:
-            raise ValueError(f"rows = {rows} must be >= 1")
+        rows = None if rows is None else count(rows, "rows", 1)
+        members = members_of(denoiser)
+        if members is not None and x.ndim < 3:
+            raise ValueError(f"x has shape {tuple(x.shape)}; allowed: ({members}, n, ...) for {members} members")
+        self.dtype, x = x.dtype, x.to(working(x.dtype))
         self.x, self.schedule, self.target = x, denoiser.schedule, denoiser.target
         self.times, self.alpha, self.sigma = _levels(denoiser.schedule, times)
         self.a, self.b = coefficients(denoiser.target, self.alpha, self.sigma)
         self.det = self.alpha * self.b - self.sigma * self.a
         self._predictors = denoiser.at(self.times)
-        self._axis = 1 if x.ndim == 3 else 0  # an ensemble's samples are on axis 1
+        self._axis = 0 if members is None else 1  # an ensemble's samples are on axis 1
         n = x.shape[self._axis]
         if rows is None:
-            rows = max(1, _ROWS * n * x.shape[-1] // x.numel()) if x.device.type == "cpu" else n
+            rows = max(1, _ROWS * n * x.shape[-1] // max(1, x.numel())) if x.device.type == "cpu" else max(1, n)
         self._blocks = -(-n // rows)
 
     def predict(self, k: int, x: Tensor) -> Tensor:
         """The native prediction at time k, a block of rows at a time."""
+        if not x.numel():
+            return torch.empty_like(x)
         if self._blocks == 1:
             return self._predictors[k](x)
         y = torch.empty_like(x)
@@ -242,11 +271,11 @@ class _Path:
         with torch.no_grad():
             for k, (y, after) in enumerate(states):
                 if callback is not None:
-                    callback(self.times[k].item(), x, A[k] * x + B[k] * y)
+                    callback(self.times[k].item(), x.to(self.dtype), (A[k] * x + B[k] * y).to(self.dtype))
                 x = after
                 if trajectory:
                     visited.append(x)
-        return torch.stack(visited) if trajectory else x
+        return (torch.stack(visited) if trajectory else x).to(self.dtype)
 
 
 def _one_step(path: _Path, steps: Steps, generator: torch.Generator | int | None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -299,7 +328,7 @@ def ddpm(
     """
     path = _Path(denoiser, x, times, rows)
     if callable(variance):
-        states = _state_dependent(path, variance, _generator(generator, x.device))
+        states = _state_dependent(path, variance, _generator(generator, path.x.device))
     else:
         states = _one_step(path, ddpm_steps(path.schedule, path.times, variance), generator)
     return path.walk(states, trajectory, callback)
@@ -460,9 +489,11 @@ def optimal_variance(
     """
     if estimate not in ("residual", "norm"):
         raise ValueError(f"estimate = {estimate!r} is unknown; allowed: 'residual', 'norm'")
-    if reach is not None and not reach > 0:
+    if reach is not None and not number(reach, "reach") > 0:
         raise ValueError(f"reach = {reach} must be positive")
     path = _Path(denoiser, x0, times, None)
+    if not (x0 := path.x).numel():
+        raise ValueError(f"x0 has shape {tuple(x0.shape)}; allowed: at least one sample")
     noise = _noise_like(x0, _generator(generator, x0.device))
     at, st, as_, ss, var = _transition(path.schedule, path.times)
     one, zero = torch.ones_like(at), torch.zeros_like(at)
@@ -476,7 +507,7 @@ def optimal_variance(
                 errors.append((guess - x0).double().square().mean())
             else:
                 errors.append((1 - guess.double().square().mean()).clamp(0, 1) * (sigma / alpha) ** 2)
-    m = torch.stack(errors).cpu().clamp(max=math.inf if reach is None else reach**2)
+    m = torch.stack(errors).cpu().clamp(max=math.inf if reach is None else number(reach, "reach") ** 2)
     return var * (ss / st) ** 2 + (as_ * var / st**2) ** 2 * m
 
 
@@ -516,9 +547,10 @@ def sampled_variance(chain: Chain, c: Tensor, times: Tensor, *, variance: str | 
     Raises:
         ValueError: as the sampler, and for c that is not (T + 1,).
     """
+    c = tensor(c, "c").cpu()
     if c.shape != (chain.T + 1,):
         raise ValueError(f"c has shape {tuple(c.shape)}; allowed: ({chain.T + 1},)")
-    given = torch.as_tensor(times)
+    given = _levels(chain, times)[0]
     ddim = isinstance(variance, str) and variance == "ddim"
     p, q, r = ddim_steps(chain, given) if ddim else ddpm_steps(chain, given, variance)
     alpha, sigma = chain(given[:-1])

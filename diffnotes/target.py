@@ -30,6 +30,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ._numbers import floats, number, tensor, wide, working
 from ._shape import expand_like
 
 __all__ = ["TARGETS", "Target", "coefficients", "convert", "edm_target", "loss_weight", "mean_target"]
@@ -48,17 +49,16 @@ TARGETS: tuple[str, ...] = tuple(_TABLE)
 def coefficients(target: Target, alpha: float | Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
     """(a, b) of ``target`` = a x_0 + b eps at the noise level (alpha, sigma); tensors of their shape.
 
+    Integers and numbers count as float64; half precision is computed in float64 and rounded once.
+
     Raises:
         ValueError: if ``target`` is neither a name of :data:`TARGETS` nor a function of (alpha, sigma).
     """
-    alpha, sigma = (
-        level if isinstance(level, Tensor) else torch.tensor(level, dtype=torch.float64) for level in (alpha, sigma)
-    )
-    if callable(target):
-        return target(alpha, sigma)
-    if target not in _TABLE:
+    alpha, sigma = floats(alpha, "alpha"), floats(sigma, "sigma")
+    if not callable(target) and target not in _TABLE:
         raise ValueError(f"target = {target!r} is unknown; allowed: {', '.join(TARGETS)}, or a function")
-    return _TABLE[target](alpha, sigma)
+    make = target if callable(target) else _TABLE[target]
+    return wide(make, torch.result_type(alpha, sigma), alpha, sigma)
 
 
 def convert(
@@ -72,6 +72,10 @@ def convert(
         alpha, sigma: the noise level; numbers, or tensors of the leading axes of ``x_t``.
         source, to: names "x0", "eps", "v", "score", or functions (alpha, sigma) -> (a, b).
 
+    Returns:
+        The shape of ``x_t`` in the wider dtype of ``value`` and ``x_t``, float64 for integers; half precision is
+        computed in float64 and rounded once.
+
     Raises:
         ValueError: for an unknown name, or shapes that do not broadcast.
 
@@ -79,8 +83,14 @@ def convert(
     >>> convert(torch.zeros_like(x_t), x_t, 0.8, 0.6, source="eps", to="x0")
     tensor([[2.5000]], dtype=torch.float64)
     """
+    value, x_t = floats(tensor(value, "value"), "value"), floats(tensor(x_t, "x_t"), "x_t")
     if value.shape != x_t.shape:
         raise ValueError(f"value has shape {tuple(value.shape)}; allowed: the shape of x_t, {tuple(x_t.shape)}")
+    dtype = torch.promote_types(value.dtype, x_t.dtype)
+    if (work := working(dtype)) != dtype:
+        return convert(value.to(work), x_t.to(work), alpha, sigma, source, to).to(dtype)
+    if x_t.dtype != working(x_t.dtype):
+        x_t = x_t.to(dtype)
     alpha, sigma = expand_like(alpha, x_t, "alpha"), expand_like(sigma, x_t, "sigma")
     a, b = coefficients(source, alpha, sigma)
     if source == to:
@@ -102,9 +112,13 @@ def loss_weight(
     >>> [round(float(loss_weight(name, 0.8, 0.6)), 4) for name in TARGETS]
     [1.7778, 1.0, 0.64, 0.36]
     """
-    a, b = coefficients(target, alpha, sigma)
-    a_like, b_like = coefficients(like, alpha, sigma)
-    return ((alpha * b_like - sigma * a_like) / (alpha * b - sigma * a)) ** 2
+    alpha, sigma = floats(alpha, "alpha"), floats(sigma, "sigma")
+
+    def weight(alpha: Tensor, sigma: Tensor) -> Tensor:
+        (a, b), (a_like, b_like) = coefficients(target, alpha, sigma), coefficients(like, alpha, sigma)
+        return ((alpha * b_like - sigma * a_like) / (alpha * b - sigma * a)) ** 2
+
+    return wide(weight, torch.result_type(alpha, sigma), alpha, sigma)
 
 
 def edm_target(data_std: float) -> Target:
@@ -115,6 +129,7 @@ def edm_target(data_std: float) -> Target:
     c_skip = alpha s^2/(alpha^2 s^2 + sigma^2), c_out = sigma s/sqrt(alpha^2 s^2 + sigma^2).
     For data of unit variance on a variance-preserving schedule this is -v.
     """
+    data_std = number(data_std, "data_std")
     if not data_std > 0:
         raise ValueError(f"data_std = {data_std} must be positive")
 

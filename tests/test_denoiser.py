@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from diffnotes import TARGETS, Chain, Cosine, Exact, Hybrid, Learned, Linear, Perturbed, convert
-from diffnotes.denoiser import Mirrored
-from diffnotes.law import Empirical, GaussianMixture
+from diffnotes.denoiser import Denoiser, Mirrored, members_of
+from diffnotes.law import Empirical, GaussianMixture, ring
 from diffnotes.sample import ddpm, ddpm_steps
 
 LINE = GaussianMixture([-1.0, 0.2, 1.5], [0.2, 0.3, 0.1], [0.5, 0.2, 0.3]).to(dtype=torch.float64)
@@ -255,3 +256,74 @@ def test_mirrored_samples_are_those_of_negated_noise():
         noises = [(x[k + 1] - m) / r[k] for x, m in zip((path, plain), mean)]
         torch.testing.assert_close(noises[0], -noises[1], rtol=0, atol=1e-10)
     assert torch.equal(path[0], -start)
+
+
+# --- numbers of any kind, members, empty batches ------------------------------------------------------------------
+
+
+class Tiny(torch.nn.Module):
+    """A network with parameters of one dtype, as torch insists that the input has."""
+
+    def __init__(self, dtype, members=None):
+        super().__init__()
+        self.layer, self.members = torch.nn.Linear(2, 2).to(dtype), members
+
+    def forward(self, x, t):
+        return self.layer(x)
+
+
+def many():
+    exact, law = Exact(ring(), Linear()), Empirical(torch.randn(9, 2, generator=torch.Generator().manual_seed(0)))
+    learned = Learned(lambda x, t: 0.5 * x, Linear(), "v")
+    return {"exact": exact, "points": Exact(law, Linear()), "learned": learned, "hybrid": Hybrid(exact, learned, 0.5),
+            "mirrored": Mirrored(exact), "perturbed": Perturbed(exact, lambda x, t: 0.1 * x)}
+
+
+@pytest.mark.parametrize("name", many())
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_the_float64_answer_rounded_once(name, dtype):
+    denoiser, x = many()[name], ring().sample(30, 1).to(dtype)
+    for question in ("x0", "eps", "v", "score", "predict"):
+        exact = getattr(denoiser, question)(x.double(), 0.4)
+        assert torch.equal(getattr(denoiser, question)(x, 0.4), exact.to(dtype)), question
+
+
+@pytest.mark.parametrize("own, dtype", [(torch.float32, torch.float64), (torch.float16, torch.float32),
+                                        (torch.float32, torch.float16), (torch.bfloat16, torch.float64)])
+def test_a_network_is_asked_in_its_own_dtype(own, dtype):
+    net, x = Tiny(own), torch.randn(5, 2, generator=torch.Generator().manual_seed(0)).to(dtype)
+    found = Learned(net, Linear(), "x0").predict(x, 0.5)
+    assert found.dtype == dtype and torch.equal(found, net(x.to(own), 0.5).to(dtype))
+
+
+@pytest.mark.parametrize("name", many())
+def test_an_empty_batch_has_an_empty_answer(name):
+    for question in ("x0", "eps", "v", "score"):
+        assert getattr(many()[name], question)(torch.empty(0, 2), 0.4).shape == (0, 2)
+
+
+def test_numpy_samples_and_times_are_numbers():
+    x, t = np.arange(12.0).reshape(6, 2)[::-1], np.linspace(0.1, 0.9, 6).astype(">f8")[::-1]
+    for name, denoiser in many().items():
+        expected = denoiser.eps(torch.tensor(x.copy()), 0.5)
+        assert torch.equal(denoiser.eps(x, np.float64(0.5)), expected), name
+        if name != "hybrid":
+            assert torch.equal(denoiser.eps(x, t), denoiser.eps(torch.tensor(x.copy()), torch.tensor(t.astype(float))))
+
+
+def test_members_are_carried_by_whatever_is_made_of_an_ensemble():
+    ensemble, exact = Learned(Tiny(torch.float32, members=3), Linear(), "x0"), Exact(ring(), Linear())
+
+    class Wrapper(Denoiser):
+        def __init__(self, base):
+            self.base, self.schedule, self.target = base, base.schedule, base.target
+
+        def predict(self, x, t):
+            return self.base.predict(x, t)
+
+    error = lambda x, t: x  # noqa: E731
+    for made in (Hybrid(ensemble, exact, 0.5), Hybrid(exact, ensemble, 0.5), Mirrored(ensemble),
+                 Perturbed(ensemble, error), Mirrored(Hybrid(exact, Perturbed(Wrapper(ensemble), error), 0.5)),
+                 Hybrid(exact, Wrapper(ensemble), 0.5)):
+        assert made.members == members_of(made) == 3
+    assert members_of(Wrapper(ensemble)) == 3 and members_of(Wrapper(exact)) is None

@@ -511,3 +511,65 @@ def test_the_copy_on_a_device_is_made_once_and_stays_out_of_pickles():
     assert law.cdf(torch.empty(3, device=META)).device == META
     with pytest.raises(ValueError, match=r"sigma has the minimum -0\.6"):  # a level on the host is still checked
         law.score_at(torch.empty(3, 1, device=META), 0.8, -0.6)
+
+
+# ---------------------------------------------------------------- narrow dtypes, empty batches, numpy
+
+METHODS = ["score_at", "posterior_mean", "log_prob_at", "posterior_variance"]
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_the_float64_result_rounded_once(name, dtype):
+    law = ALL[name]
+    x, level = law.sample(20, 0).to(dtype), torch.linspace(0.1, 0.9, 20).to(dtype)
+    for method in METHODS:
+        for alpha, sigma in ((0.8, 0.6), (level, 0.3), (level.double(), level)):
+            exact = getattr(law, method)(x.double(), *(v.double() if isinstance(v, torch.Tensor) else v
+                                                       for v in (alpha, sigma)))
+            assert torch.equal(getattr(law, method)(x, alpha, sigma), exact.to(dtype))
+
+
+@pytest.mark.parametrize("law", [mixture(), chessboard()], ids=repr)
+def test_samples_of_a_half_precision_law_are_float64_s_rounded_once(law):
+    wide = law.to(dtype=F64).sample(500, 3)
+    for dtype in (torch.float16, torch.bfloat16):
+        assert torch.equal(law.to(dtype=dtype).sample(500, 3), wide.to(dtype))
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("lead", [(0,), (2, 0), (0, 3)])
+def test_an_empty_batch_gives_an_empty_result(name, lead):
+    law, x = ALL[name], torch.empty(*lead, ALL[name].dim)
+    for method in METHODS:
+        for level in (0.6, torch.full(lead, 0.6), torch.full(lead[:1], 0.6)):
+            expected = x.shape if method in ("score_at", "posterior_mean") else lead
+            assert getattr(law, method)(x, 0.8, level).shape == expected
+
+
+@pytest.mark.parametrize("form", [lambda v: v[::-1].copy()[::-1], lambda v: v.astype(">f8"), np.asfortranarray])
+def test_numpy_arrays_of_any_layout_are_numbers(form):
+    mu, x = points(3, 2, seed=5), points(6, 2, seed=6)
+    std, weights = np.array([0.1, 0.2, 0.3]), np.array([0.5, 0.2, 0.3])
+
+    def given(value):
+        array = form(np.array(value.tolist() if isinstance(value, torch.Tensor) else value))
+        array.flags.writeable = False
+        return array
+
+    law, same = GaussianMixture(mu, tensor(std.tolist()), tensor(weights.tolist())), GaussianMixture(
+        given(mu), given(std), given(weights))
+    assert same.dtype == F64
+    pairs = [(law, same), (Empirical(mu), Empirical(given(mu))), (Boxes(mu, 0.5), Boxes(given(mu), np.float64(0.5)))]
+    for law, same in pairs:
+        for method in METHODS:
+            expected = getattr(law, method)(x, 0.8, tensor([0.3] * 6))
+            assert torch.equal(getattr(same, method)(given(x), np.float64(0.8), given([0.3] * 6)), expected)
+        assert torch.equal(law.sample(np.int64(4), np.int64(1)), law.sample(4, 1))
+    assert torch.equal(two_modes().cdf(given([0.5, 1.5])), two_modes().cdf(tensor([0.5, 1.5])))
+    assert torch.equal(ring(np.float32(1.0), 0.1, np.int64(8)).means, ring(components=8).means)
+
+
+def test_float32_arrays_make_float32_laws_in_either_byte_order():
+    assert GaussianMixture(np.zeros((2, 1), ">f4"), 1.0).dtype == torch.float32
+    assert GaussianMixture(np.zeros((2, 1), np.int64), 1.0).dtype == torch.float32

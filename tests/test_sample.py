@@ -2,7 +2,9 @@
 
 import functools
 import math
+import re
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from diffnotes import EDM, Chain, Constant, Cosine, Exact, Learned, Linear, Perturbed, ZeroTerminalSNR, convert
 from diffnotes.denoiser import Denoiser
-from diffnotes.law import GaussianMixture
+from diffnotes.law import Empirical, GaussianMixture
 from diffnotes.net import MLP, Condition
 from diffnotes.sample import (
     ddim,
@@ -22,6 +24,7 @@ from diffnotes.sample import (
     optimal_variance,
     predicted_variance,
     prior,
+    sampled_variance,
     sde,
     sde_steps,
 )
@@ -522,3 +525,135 @@ def test_predicted_variance_of_exact_squares_is_the_variance_of_the_step():
 def test_optimal_variance_names_bad_input(options, word):
     with pytest.raises(ValueError, match=word):
         optimal_variance(EXACT, X, TIMES, 0, **options)
+
+
+# --- members, narrow dtypes, empty batches, numpy, ends -----------------------------------------------------------
+
+
+def lengths(x, t):
+    """A function of samples (n, c, l) that mixes channels: cut apart, they give another answer."""
+    return x - x.mean(-1, keepdim=True) + x.roll(1, -2)
+
+
+def all_samplers(denoiser, x, times, **options):
+    return {"ddpm": ddpm(denoiser, x, times, 3, **options), "ddpm beta": ddpm(denoiser, x, times, 3, variance="beta"),
+            "ddpm state": ddpm(denoiser, x, times, 3, variance=lambda x, t, s: 0.01 + 0 * x),
+            "ddim": ddim(denoiser, x, times, **options), "eta": ddim(denoiser, x, times, 3, eta=0.7, **options),
+            "sde": sde(denoiser, x, times, 3, **options), "euler": ode(denoiser, x, times, "euler", **options),
+            "heun": ode(denoiser, x, times, "heun", **options), "dpm2m": ode(denoiser, x, times, "dpm2m", **options)}
+
+
+@pytest.mark.parametrize("shape", [(300, 4, 16), (40, 3, 5, 5)])
+def test_samples_with_channels_are_no_ensemble(shape):
+    denoiser, times = Learned(lengths, Linear(), "x0"), grid(Linear(), 4)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    whole = all_samplers(denoiser, x, times, rows=10**9)
+    for rows in (None, 7):
+        for name, found in all_samplers(denoiser, x, times, rows=rows).items():
+            torch.testing.assert_close(found, whole[name], rtol=1e-5, atol=1e-5)
+
+
+def test_members_say_which_axis_holds_the_samples():
+    class Stack:
+        members = 3
+
+        def __call__(self, x, t):  # an answer that depends on the member: one that is cut apart has the wrong gain
+            assert len(x) == 3
+            return x * torch.arange(1.0, 4.0).reshape(3, *[1] * (x.ndim - 1))
+
+    for shape in ((3, 40, 2), (3, 40, 1, 4, 4)):
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        for base in (Learned(Stack(), Linear(), "v"), As(Learned(Stack(), Linear(), "v"), "eps")):
+            found = ddim(base, x, grid(Linear(), 4), rows=7)
+            torch.testing.assert_close(found, ddim(base, x, grid(Linear(), 4), rows=10**9))
+    with pytest.raises(ValueError, match=r"x has shape \(3, 2\).*3 members"):
+        ddim(Learned(Stack(), Linear(), "v"), torch.zeros(3, 2), grid(Linear(), 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("schedule", [EDM(), Linear()], ids=repr)
+def test_half_precision_samples_are_float64_s_rounded_once(schedule, dtype):
+    """d = 32 on EDM's levels: squares of 80 times 32 overflow float16 on the way."""
+    g = torch.Generator().manual_seed(0)
+    centres = torch.randn(5, 32, generator=g)
+    x, times = prior(schedule, (6, 32), 1, dtype=dtype), grid(schedule, 6)
+    assert torch.equal(x, prior(schedule, (6, 32), 1, dtype=DOUBLE).to(dtype))
+    for law in (GaussianMixture(centres, 0.3), Empirical(centres)):
+        exact = all_samplers(Exact(law, schedule), x.double(), times)
+        for name, found in all_samplers(Exact(law, schedule), x, times).items():
+            assert torch.equal(found, exact[name].to(dtype)) and not found.isnan().any(), name
+        wide = optimal_variance(Exact(law, schedule), x.double(), times, 2)
+        torch.testing.assert_close(optimal_variance(Exact(law, schedule), x, times, 2), wide, rtol=1e-12, atol=0)
+    seen = []
+    ddim(Exact(law, schedule), x, times, callback=lambda t, x, x0: seen.extend((x.dtype, x0.dtype)))
+    assert set(seen) == {dtype}
+
+
+def test_an_empty_batch_gives_an_empty_result():
+    def never(x, t):
+        raise AssertionError("asked about no sample")
+
+    for denoiser, shape in ((EXACT, (0, 2)), (Learned(never, Linear(), "v"), (0, 1, 4, 4))):
+        for name, found in all_samplers(denoiser, torch.empty(shape), TIMES).items():
+            assert found.shape == shape, name
+        assert ddim(denoiser, torch.empty(shape), TIMES, trajectory=True).shape == (3, *shape)
+    assert prior(Linear(), (0, 2), 0).shape == (0, 2)
+    with pytest.raises(ValueError, match=r"x0 has shape \(0, 2\)"):
+        optimal_variance(EXACT, torch.empty(0, 2), TIMES, 0)
+
+
+def test_numpy_numbers_are_numbers():
+    x = torch.randn(3, 2, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    times = grid(Linear(), 5)
+    back = np.linspace(1e-3, 1, 6)[::-1]
+    back.flags.writeable = False
+    for form in (back, back.astype(">f8"), back.tolist(), [torch.tensor(v, dtype=DOUBLE) for v in back]):
+        torch.testing.assert_close(ddim(EXACT, x.numpy()[::-1], form), ddim(EXACT, x.flip(0), times))
+    assert torch.equal(ddpm(EXACT, x, back, np.int64(3), rows=np.int32(2)), ddpm(EXACT, x, back, 3, rows=2))
+    assert torch.equal(ddim(EXACT, x, back, 3, eta=np.float32(0.5)), ddim(EXACT, x, back, 3, eta=0.5))
+    assert torch.equal(sde(EXACT, x, back, 3, strength=np.array(2)), sde(EXACT, x, back, 3, strength=2.0))
+    variance = np.full(5, 0.01)[::-1]
+    same = torch.full((5,), 0.01, dtype=DOUBLE)
+    assert torch.equal(ddpm(EXACT, x, back, 3, variance=variance), ddpm(EXACT, x, back, 3, variance=same))
+    found = grid(Linear(), np.int64(5), t_min=np.float64(0.1), t_max=torch.tensor(1))
+    assert torch.equal(found, grid(Linear(), 5, t_min=0.1))
+    assert torch.equal(prior(EDM(), np.array([3, 2]), np.int64(0), t=np.float32(0.5)), prior(EDM(), (3, 2), 0, t=0.5))
+    steps = np.array([10, 5, 0], dtype=">i2")
+    assert torch.equal(ddim(CHAIN, x, steps), ddim(CHAIN, x, [10, 5, 0]))
+    c = torch.linspace(0.5, 1, 11, dtype=DOUBLE)
+    chain = CHAIN.schedule
+    assert sampled_variance(chain, c.numpy()[::-1], steps) == sampled_variance(chain, c.flip(0), [10, 5, 0])
+
+
+@pytest.mark.parametrize("make, names", [
+    (lambda: grid(Chain.linear(10), 3, t_min=0.5), "t_min = 0.5"),
+    (lambda: grid(Chain.linear(10), 3, t_max=9.5), "t_max = 9.5"),
+    (lambda: grid(Linear(), 3, t_min=math.nan), "t_min = nan"),
+    (lambda: grid(Linear(), 2.5), "steps = 2.5"),
+    (lambda: ddim(CHAIN, X, [12, 0]), "whole number in 0..10"),
+    (lambda: ddim(CHAIN, X, [10, -1]), "whole number in 0..10"),
+    (lambda: ddim(CHAIN, X, [math.inf, 0]), "whole number in 0..10"),
+    (lambda: ddim(EXACT, X, TIMES, eta=math.nan), "eta = nan"),
+    (lambda: ddim(EXACT, X, TIMES, rows=1.5), "rows = 1.5"),
+    (lambda: sde(EXACT, X, TIMES, 0, strength=math.inf), "strength = inf"),
+    (lambda: prior(Linear(), (2, -1), 0), "shape = -1"),
+])
+def test_ends_and_counts_are_named(make, names):
+    with pytest.raises(ValueError, match=re.escape(names)):
+        make()
+
+
+@pytest.mark.parametrize("kind", ["uniform", "quadratic", "log_snr", "karras"])
+def test_a_grid_on_a_chain_has_whole_times_whatever_number_gives_its_ends(kind):
+    times = grid(Chain.linear(50), 6, kind, t_min=2.0, t_max=np.float32(40))
+    assert times.dtype == torch.int64 and times[0] == 40 and times[-1] == 2 and bool((times.diff() < 0).all())
+
+
+@pytest.mark.parametrize("sampler", [ddim, lambda *a: ddpm(*a, 0), lambda *a: ode(*a, "dpm2m")])
+def test_a_chain_so_long_that_alpha_underflows(sampler):
+    """alpha = e^-1000 at the start; x_0 predicted there is the mean of the law, and the end is as from alpha = 0."""
+    chain = Chain.linear(200_000)
+    law = GaussianMixture(torch.zeros(1, 2, dtype=DOUBLE), 0.5)
+    x = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    found = sampler(Exact(law, chain), x, grid(chain, 400, "quadratic"))
+    assert float(found.std()) == pytest.approx(0.5, rel=0.05)

@@ -1,5 +1,6 @@
 """The rule that lays a time against a batch: leading axes, never trailing ones."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -45,3 +46,12 @@ def test_dtype_and_device_follow_the_samples():
 def test_shapes_that_do_not_fit_are_refused_by_name(shape):
     with pytest.raises(ValueError, match=r"alpha has shape .* leading axes of x, which has shape \(2, 3, 4\)"):
         expand_like(torch.zeros(shape), torch.zeros(2, 3, 4), "alpha")
+
+
+def test_a_level_laid_against_integers_keeps_its_digits():
+    x = torch.ones(2, 3, dtype=torch.int64)
+    assert expand_like(0.8, x).dtype == torch.float64 and float(expand_like(0.8, x)) == 0.8
+    reversed_ = np.array([1.0, 2.0], dtype=">f8")[::-1]
+    assert expand_like(reversed_, torch.zeros(2, 3)).tolist() == [[2.0], [1.0]]
+    with pytest.raises(TypeError, match="sigma = 'much'"):
+        expand_like("much", x, "sigma")

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -282,3 +283,45 @@ def test_shapes_that_do_not_fit_are_refused():
     for bad in (0.0, -1.0, math.nan):
         with pytest.raises(ValueError, match=r"data_std = .* must be positive"):
             edm_target(bad)
+
+
+# --- numbers of any kind ------------------------------------------------------------------------------------------
+
+def test_integers_are_numbers_and_not_a_dtype_to_compute_in():
+    value, x_t = torch.ones(1, 2).long(), torch.tensor([[2, 3]])
+    found = convert(value, x_t, 0.8, 0.6, "eps", "x0")
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, torch.tensor([[1.75, 3.0]], dtype=torch.float64), rtol=1e-15, atol=0)
+    for source, to in itertools.product(TARGETS, repeat=2):
+        exact = convert(value.double(), x_t.double(), 0.8, 0.6, source, to)
+        for a, b in ((value, x_t), (value.numpy(), x_t.numpy()), (value.short(), x_t.double()), (value.bool(), x_t)):
+            torch.testing.assert_close(convert(a, b, 0.8, 0.6, source, to), exact, rtol=1e-15, atol=0)
+        for levels in ((1, 2), (np.int64(1), np.float32(2)), (torch.tensor(1), torch.tensor(2.0, dtype=torch.float64))):
+            assert float(loss_weight(source, *levels, to)) == float(loss_weight(source, 1.0, 2.0, to))
+            for a, b in zip(coefficients(source, *levels), coefficients(source, 1.0, 2.0)):
+                assert float(a) == float(b)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("source, to", list(itertools.product((*TARGETS, edm_target(0.5)), repeat=2)))
+def test_half_precision_is_the_float64_result_rounded_once(source, to, dtype):
+    g = torch.Generator().manual_seed(0)
+    value, x_t = (torch.randn(30, 4, generator=g).to(dtype) for _ in range(2))
+    alpha, sigma = torch.linspace(0.1, 0.9, 30).to(dtype), torch.linspace(0.9, 0.01, 30).to(dtype)
+    for levels in ((alpha, sigma), (0.8, 0.6), (alpha.double(), sigma.double())):
+        wide = [v.double() if isinstance(v, torch.Tensor) else v for v in levels]
+        exact = convert(value.double(), x_t.double(), *wide, source, to)
+        assert torch.equal(convert(value, x_t, *levels, source, to), exact.to(dtype))
+        # With a float32 partner the result is float32: the half number is exact, not the dtype to compute in.
+        found = convert(value.float(), x_t, *levels, source, to)
+        torch.testing.assert_close(found, exact.float(), rtol=1e-5, atol=1e-5)
+    wide = alpha.double(), sigma.double()
+    weights = loss_weight(source, alpha, sigma, to), loss_weight(source, *wide, to)
+    for result, exact in (weights, *zip(coefficients(source, alpha, sigma), coefficients(source, *wide))):
+        assert result.dtype == dtype and torch.equal(result, exact.to(dtype))
+
+
+def test_an_empty_batch_converts_to_an_empty_one():
+    empty = torch.empty(0, 2)
+    for levels in ((0.8, 0.6), (torch.empty(0), torch.empty(0))):
+        assert convert(empty, empty, *levels, "v", "score").shape == (0, 2)

@@ -1,9 +1,10 @@
 """Real data: the 8 x 8 digits that come with scikit-learn, and MNIST, which is fetched once.
 
-Both are handwritten digits 0-9 with pixels scaled to [-1, 1]. A data set is what its bytes are: each array is compared
-with a known SHA-256 whenever it is read, wherever it came from. ``DIFFNOTES_DATA``, a folder with ``mnist.npz`` or
-such a file itself, is read instead of any download; else MNIST is kept in the user's cache folder
-(``$XDG_CACHE_HOME/diffnotes`` or ``~/.cache/diffnotes``), where a file appears complete and verified or not at all.
+Both are handwritten digits 0-9 with pixels scaled to [-1, 1]. A data set is what its bytes, shapes and dtypes are: each
+array is compared with a known form and SHA-256 whenever it is read, wherever it came from. ``DIFFNOTES_DATA``, a folder
+with ``mnist.npz`` or such a file itself, is read instead of any download; else MNIST is kept in the user's cache folder
+(``$XDG_CACHE_HOME/diffnotes`` or ``~/.cache/diffnotes``), where a file appears complete and verified or not at all, and
+a damaged one is replaced.
 
 References: Alpaydin and Kaynak 1998 (Optical Recognition of Handwritten Digits, UCI); LeCun, Cortes and Burges 1998
 (MNIST).
@@ -34,11 +35,15 @@ MNIST_SHA256 = {
     "x_test": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
     "y_test": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
 }
+FORMS = {"digits": {"x": (64,), "y": ()}, "mnist": {"x": (28, 28), "y": ()}}
+"""The shape of one image and of one label, by data set: arrays are (n, *form), uint8; n follows from the bytes."""
+
 IDENTITY = {
-    name: hashlib.sha256("".join(sums.values()).encode()).hexdigest()
+    name: hashlib.sha256("".join(f"{key} uint8 (n, *{FORMS[name][key[0]]}) {sums[key]}\n" for key in sums).encode())
+    .hexdigest()
     for name, sums in (("digits", DIGITS_SHA256), ("mnist", MNIST_SHA256))
 }
-"""One SHA-256 for each data set, made of those of its arrays (uint8 bytes): what a page's provenance records."""
+"""One SHA-256 for each data set, of the dtypes, shapes and SHA-256 of its arrays: what a page's provenance records."""
 
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28)}
 """Channels, height and width of an image, by data set."""
@@ -56,13 +61,18 @@ class Digits(NamedTuple):
     y: Tensor
 
 
-def _verify(arrays: Mapping[str, np.ndarray], expected: Mapping[str, str], where: str) -> dict[str, np.ndarray]:
+def _verify(arrays: Mapping[str, np.ndarray], expected: Mapping[str, str], forms: Mapping[str, tuple[int, ...]],
+            where: str) -> dict[str, np.ndarray]:
     """The named arrays as they are, or ValueError naming the first that is missing or differs."""
     checked = {}
     for name, wanted in expected.items():
         if name not in arrays:
             raise ValueError(f"{where} has no array {name!r}; allowed: {', '.join(expected)}")
-        checked[name] = np.ascontiguousarray(arrays[name])
+        array, form = arrays[name], forms[name[0]]
+        if array.dtype != np.uint8 or array.ndim != 1 + len(form) or array.shape[1:] != form:
+            raise ValueError(f"{where}: array {name!r} is {array.dtype} of shape {array.shape}; expected uint8 of "
+                             f"shape ({', '.join(map(str, ('n', *form)))})")
+        checked[name] = np.ascontiguousarray(array)
         found = hashlib.sha256(checked[name].tobytes()).hexdigest()
         if found != wanted:
             raise ValueError(f"{where}: array {name!r} has the SHA-256 {found}; expected {wanted}")
@@ -78,8 +88,12 @@ def digits() -> Digits:
     from sklearn.datasets import load_digits
 
     source = load_digits()
+    where = "scikit-learn's load_digits()"
     arrays = {"x": source.data.astype(np.uint8), "y": source.target.astype(np.uint8)}
-    arrays = _verify(arrays, DIGITS_SHA256, "scikit-learn's load_digits()")
+    for name, given in (("x", source.data), ("y", source.target)):
+        if not np.array_equal(given, arrays[name]):
+            raise ValueError(f"{where}: array {name!r} holds other numbers than whole ones in 0..255")
+    arrays = _verify(arrays, DIGITS_SHA256, FORMS["digits"], where)
     return Digits(torch.from_numpy(arrays["x"]).float() / 8 - 1, torch.from_numpy(arrays["y"]).long())
 
 
@@ -96,16 +110,15 @@ def digits_split(seed: int = 0) -> tuple[Digits, Digits]:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """The verified arrays of an npz file."""
-    from zipfile import BadZipFile
-    from zlib import error as ZlibError
-
+    """The verified arrays of an npz file; FileNotFoundError where there is none, ValueError for whatever is wrong."""
     try:
-        with np.load(path, allow_pickle=False) as source:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as source:
             arrays = {name: source[name] for name in MNIST_SHA256 if name in source}
-    except (BadZipFile, ZlibError, EOFError, TypeError, ValueError) as error:
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged archive may raise anything: numpy, zipfile and zlib each have their own
         raise ValueError(f"{path} is not a readable npz file: {error}") from error
-    return _verify(arrays, MNIST_SHA256, str(path))
+    return _verify(arrays, MNIST_SHA256, FORMS["mnist"], str(path))
 
 
 def _fetch(url: str, path: Path) -> None:
@@ -125,7 +138,20 @@ def _fetch(url: str, path: Path) -> None:
 
 def _download(target: Path) -> dict[str, np.ndarray]:
     """Try the mirrors in turn; the file is moved to ``target`` only when its arrays are verified."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".mnist-", suffix=".npz", dir=target.parent)
+        os.close(handle)
+        Path(name).unlink()
+    except OSError as error:
+        raise OSError(f"the cache folder {target.parent} cannot be written: {error}. Set XDG_CACHE_HOME to another "
+                      "folder, or DIFFNOTES_DATA to a folder with mnist.npz, or to such a file") from error
+    if target.is_dir() and not target.is_symlink():
+        try:
+            target.rmdir()  # an empty one only
+        except OSError as error:
+            raise IsADirectoryError(f"{target} is a folder in the place of the file; remove it, or set DIFFNOTES_DATA "
+                                    "to a folder with mnist.npz, or to such a file") from error
     failures = []
     for url in MIRRORS:
         handle, name = tempfile.mkstemp(prefix=".mnist-", suffix=".npz", dir=target.parent)
@@ -143,15 +169,32 @@ def _download(target: Path) -> dict[str, np.ndarray]:
                           "mnist.npz, or to such a file.\n  " + "\n  ".join(failures))
 
 
+def _cache() -> Path:
+    """The user's cache folder."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    if given and Path(given).is_absolute():  # the XDG rules say that a relative one is to be ignored
+        return Path(given)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError as error:
+        raise FileNotFoundError("there is no home folder to keep MNIST in; set XDG_CACHE_HOME to a folder, or "
+                                "DIFFNOTES_DATA to a folder with mnist.npz, or to such a file") from error
+
+
 def _mnist_arrays() -> dict[str, np.ndarray]:
     if given := os.environ.get("DIFFNOTES_DATA"):
-        path = Path(given).expanduser()
-        path = path / "mnist.npz" if path.is_dir() else path
-        if not path.is_file():
+        try:
+            path = Path(given).expanduser()
+            path = path / "mnist.npz" if path.is_dir() else path
+            there = path.exists()
+        except (OSError, RuntimeError, ValueError) as error:  # no such user, no home, a name too long, a zero byte
+            raise FileNotFoundError(f"DIFFNOTES_DATA = {given!r}: {error}; allowed: a folder with mnist.npz, or such a "
+                                    "file") from error
+        if not there:
             raise FileNotFoundError(f"DIFFNOTES_DATA = {given!r}: there is no file {path}; allowed: a folder with "
                                     "mnist.npz, or such a file")
         return _read(path)
-    cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "diffnotes" / "mnist.npz"
+    cached = _cache() / "diffnotes" / "mnist.npz"
     try:
         return _read(cached)
     except (FileNotFoundError, ValueError):  # absent, or damaged since: fetch it anew
@@ -163,7 +206,8 @@ def mnist(split: str = "train") -> tuple[Tensor, Tensor]:
 
     Raises:
         ValueError: for another split, or a file given by ``DIFFNOTES_DATA`` whose arrays are not MNIST's.
-        FileNotFoundError: if ``DIFFNOTES_DATA`` names no file.
+        FileNotFoundError: if ``DIFFNOTES_DATA`` names no file, or there is no home folder.
+        OSError: if the cache folder cannot be written.
         ConnectionError: if no mirror gave the right file; nothing is stored then.
     """
     if split not in ("train", "test"):

@@ -7,6 +7,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from diffnotes import data
 
@@ -96,8 +98,8 @@ def cached(tmp_path):
 
 def test_mnist_from_a_folder_or_a_file(npz, monkeypatch, tmp_path):
     raw = np.load(npz)
-    for given in (npz.parent, npz):
-        monkeypatch.setenv("DIFFNOTES_DATA", str(given))
+    for place in (npz.parent, npz):
+        monkeypatch.setenv("DIFFNOTES_DATA", str(place))
         x, y = data.mnist("train")
         assert x.shape == (6, 1, 28, 28) and x.dtype == torch.float32 and y.dtype == torch.int64
         assert x[0, 0, 0, :2].tolist() == [-1, 1]
@@ -218,3 +220,133 @@ def test_the_cache_gets_a_file_only_by_one_move(npz, server, tmp_path, monkeypat
 def test_unknown_split_is_named():
     with pytest.raises(ValueError, match="split = 'all'"):
         data.mnist("all")
+
+
+# ---------------------------------------------------------------- what identifies the data, and damage of every kind
+
+def test_the_identity_is_of_dtypes_shapes_and_bytes():
+    for name, sums in (("digits", data.DIGITS_SHA256), ("mnist", data.MNIST_SHA256)):
+        form = {"digits": {"x": "(n, *(64,))"}, "mnist": {"x": "(n, *(28, 28))"}}[name] | {"y": "(n, *())"}
+        text = "".join(f"{key} uint8 {form[key[0]]} {value}\n" for key, value in sums.items())
+        assert data.IDENTITY[name] == hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["x_train", "y_train", "x_test", "y_test"])
+@pytest.mark.parametrize("other", [
+    lambda a: a.reshape(len(a), -1), lambda a: a.reshape(-1), lambda a: a.view(np.int8), lambda a: a[None],
+    lambda a: a.reshape(len(a) // 2, 2, *a.shape[1:]), lambda a: a.view(np.bool_), lambda a: a.astype(np.int64),
+])
+def test_the_same_bytes_in_another_form_are_other_data(npz, monkeypatch, name, other):
+    """The bytes and their hash are right, what they mean is not."""
+    arrays = dict(np.load(npz))
+    changed = other(arrays[name])
+    if changed.shape == arrays[name].shape and changed.dtype == np.uint8:
+        return  # labels have one axis already
+    np.savez(npz, **arrays | {name: changed})
+    monkeypatch.setenv("DIFFNOTES_DATA", str(npz))
+    with pytest.raises(ValueError, match=rf"array '{name}' is .* expected uint8 of shape \(n"):
+        data.mnist()
+
+
+def test_digits_in_another_form_are_refused(monkeypatch):
+    from sklearn import datasets
+
+    source = datasets.load_digits()
+    for changed in (source.data.reshape(-1, 8, 8), source.data + 0.25, source.data + 256):
+        monkeypatch.setattr(datasets, "load_digits", lambda x=changed: type(source)(data=x, target=source.target))
+        with pytest.raises(ValueError, match=r"load_digits.* array 'x'"):
+            data.digits()
+
+
+def central(body, offset, value):
+    """The archive with one byte changed in its directory's first entry."""
+    at = body.index(b"PK\x01\x02") + offset
+    return body[:at] + bytes([value]) + body[at + 1 :]
+
+
+def flagged(body):
+    """The archive with the encryption flag of its first member set, in both places where a zip file keeps it."""
+    return central(body[:6] + bytes([body[6] | 1]) + body[7:], 8, 1)
+
+
+DAMAGE = {"encrypted": flagged, "cut": lambda b: b[:-200], "short": lambda b: b[:30], "empty": lambda b: b"",
+          "text": lambda b: b"<html>", "method": lambda b: central(b, 10, 0x63),
+          "header": lambda b: b.replace(b"NUMPY\x01", b"NUMPY\x09", 1),
+          "name": lambda b: b.replace(b"x_test", b"x_tost"), "descr": lambda b: b.replace(b"'|u1'", b"'|u9'", 1),
+          "shape": lambda b: b.replace(b"(6, 28, 28)", b"(6, 28, 29)", 1),
+          "version": lambda b: central(b, 6, 0xFF)}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_every_damage_is_a_value_error_and_an_own_copy_is_fetched_again(npz, server, monkeypatch, tmp_path, name):
+    body = npz.read_bytes()
+    damaged = DAMAGE[name](body)
+    assert damaged != body
+    bad = tmp_path / "bad.npz"
+    bad.write_bytes(damaged)
+    monkeypatch.setenv("DIFFNOTES_DATA", str(bad))
+    with pytest.raises(ValueError, match=r"bad\.npz"):
+        data.mnist()
+    monkeypatch.delenv("DIFFNOTES_DATA")
+    own = tmp_path / "cache" / "diffnotes" / "mnist.npz"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(damaged)
+    server.pages["/good"] = body, len(body)
+    monkeypatch.setattr(data, "MIRRORS", (server.url + "/good",))
+    assert len(data.mnist("test")[0]) == 4 and own.read_bytes() == body and len(server.asked) == 1
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_anywhere_is_a_value_error_or_harms_nothing(npz, monkeypatch, tmp_path, place, bit):
+    body = bytearray(npz.read_bytes())
+    body[int(place * len(body))] ^= 1 << bit
+    bad = tmp_path / "bad.npz"
+    bad.write_bytes(body)
+    monkeypatch.setenv("DIFFNOTES_DATA", str(bad))
+    try:
+        x, y = data.mnist("test")
+    except ValueError:
+        return
+    monkeypatch.setenv("DIFFNOTES_DATA", str(npz))
+    for found, right in zip((x, y), data.mnist("test")):
+        assert torch.equal(found, right)
+
+
+def test_a_folder_in_the_place_of_the_copy(npz, server, monkeypatch, tmp_path):
+    own = tmp_path / "cache" / "diffnotes" / "mnist.npz"
+    own.mkdir(parents=True)
+    (own / "note").write_text("mine")
+    server.pages["/good"] = npz.read_bytes(), npz.stat().st_size
+    monkeypatch.setattr(data, "MIRRORS", (server.url + "/good",))
+    with pytest.raises(IsADirectoryError, match=r"mnist\.npz is a folder in the place of the file"):
+        data.mnist()
+    assert (own / "note").read_text() == "mine" and server.asked == []
+    (own / "note").unlink()
+    assert len(data.mnist("test")[0]) == 4 and own.is_file()
+    monkeypatch.setenv("DIFFNOTES_DATA", str(tmp_path / "given"))
+    (tmp_path / "given" / "mnist.npz").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"mnist\.npz is not a readable npz"):
+        data.mnist()
+
+
+@pytest.mark.parametrize("place", ["~nosuch/x", "/nowhere/at/all", "x" * 5000, "~"])
+def test_a_place_that_cannot_be_is_named(monkeypatch, place, tmp_path):
+    monkeypatch.setenv("DIFFNOTES_DATA", place)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="DIFFNOTES_DATA = "):
+        data.mnist()
+
+
+def test_no_home_and_a_cache_that_cannot_be_written_are_said_plainly(npz, monkeypatch, tmp_path):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(data.Path, "home", homeless)
+    with pytest.raises(FileNotFoundError, match=r"no home folder.*XDG_CACHE_HOME.*DIFFNOTES_DATA"):
+        data.mnist()
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(OSError, match=r"cannot be written.*XDG_CACHE_HOME.*DIFFNOTES_DATA"):
+        data.mnist()

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser, Exact
+from .denoiser import Denoiser, Exact, home_of, members_of
 from .distance import wasserstein1_to
 from .law import BLOCK, GaussianMixture
 from .pairs import count_neighbours, count_pairs
@@ -35,6 +35,7 @@ __all__ = ["FlowMap", "Transport", "ansd", "ansd_ratio", "cross_fraction", "law_
            "neighbour_counts", "pair_fraction", "sample_split", "tid", "transport"]  # fmt: skip
 
 Radii = float | Sequence[float] | Tensor
+_home = home_of
 
 
 # --- counts of samples ------------------------------------------------------------------------------------------------
@@ -241,26 +242,6 @@ def sample_split(x: Tensor, law: GaussianMixture | Tensor, eps: float) -> tuple[
 # --- the law a deterministic sampler generates on the line ------------------------------------------------------------
 
 
-def _home(denoiser: Denoiser) -> tuple[torch.dtype, torch.device]:
-    """Dtype and device in which a denoiser computes: those of its network; float64 where there is none."""
-    inner = [value for name in ("net", "high", "low", "base") if (value := getattr(denoiser, name, None)) is not None]
-    for part in inner:
-        if isinstance(part, torch.nn.Module):
-            if (weight := next(part.parameters(), None)) is not None:
-                return weight.dtype, weight.device
-        elif isinstance(part, Denoiser) and (home := _home(part))[0] != torch.float64:
-            return home
-    law = getattr(denoiser, "law", None)
-    return torch.float64, getattr(law, "device", torch.device("cpu"))
-
-
-def _members(denoiser: Denoiser) -> int | None:
-    """The number of stacked members, also of a denoiser composed of others."""
-    inner = [getattr(denoiser, name, None) for name in ("high", "low", "base")]
-    counts = [denoiser.members, *(_members(part) for part in inner if part is not None)]
-    return next((count for count in counts if count is not None), None)
-
-
 def _levels(count: int) -> Tensor:
     """The midpoints (i - 1/2)/count of ``count`` equal parts of [0, 1]."""
     return (torch.arange(count, dtype=torch.float64) + 0.5) / count
@@ -295,8 +276,8 @@ class FlowMap:
         """
         if isinstance(points, bool) or points != int(points) or points < 8:
             raise ValueError(f"points = {points!r}; allowed: integers >= 8")
-        z, members = torch.special.ndtri(_levels(int(points))), _members(denoiser)
-        dtype, device = _home(denoiser)
+        z, members = torch.special.ndtri(_levels(int(points))), members_of(denoiser)
+        dtype, device = home_of(denoiser)
         start = (float(denoiser.schedule(times[0])[1]) * z).to(device, dtype)[:, None]
         if members is not None:
             start = start.expand(members, -1, -1).contiguous()
@@ -326,7 +307,7 @@ class FlowMap:
         law = _on_line(law)
         if cells < 64:
             raise ValueError(f"cells = {cells}; allowed: 64 or more")
-        schedule, members, (dtype, device) = denoiser.schedule, _members(denoiser), _home(denoiser)
+        schedule, members, (dtype, device) = denoiser.schedule, members_of(denoiser), home_of(denoiser)
         first = float(schedule(times[0])[1])
         reach = 1.25 * max(float((law.means.abs().squeeze(-1) + 5 * law.std).max()), 5 * first)
         x = torch.linspace(-reach, reach, cells, dtype=torch.float64)
@@ -335,11 +316,13 @@ class FlowMap:
         frequency = 2 * math.pi * torch.fft.rfftfreq(cells, h, dtype=torch.float64)
         mass = torch.exp(-0.5 * (x / first) ** 2).expand(members or 1, -1)
         mass = mass / mass.sum(-1, keepdim=True)
-        for t, p, q, r in zip(times.tolist(), *(part.tolist() for part in sde_steps(schedule, times))):
+        steps, ends = list(zip(times.tolist(), *(part.tolist() for part in sde_steps(schedule, times)))), []
+        for t, p, q, _ in steps:  # where a step's drift takes the cells does not depend on the masses in them
             with torch.no_grad():
                 y = denoiser.predict(at, t)
                 x0, eps = (convert(y, at, *schedule(t), source=denoiser.target, to=to) for to in ("x0", "eps"))
-            moved = (p * x0 + q * eps).double().cpu().reshape(members or 1, cells)
+            ends.append((p * x0 + q * eps).double())
+        for (_, _, _, r), moved in zip(steps, torch.stack(ends).cpu().reshape(len(steps), members or 1, cells)):
             place = ((moved + reach) / h).clamp(0, cells - 1.001)
             left = place.long()
             share = place - left
@@ -462,22 +445,23 @@ def transport(denoiser: Denoiser, exact: Exact, start: Tensor, times: Tensor | S
     times = torch.as_tensor(times, dtype=torch.float64).cpu()
     if not float(exact.schedule(times[-1])[1]) > 0:
         raise ValueError(f"times end at {float(times[-1]):g}, where sigma = 0; allowed: ends with sigma > 0")
-    dtype, device = _home(denoiser)
-    members = _members(denoiser)
+    dtype, device = home_of(denoiser)
+    members = members_of(denoiser)
 
     def learned(x: Tensor, grid: Tensor) -> Tensor:
-        x = x.to(device, dtype)[:, None]
-        return ode(denoiser, x if members is None else x.repeat(members, 1, 1), grid)[..., 0].double().cpu()
+        x = x[:, None]
+        return ode(denoiser, x if members is None else x.repeat(members, 1, 1), grid)[..., 0].double()
 
     path = ode(exact, start.to(exact.law.device, torch.float64)[:, None], times, trajectory=True)[..., 0].cpu()
-    errors, slopes = [], []
+    there, ends, slopes = path.to(device, dtype), [], []
     for k in range(len(times) - 1):
         step = times[k : k + 2]
-        errors.append(learned(path[k], step) - path[k + 1])
+        ends.append(learned(there[k], step))
         slopes.append(_heun_slope(exact, path[k], step))
+    errors = [end - after for end, after in zip(torch.stack(ends).cpu().unbind(0), path[1:])]
     after = torch.stack([*slopes[1:], torch.ones_like(path[0])]).flip(0).cumprod(0).flip(0)
     by_time = torch.stack(errors, -2) * after
-    return Transport(learned(path[0], times) - path[-1], by_time.sum(-2), by_time)
+    return Transport(learned(there[0], times).cpu() - path[-1], by_time.sum(-2), by_time)
 
 
 def _heun_slope(exact: Exact, x: Tensor, step: Tensor) -> Tensor:

@@ -88,6 +88,19 @@ def members_of(denoiser: Denoiser) -> int | None:
     return next((count for count in counts if count is not None), None)
 
 
+def home_of(denoiser: Denoiser) -> tuple[torch.dtype, torch.device]:
+    """Dtype and device in which a denoiser computes: those of its network; float64, where its law is, without one."""
+    inner = [value for name in ("net", "high", "low", "base") if (value := getattr(denoiser, name, None)) is not None]
+    for part in inner:
+        if isinstance(part, torch.nn.Module):
+            if (weight := next(part.parameters(), None)) is not None:
+                return weight.dtype, weight.device
+        elif isinstance(part, Denoiser) and (home := home_of(part))[0] != torch.float64:
+            return home
+    law = getattr(denoiser, "law", None)
+    return torch.float64, getattr(law, "device", torch.device("cpu"))
+
+
 class Exact(Denoiser):
     """The denoiser of a known ``law``: no learning, no error.
 

@@ -27,8 +27,9 @@ import torch
 from torch import Tensor
 
 from . import information
+from ._numbers import count, floats, number, samples, tensor, working
 from .denoiser import Denoiser
-from .law import GaussianMixture
+from .law import GaussianMixture, _generator
 from .schedule import Chain
 from .target import Target, coefficients
 
@@ -70,7 +71,7 @@ def reverse_variance(chain: Chain, variance: str, error: Tensor | None = None, d
     if variance == "beta_tilde":
         return torch.where(torch.arange(chain.T + 1) == 1, chain.beta, chain.beta_tilde)
     if variance == "optimal" and error is not None:
-        return chain.beta_tilde + chain.gamma1**2 * error / dim
+        return chain.beta_tilde + chain.gamma1**2 * floats(error, "error", torch.float64) / count(dim, "dim", 1)
     raise ValueError(f"variance = {variance!r}; allowed: beta, beta_tilde, or optimal with the predictor's error given")
 
 
@@ -87,7 +88,8 @@ def bound(chain: Chain, error: Tensor, second_moment: float, variance: str = "be
     Raises:
         ValueError: if ``error`` has another shape or is negative or not finite.
     """
-    error = torch.as_tensor(error, dtype=torch.float64)
+    error = floats(error, "error", torch.float64).cpu()
+    second_moment, dim = number(second_moment, "second_moment"), count(dim, "dim", 1)
     if error.shape != (chain.T + 1,) or not bool((error[1:] >= 0).all() & error[1:].isfinite().all()):
         raise ValueError(
             f"error has shape {tuple(error.shape)} and minimum {error.min():g}; "
@@ -99,7 +101,10 @@ def bound(chain: Chain, error: Tensor, second_moment: float, variance: str = "be
     ratio = chain.beta_tilde[2:] / width[2:]
     denoising = torch.zeros_like(chain.beta)
     denoising[2:] = 0.5 * dim * (ratio - 1 - ratio.log()) + chain.gamma1[2:] ** 2 * error[2:] / (2 * width[2:])
-    reconstruction = 0.5 * dim * math.log(2 * math.pi * width[1]) + float(error[1] / (2 * width[1]))
+    # "optimal" without any error at t = 1: a law of points, whose density the decoder makes as high as it likes.
+    sharp = float(width[1]) == 0
+    reconstruction = -math.inf if sharp else (
+        0.5 * dim * math.log(2 * math.pi * width[1]) + float(error[1] / (2 * width[1])))
     return Elbo(reconstruction, prior, denoising)
 
 
@@ -125,6 +130,7 @@ def bounds_of_excess(law: GaussianMixture, chain: Chain, excess: Tensor, varianc
     """
     best = law_error(law, chain)
     x, w = information.expectation_nodes(law)
+    excess = floats(excess, "excess", torch.float64).cpu()
     rows = excess.reshape(-1, chain.T)
     totals = [bound(chain, torch.cat([best[:1], best[1:] + row]), float(w @ x**2), variance).total for row in rows]
     return torch.tensor(totals, dtype=torch.float64).reshape(excess.shape[:-1])
@@ -141,7 +147,11 @@ def bound_along_paths(
         denoiser: the model's predictor on the times of ``chain``.
         variance: a name of :data:`VARIANCES` other than "optimal", or s_t^2 itself, (T+1,).
     """
-    width = variance if isinstance(variance, Tensor) else reverse_variance(chain, variance)
+    width = reverse_variance(chain, variance) if isinstance(variance, str) else tensor(variance, "variance")
+    x0 = samples(x0, "x0")
+    if (work := working(x0.dtype)) != x0.dtype:
+        return bound_along_paths(denoiser, chain, x0.to(work), variance, generator).to(x0.dtype)
+    generator = _generator(generator, x0.device)
 
     def log_normal(x: Tensor, mean: Tensor, var: float) -> Tensor:
         return -0.5 * ((x - mean) ** 2 / var + math.log(2 * math.pi * var)).sum(-1)

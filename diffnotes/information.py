@@ -3,7 +3,8 @@ r"""What a noisy sample says about the clean one: errors and information by quad
 For x_t = alpha x_0 + sigma eps with x_0 a mixture of Gaussians, the law of x_t is again one, and every expectation
 over it is a sum over components of a Gaussian integral, done by the trapezoidal rule in the component's own
 standard units. The rule is spectrally accurate for such integrands: with the nodes below, differences from
-adaptive quadrature are of the order of 1e-12.
+adaptive quadrature are of the order of 1e-12. A component of std 0 is one node with its weight; where widths differ by
+more than a factor of 300, Gauss-Legendre panels that grow with the distance from every component take over.
 
 * minimal mean square error (the part of x_0 no predictor can know): mmse = E Var(x_0 | x_t);
 * differential entropy h and Fisher information J = E (d log p/dx)^2, in nats;
@@ -21,10 +22,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser
+from ._numbers import floats, number, tensor
+from .denoiser import Denoiser, home_of, members_of
 from .law import GaussianMixture
 from .target import Target, coefficients
 
@@ -37,9 +40,19 @@ GAUSSIAN_ENTROPY = 0.5 * math.log(2 * math.pi * math.e)
 """Differential entropy of N(0, 1) in nats."""
 
 
+_UNEVEN = 300  # the ratio of widths from which on evenly spaced nodes would be too many
+
+
+def _ratio(law: GaussianMixture) -> float:
+    """The widest over the narrowest width of the components that have one."""
+    spread = law.std[law.std > 0]
+    return float(spread.max() / spread.min()) if len(spread) else 1.0
+
+
 def _step(law: GaussianMixture) -> float:
     """Spacing of the nodes in standard deviations of their component: the widest must still resolve the narrowest."""
-    return 0.06 * min(1.0, 3 * float(law.std.min() / law.std.max()))
+    spread = law.std[law.std > 0]
+    return 0.06 * min(1.0, 3 * float(spread.min() / spread.max())) if len(spread) else 0.06
 
 
 def expectation_nodes(
@@ -48,41 +61,75 @@ def expectation_nodes(
     """Nodes x (k m,) and weights w (k m,) with E f(X) = sum_i w_i f(x_i) for X of the 1-D mixture ``law``, float64.
 
     ``half_width`` and ``step`` are in standard deviations of the component a node belongs to; the default step is 0.06,
-    or less where components differ in width by more than a factor of 3.
+    or less where components differ in width by more than a factor of 3. Beyond a factor of 300 nodes are Gauss-Legendre
+    panels whatever the step. A component of std 0 puts its weight on its mean.
 
     Raises:
         ValueError: if ``law`` is not one-dimensional.
     """
+    half_width = number(half_width, "half_width")
     if law.means.shape[1] != 1:
         raise ValueError(f"law has dimension {law.means.shape[1]}; allowed: 1")
     law = _double(law)  # its parameters, not their float32 roundings
     means, std, weights = law.means[:, 0], law.std, law.weights
-    step = step or _step(law)
+    if _ratio(law) > _UNEVEN:
+        return _panels(means, std, weights, half_width)
+    step = _step(law) if step is None else number(step, "step")
     z = torch.arange(-half_width, half_width + step / 2, step, dtype=torch.float64, device=means.device)
     gauss = step * torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
     x = means[:, None] + std.expand(len(means))[:, None] * z
     return x.flatten(), (weights[:, None] * gauss).flatten()
 
 
+def _panels(means: Tensor, std: Tensor, weights: Tensor, half_width: float) -> tuple[Tensor, Tensor]:
+    """Nodes and weights of 16-point Gauss-Legendre panels, and of the components that are points.
+
+    Panels end at half a standard deviation from one another near a component, and in doubling distances farther out: a
+    posterior weight turns from 0 to 1 within s/u, u < 8 or so, at a distance of u standard deviations s.
+    """
+    points, m, s, w = std == 0, means[std > 0], std[std > 0], weights[std > 0]
+    low, high = (m - half_width * s).min(), (m + half_width * s).max()
+    near = torch.arange(0.5, 12.5, 0.5, dtype=torch.float64, device=means.device)
+    doublings = max(1, math.ceil(math.log2(float((high - low) / s.min())))) + 1
+    far = 12 * 2.0 ** torch.arange(1, doublings, dtype=torch.float64, device=means.device)
+    u = torch.cat([-far.flip(0), -near.flip(0), near.new_zeros(1), near, far])
+    knots = (m[:, None] + s[:, None] * u).flatten()
+    knots = torch.cat([knots[(knots > low) & (knots < high)], torch.stack([low, high])]).unique()
+    nodes, legendre = (torch.as_tensor(v, device=means.device) for v in np.polynomial.legendre.leggauss(16))
+    half = knots.diff()[:, None] / 2
+    x = (knots[:-1, None] + half * (nodes + 1)).flatten()
+    density = torch.zeros_like(x)
+    for mean, width, weight in zip(m.tolist(), s.tolist(), w.tolist()):
+        density += weight / (width * math.sqrt(2 * math.pi)) * torch.exp(-0.5 * ((x - mean) / width) ** 2)
+    return torch.cat([x, means[points]]), torch.cat([(half * legendre).flatten() * density, weights[points]])
+
+
 def _double(law: GaussianMixture) -> GaussianMixture:
     return law.to(dtype=torch.float64)
 
 
+def _smooth(law: GaussianMixture, what: str) -> GaussianMixture:
+    """``law`` in float64, checked to have a density."""
+    if bool((law.std == 0).any()):
+        raise ValueError(f"law = {law!r} has a component of std 0, where its {what} is infinite; allowed: std > 0")
+    return _double(law)
+
+
 def entropy(law: GaussianMixture) -> float:
-    """Differential entropy -E log p(X) of a 1-D mixture, in nats.
+    """Differential entropy -E log p(X) of a 1-D mixture, in nats. Raises ValueError for a component of std 0.
 
     >>> from diffnotes.law import GaussianMixture
     >>> round(entropy(GaussianMixture([0.0], 1.0)) - GAUSSIAN_ENTROPY, 12)
     0.0
     """
-    law = _double(law)
+    law = _smooth(law, "entropy")
     x, w = expectation_nodes(law)
     return -float(w @ law.log_prob(x[:, None]))
 
 
 def fisher_information(law: GaussianMixture) -> float:
     """J = E (d log p/dx)^2 of a 1-D mixture (1/J is the variance of the most spread-out Gaussian with that J)."""
-    law = _double(law)
+    law = _smooth(law, "Fisher information")
     x, w = expectation_nodes(law)
     return float(w @ law.score(x[:, None])[:, 0] ** 2)
 
@@ -93,7 +140,7 @@ def nonlinearity(law: GaussianMixture) -> float:
     The best linear predictor of the score is -(x - mean)/Var, by Stein's identity E[(X - mean) score(X)] = -1. What it
     leaves is integrated as such, so that shares far below the rounding of 1 come out right; 0 for a Gaussian only.
     """
-    law = _double(law)
+    law = _smooth(law, "Fisher information")
     x, w = expectation_nodes(law)
     score, mean = law.score(x[:, None])[:, 0], w @ x
     left = score + (x - mean) / (w @ (x - mean).square())
@@ -107,18 +154,27 @@ def mmse(law: GaussianMixture, alpha: Tensor | float, sigma: Tensor | float) -> 
         ValueError: if some sigma is not positive.
     """
     law = law.to("cpu", torch.float64)
-    alpha, sigma = (torch.as_tensor(level, dtype=torch.float64) for level in (alpha, sigma))
+    alpha, sigma = _levels(alpha, sigma)
     if not bool((sigma > 0).all()):
         raise ValueError(f"sigma has the minimum {sigma.min():g}; allowed: positive numbers")
     values = []
     for a, s in zip(alpha.flatten().split(500), sigma.flatten().split(500)):
         laws = [law.noised(*level) for level in zip(a.tolist(), s.tolist())]
-        step = min(map(_step, laws))  # one for all, so that nodes stack
-        nodes = [expectation_nodes(noised, step=step) for noised in laws]
-        x, w = (torch.stack(part) for part in zip(*nodes))  # (levels, nodes)
-        spread = [level[:, None].expand_as(x).flatten() for level in (a, s)]
-        values.append((w * law.posterior_variance(x.reshape(-1, 1), *spread).reshape(x.shape)).sum(1))
-    return torch.cat(values).reshape(alpha.shape)
+        even = torch.tensor([_ratio(noised) <= _UNEVEN for noised in laws], dtype=torch.bool)
+        steps = [_step(noised) for noised, stacks in zip(laws, even.tolist()) if stacks]
+        found, step = torch.empty_like(a), min(steps, default=None)  # one for all, so that nodes stack
+        for part in ([even.nonzero()[:, 0]] if steps else []) + [k.reshape(1) for k in (~even).nonzero()]:
+            nodes = [expectation_nodes(laws[k], step=step) for k in part.tolist()]
+            x, w = (torch.stack(each) for each in zip(*nodes))  # (levels, nodes)
+            spread = [level[part, None].expand_as(x).flatten() for level in (a, s)]
+            found[part] = (w * law.posterior_variance(x.reshape(-1, 1), *spread).reshape(x.shape)).sum(1)
+        values.append(found)
+    return torch.cat(values).reshape(alpha.shape) if values else torch.empty_like(alpha)
+
+
+def _levels(alpha: Tensor | float, sigma: Tensor | float) -> tuple[Tensor, Tensor]:
+    """Both levels in float64 on the CPU."""
+    return floats(alpha, "alpha", torch.float64).cpu(), floats(sigma, "sigma", torch.float64).cpu()
 
 
 def excess_error(
@@ -138,22 +194,25 @@ def excess_error(
     """
     exact_law, values = law.to("cpu", torch.float64), {name: [] for name in fleet}
     schedule = next(iter(fleet.values())).schedule
-    for t in times:
+    step = number(step, "step")
+    for t in tensor(times, "times"):
         alpha, sigma = (float(level) for level in schedule(t))
-        x, w = expectation_nodes(exact_law.noised(alpha, sigma), half_width=6.0, step=step)
+        noised = exact_law.noised(alpha, sigma)
+        x, w = expectation_nodes(noised, half_width=6.0, step=min(step, 5 * _step(noised)))
         best = exact_law.posterior_mean(x[:, None], alpha, sigma)[:, 0]
-        batch = x.to(law.device, law.dtype)[:, None]
+        batch = x.to(law.dtype)[:, None]
         for name, denoiser in fleet.items():
-            shape = batch.shape if denoiser.members is None else (denoiser.members, *batch.shape)
+            members = members_of(denoiser)
+            shape = batch.shape if members is None else (members, *batch.shape)
             with torch.no_grad():
-                guess = denoiser.x0(batch.expand(shape), t)[..., 0].double().cpu()
-            values[name].append((guess - best).square() @ w)
-    return {name: torch.stack(curve, -1) for name, curve in values.items()}
+                guess = denoiser.x0(batch.to(home_of(denoiser)[1]).expand(shape), t)[..., 0].double()
+            values[name].append((guess - best.to(guess.device)).square() @ w.to(guess.device))
+    return {name: torch.stack(curve, -1).cpu() for name, curve in values.items()}
 
 
 def target_mmse(law: GaussianMixture, target: Target, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
     """E Var(y | x_t) for the target y = a x_0 + b eps: (det/sigma)^2 mmse, det = alpha b - sigma a. Same shape."""
-    alpha, sigma = (torch.as_tensor(level, dtype=torch.float64) for level in (alpha, sigma))
+    alpha, sigma = _levels(alpha, sigma)
     a, b = coefficients(target, alpha, sigma)
     return ((alpha * b - sigma * a) / sigma) ** 2 * mmse(law, alpha, sigma)
 
@@ -164,16 +223,17 @@ def mutual_information(law: GaussianMixture, target: str, alpha: Tensor | float,
     The score target is a rescaled eps, so it shares eps's information.
 
     Raises:
-        ValueError: for another target, or a level at which the information is infinite.
+        ValueError: for another target, or a level or a law (std = 0, but for "x0") at which it is infinite.
     """
-    alpha, sigma = (torch.as_tensor(level, dtype=torch.float64) for level in (alpha, sigma))
+    alpha, sigma = _levels(alpha, sigma)
     if target not in ("x0", "eps", "v", "score"):
         raise ValueError(f"target = {target!r} is unknown; allowed: x0, eps, v, score")
     name, level = ("sigma", sigma) if target == "x0" else ("alpha", alpha)
     if target != "v" and not bool((level > 0).all()):
         raise ValueError(f"{name} has the minimum {level.min():g}; allowed: positive numbers for {target}")
     law, values = _double(law), []
-    clean = entropy(law)
+    # With a component of std 0 only the information on x_0 is finite: given x_t, the noise is known now and then.
+    clean = math.nan if target == "x0" else entropy(_smooth(law, "information"))
     for a, s in zip(alpha.flatten().tolist(), sigma.flatten().tolist()):
         noisy = entropy(law.noised(a, s))
         if target == "x0":

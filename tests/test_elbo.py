@@ -351,3 +351,18 @@ def test_bounds_of_excess_add_to_the_best_bound():
     weight = step_weight(chain)[1:].clone()
     weight[0] = 1 / (2 * chain.beta[1])
     torch.testing.assert_close(found, excess @ weight, rtol=1e-10, atol=1e-10)
+
+
+def test_the_bound_of_a_law_with_a_point():
+    """Limit of a narrow component; the reference value is from adaptive quadrature of each step's error."""
+    law, chain = GaussianMixture([0.0, 3.0], [0.0, 1.0]), Chain.linear(10)
+    assert bound_of_law(law, chain).total == pytest.approx(6.72662, abs=5e-6)
+    for variance in ("beta", "beta_tilde", "optimal"):
+        found = bound_of_law(law, chain, variance)
+        narrow = bound_of_law(GaussianMixture([0.0, 3.0], [1e-6, 1.0]), chain, variance)
+        assert found.total == pytest.approx(narrow.total, rel=1e-7)
+        assert found.denoising.tolist() == pytest.approx(narrow.denoising.tolist(), rel=1e-6, abs=1e-12)
+    points = bound_of_law(GaussianMixture([-1.0, 1.0], 0.0), Chain.linear(200, 1e-4, 0.1), "optimal")
+    assert points.reconstruction == points.total == -math.inf and bool(points.denoising.isfinite().all())
+    excess = torch.zeros(10, dtype=torch.float64)
+    assert float(bounds_of_excess(law, chain, excess)) == pytest.approx(bound_of_law(law, chain).total, rel=1e-12)

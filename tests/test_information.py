@@ -1,7 +1,9 @@
 """Errors and information of 1-D mixtures against adaptive quadrature, closed forms and identities between them."""
 
+import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -418,3 +420,98 @@ def test_bad_input_is_refused_by_name():
             mutual_information(TWO, target, 0.0, 1.0)
     for ends in ((1.0, 0.0), (0.0, 1.0)):
         assert float(mutual_information(TWO, "v", *ends)) == pytest.approx(0, abs=1e-12)
+
+
+# --- components that are points, and widths far apart -------------------------------------------------------------
+
+POINTED = {"point and width": GaussianMixture([0.0, 3.0], [0.0, 1.0]), "two points": GaussianMixture([0.0, 3.0], 0.0),
+           "points beside widths": GaussianMixture([-2.0, 0.5, 0.6, 3.0], [0.3, 0.0, 1e-3, 0.0], [0.4, 0.1, 0.2, 0.3])}
+
+
+def by_scipy(law, alpha, sigma, moment):
+    """E moment(E[x_0|x], Var[x_0|x], p(x)) by scipy, from Bayes' rule written out, in pieces about each component."""
+    law = law.to(dtype=torch.float64)
+    mu, s, w = (v.flatten().numpy() for v in (law.means, law.std, law.weights))
+    v = alpha**2 * s**2 + sigma**2
+
+    def at(x):
+        log = np.log(w) - 0.5 * np.log(2 * np.pi * v) - 0.5 * (x - alpha * mu) ** 2 / v
+        p = np.exp(log - log.max())
+        r, density = p / p.sum(), np.exp(log.max()) * p.sum()
+        centre, within = mu + alpha * s**2 / v * (x - alpha * mu), s**2 * sigma**2 / v
+        mean = r @ centre
+        return density * moment(mean, r @ (within + (centre - mean) ** 2), density)
+
+    steps = np.concatenate([np.arange(13), 12 * 1.5 ** np.arange(1, 45)])
+    knots = np.unique(np.concatenate([alpha * m + np.sqrt(one) * u for m, one in zip(mu, v) for u in (steps, -steps)]))
+    reach = alpha * np.abs(mu).max() + 10 * np.sqrt(v.max())
+    knots = knots[np.abs(knots) < reach]
+    return sum(quad(at, a, b, epsabs=1e-16, epsrel=1e-12)[0] for a, b in itertools.pairwise(knots))
+
+
+@pytest.mark.filterwarnings("ignore::scipy.integrate.IntegrationWarning")
+@pytest.mark.parametrize("name", POINTED)
+@pytest.mark.parametrize("alpha, sigma", [(0.9, 0.43), (0.99, 0.02), (1.0, 1e-4), (0.7, 1e-7)])
+def test_mmse_and_information_of_laws_with_points_against_scipy(name, alpha, sigma):
+    law = POINTED[name]
+    expected = by_scipy(law, alpha, sigma, lambda mean, variance, p: variance)
+    assert float(mmse(law, alpha, sigma)) == pytest.approx(expected, rel=1e-9, abs=1e-15)
+    entropy_ = by_scipy(law, alpha, sigma, lambda mean, variance, p: -np.log(p) if p else 0)
+    found = float(mutual_information(law, "x0", alpha, sigma))
+    # At sigma = 1e-7 the rounding of x itself is 1e-9 sigma.
+    assert found == pytest.approx(entropy_ - GAUSSIAN_ENTROPY - math.log(sigma), rel=1e-10 + 1e-15 / sigma)
+
+
+def test_information_of_points_is_their_entropy_where_noise_is_small():
+    weights = [0.2, 0.3, 0.5]
+    found = float(mutual_information(GaussianMixture([0.0, 1.0, 2.0], 0.0, weights), "x0", 1.0, 1e-3))
+    assert found == pytest.approx(-sum(w * math.log(w) for w in weights), rel=1e-12)
+
+
+def test_levels_even_and_uneven_come_together():
+    law = POINTED["point and width"]
+    alpha, sigma = torch.tensor([0.9, 1.0, 0.5, 0.99]), torch.tensor([0.43, 1e-6, 0.86, 1e-3])
+    both = torch.stack([mmse(law, a, s) for a, s in zip(alpha, sigma)])
+    torch.testing.assert_close(mmse(law, alpha, sigma), both, rtol=1e-10, atol=1e-18)
+    assert mmse(law, torch.empty(0), torch.empty(0)).shape == (0,)
+
+
+@pytest.mark.parametrize("name", POINTED)
+def test_expectation_nodes_put_a_point_s_weight_on_it(name):
+    law = POINTED[name]
+    x, w = expectation_nodes(law)
+    mu, s, p = (v.double().flatten() for v in (law.means, law.std, law.weights))
+    assert float(w.sum()) == pytest.approx(1, rel=1e-12)
+    assert float(w @ x**2) == pytest.approx(float(p @ (mu**2 + s**2)), rel=1e-7)  # float32 std of 1e-3
+    atoms = {float(m): float(sum(p[(mu == m) & (s == 0)])) for m in mu[s == 0]}
+    for place, weight in atoms.items():
+        assert float(w[x == place].sum()) == pytest.approx(weight, abs=0.1 * weight)
+
+
+@pytest.mark.parametrize("call", [entropy, fisher_information, nonlinearity,
+                                  lambda law: mutual_information(law, "eps", 0.8, 0.6),
+                                  lambda law: mutual_information(law, "v", 0.8, 0.6)])
+def test_what_is_infinite_for_a_point_is_named(call):
+    with pytest.raises(ValueError, match=r"law = .* has a component of std 0"):
+        call(POINTED["point and width"])
+
+
+def test_excess_error_sees_a_narrow_component_beside_a_wide_one():
+    """A predictor that is wrong by 1 within 3 sigma of the point, and nowhere else."""
+    law, schedule, t = POINTED["point and width"], Linear(), 1e-3
+    alpha, sigma = (float(level) for level in schedule(t))
+    exact = Exact(law, schedule)
+    wrong = Perturbed(exact, lambda x, t: (1 + torch.cos(x / sigma)) * (x.abs() < math.pi * sigma), "x0")
+    found = excess_error({"wrong": wrong}, law, torch.tensor([t], dtype=torch.float64))["wrong"]
+    noised = law.noised(alpha, sigma)
+    expected = quad(lambda x: (1 + math.cos(x / sigma)) ** 2 * density(noised, x), -math.pi * sigma, math.pi * sigma)[0]
+    assert float(found) == pytest.approx(expected, rel=0.02)
+
+
+def test_levels_may_be_numpy_s():
+    law = GaussianMixture([-1.0, 1.0], 0.3)
+    alpha, sigma = np.array([0.9, 0.5])[::-1], np.array([0.43, 0.86], ">f8")[::-1]
+    same = torch.tensor([0.5, 0.9], dtype=torch.float64), torch.tensor([0.86, 0.43], dtype=torch.float64)
+    assert torch.equal(mmse(law, alpha, sigma), mmse(law, *same))
+    assert torch.equal(mutual_information(law, "v", alpha, sigma), mutual_information(law, "v", *same))
+    assert float(mmse(law, 1, np.int64(1))) == float(mmse(law, 1.0, 1.0))

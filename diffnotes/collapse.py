@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._numbers import count, floats, number, samples
 from .denoiser import Denoiser, Exact, home_of, members_of
 from .distance import wasserstein1_to
 from .law import BLOCK, GaussianMixture
@@ -43,8 +44,7 @@ _home = home_of
 
 def _points(value: Tensor, name: str, least: int = 2) -> Tensor:
     """``value`` as checked points (n, d) in float32 or float64, images flattened."""
-    if not isinstance(value, Tensor) or not value.is_floating_point():
-        raise TypeError(f"{name} is {getattr(value, 'dtype', type(value).__name__)}; allowed: a floating-point tensor")
+    value = samples(value, name)
     points = value.detach().flatten(1) if value.ndim > 1 else value.detach().unsqueeze(-1)
     if value.ndim == 0 or len(points) < least or not points.numel():
         raise ValueError(f"{name} has shape {tuple(value.shape)}; allowed: (n,) or (n, d) with n >= {least}")
@@ -55,10 +55,7 @@ def _points(value: Tensor, name: str, least: int = 2) -> Tensor:
 
 def _radii(eps: Radii) -> Tensor:
     """``eps`` as a float64 tensor of its own shape, () or (k,), on the CPU."""
-    try:
-        radii = torch.as_tensor(eps, dtype=torch.float64).cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"eps = {eps!r}; allowed: a number >= 0 or a vector of them") from error
+    radii = floats(eps, "eps", torch.float64).cpu()
     if radii.ndim > 1 or not radii.numel() or not bool(((radii >= 0) & radii.isfinite()).all()):
         raise ValueError(f"eps = {eps!r}; allowed: finite numbers >= 0, one or a vector")
     return radii
@@ -148,12 +145,11 @@ def tid(generated: Tensor, reference: Tensor, eps: float, k: int) -> float:
     gammas = []
     for name, x in (("generated", generated), ("reference", reference)):
         counts = neighbour_counts(_points(x, name), eps).sort(descending=True).values.double()
-        if isinstance(k, bool) or k != int(k) or not 1 <= k < len(counts):
-            raise ValueError(f"k = {k!r}; allowed: integers from 1 to {len(counts) - 1}")
-        if counts[int(k)] == 0:
-            raise ValueError(f"eps = {eps!r}, k = {k!r}: sample {int(k) + 1} of {name} by count has no neighbour; "
+        k = count(k, "k", 1, len(counts) - 1)
+        if counts[k] == 0:
+            raise ValueError(f"eps = {eps!r}, k = {k}: sample {k + 1} of {name} by count has no neighbour; "
                              "allowed: a larger eps or a smaller k")
-        gammas.append((counts[: int(k)] / counts[int(k)]).log().mean())
+        gammas.append((counts[:k] / counts[k]).log().mean())
     return float(gammas[0] - gammas[1])
 
 
@@ -226,10 +222,11 @@ def sample_split(x: Tensor, law: GaussianMixture | Tensor, eps: float) -> tuple[
         ValueError: as :func:`ansd`, and where no pair of the law's samples is within eps.
     """
     eps = _radius(eps)
-    if isinstance(law, Tensor):
+    if isinstance(law, (Tensor, np.ndarray)):
         base, cross = pair_fraction(law, eps), cross_fraction(x, law, eps)
     else:
         law = _on_line(law)
+        x = samples(x, "x")
         if _points(x, "x").shape[1] != 1:
             raise ValueError(f"x has shape {tuple(x.shape)}; allowed: (n,) or (n, 1) for a law on the line")
         base, cross = law_pair_fraction(law, eps), float(_near_law(x.double().cpu(), law, eps).mean())
@@ -274,9 +271,8 @@ class FlowMap:
         Raises:
             ValueError: for fewer than 8 points, and as :func:`diffnotes.sample.ode`.
         """
-        if isinstance(points, bool) or points != int(points) or points < 8:
-            raise ValueError(f"points = {points!r}; allowed: integers >= 8")
-        z, members = torch.special.ndtri(_levels(int(points))), members_of(denoiser)
+        points, times = count(points, "points", 8), floats(times, "times", torch.float64).cpu()
+        z, members = torch.special.ndtri(_levels(points)), members_of(denoiser)
         dtype, device = home_of(denoiser)
         start = (float(denoiser.schedule(times[0])[1]) * z).to(device, dtype)[:, None]
         if members is not None:
@@ -305,8 +301,8 @@ class FlowMap:
             ValueError: for a law off the line, or fewer than 64 cells.
         """
         law = _on_line(law)
-        if cells < 64:
-            raise ValueError(f"cells = {cells}; allowed: 64 or more")
+        cells, points = count(cells, "cells", 64), count(points, "points", 1)
+        times = floats(times, "times", torch.float64).cpu()
         schedule, members, (dtype, device) = denoiser.schedule, members_of(denoiser), home_of(denoiser)
         first = float(schedule(times[0])[1])
         reach = 1.25 * max(float((law.means.abs().squeeze(-1) + 5 * law.std).max()), 5 * first)
@@ -349,12 +345,13 @@ class FlowMap:
 
     def quantile(self, u: Tensor) -> Tensor:
         """Quantiles of the generated law at the levels u (m,): (m,) or (members, m)."""
-        z = torch.special.ndtri(u.double())
+        z = torch.special.ndtri(floats(u, "u", torch.float64).cpu())
         return self._each(lambda x: self._between(z, self.z, x))
 
     def cdf(self, x: Tensor) -> Tensor:
         """The generated distribution function at x (m,): (m,) or (members, m)."""
-        return self._each(lambda row: self._below(x.double(), row))
+        at = floats(x, "x", torch.float64).cpu()
+        return self._each(lambda row: self._below(at, row))
 
     def _below(self, q: Tensor, x: Tensor) -> Tensor:
         return torch.special.ndtr(self._between(q, x, self.z))
@@ -369,7 +366,7 @@ class FlowMap:
 
         The mean over ``refine`` levels u of F(x_u + eps) - F(x_u - eps), F the generated distribution function.
         """
-        radii, levels = _radii(eps), _levels(refine)
+        radii, levels = _radii(eps), _levels(count(refine, "refine", 1))
         return self._each(lambda x: self._pairs(x, radii, levels))
 
     def ratio(self, law: GaussianMixture, eps: Radii, refine: int = 40_000) -> Tensor:
@@ -379,13 +376,13 @@ class FlowMap:
     def split(self, law: GaussianMixture, eps: float, refine: int = 40_000) -> tuple[Tensor, Tensor]:
         """(shift, unevenness), with ratio - 1 = shift + unevenness."""
         law, eps = _on_line(law), _radius(eps)
-        near = _near_law(self.quantile(_levels(refine)), law, eps).mean(-1)
+        near = _near_law(self.quantile(_levels(count(refine, "refine", 1))), law, eps).mean(-1)
         shift = 2 * (near / law_pair_fraction(law, eps) - 1)
         return shift, self.ratio(law, eps, refine) - 1 - shift
 
     def total_variation(self, law: GaussianMixture, bins: int = 200) -> Tensor:
         """1/2 sum |1/bins - P(bin)| over ``bins`` bins of equal generated mass: a lower bound, close for many bins."""
-        law = _on_line(law)
+        law, bins = _on_line(law), count(bins, "bins", 1)
         edges = self.quantile(torch.arange(1, bins, dtype=torch.float64) / bins)
         ends = edges.new_zeros((*edges.shape[:-1], 1))
         mass = torch.cat([ends, law.cdf(edges), ends + 1], -1).diff(dim=-1)
@@ -438,11 +435,12 @@ def transport(denoiser: Denoiser, exact: Exact, start: Tensor, times: Tensor | S
         ValueError: for a start that is not a vector, a law off the line, sigma = 0 at the end, or as
             :func:`diffnotes.sample.ode`.
     """
-    if not isinstance(start, Tensor) or start.ndim != 1 or not start.is_floating_point():
+    start = samples(start, "start")
+    if start.ndim != 1:
         raise ValueError(f"start = {start!r}; allowed: a floating-point tensor (q,)")
     if not isinstance(exact, Exact) or exact.law.dim != 1 or exact.schedule != denoiser.schedule:
         raise ValueError(f"exact = {exact!r}; allowed: the Exact denoiser of a law on the line, on the same schedule")
-    times = torch.as_tensor(times, dtype=torch.float64).cpu()
+    times = floats(times, "times", torch.float64).cpu()
     if not float(exact.schedule(times[-1])[1]) > 0:
         raise ValueError(f"times end at {float(times[-1]):g}, where sigma = 0; allowed: ends with sigma > 0")
     dtype, device = home_of(denoiser)
@@ -490,6 +488,8 @@ def slope_error_variance(delta: float, alpha_bar_start: float, alpha_bar_switch:
     >>> [round(v, 3) for v in slope_error_variance(0.02, 4e-5, 0.3)]
     [0.837, 0.988]
     """
+    delta, alpha_bar_start = number(delta, "delta"), number(alpha_bar_start, "alpha_bar_start")
+    alpha_bar_switch = number(alpha_bar_switch, "alpha_bar_switch")
     if not (0 < alpha_bar_start < alpha_bar_switch < 1 and delta > -0.5):
         raise ValueError(
             f"delta = {delta}, alpha_bar_start = {alpha_bar_start}, alpha_bar_switch = {alpha_bar_switch}; "

@@ -25,6 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ._numbers import count, number
 from .collapse import law_pair_fraction
 from .distance import _integral, _knots
 from .law import GaussianMixture
@@ -48,10 +49,9 @@ def pair_fraction_variance(law: GaussianMixture, eps: float, n: int) -> float:
     """
     if law.dim != 1 or bool((law.std == 0).any()):
         raise ValueError(f"law = {law!r}; allowed: a GaussianMixture on the line with std > 0")
+    eps, n = number(eps, "eps"), count(n, "n", 2)
     if not (math.isfinite(eps) and eps > 0):
         raise ValueError(f"eps = {eps!r}; allowed: numbers > 0")
-    if n != int(n) or n < 2:
-        raise ValueError(f"n = {n!r}; allowed: integers >= 2")
     law = law.to("cpu", torch.float64)
     edges = torch.tensor([-eps, 0.0, eps], dtype=torch.float64)[:, None] + law.means[:, 0]
     knots = _knots(edges, law.std.expand_as(edges))

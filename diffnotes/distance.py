@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._numbers import count, number, samples
 from .law import BLOCK, GaussianMixture, _generator
 
 __all__ = ["chi2_quadrature", "energy_distance", "frechet_distance", "kl_quadrature", "sliced_wasserstein",
@@ -32,8 +33,7 @@ __all__ = ["chi2_quadrature", "energy_distance", "frechet_distance", "kl_quadrat
 
 def _samples(value: Tensor, name: str, least: int = 1) -> Tensor:
     """``value`` as (..., n, d) in float64; a tensor of one axis is n numbers."""
-    if not isinstance(value, Tensor) or not value.is_floating_point():
-        raise TypeError(f"{name} is {getattr(value, 'dtype', type(value).__name__)}; allowed: a floating-point tensor")
+    value = samples(value, name)
     points = value.to(torch.float64).unsqueeze(-1) if value.ndim == 1 else value.to(torch.float64)
     if points.ndim < 2 or points.shape[-2] < least or not points.numel():
         raise ValueError(f"{name} has shape {tuple(value.shape)}; allowed: (..., n, d) with n >= {least}")
@@ -86,6 +86,7 @@ def wasserstein1(x: Tensor, y: Tensor) -> Tensor:
     >>> wasserstein1(torch.tensor([0.0, 1.0]), torch.tensor([0.5]))
     tensor(0.5000)
     """
+    x = samples(x, "x")
     return _quantile_gap(*_line(*_pair(x, y)), p=1).to(x.dtype)
 
 
@@ -95,6 +96,7 @@ def wasserstein1_to(x: Tensor, law: GaussianMixture) -> Tensor:
     F_x is constant between neighbours, F has the antiderivative sum_k w_k s_k (z Phi(z) + phi(z)), and they cross at a
     quantile of the law. Same errors as :func:`wasserstein1`, and ValueError for a law off the line.
     """
+    x = samples(x, "x")
     (points,) = _line(_samples(x, "x"))
     if points.ndim != 1:
         raise ValueError(f"x has shape {tuple(x.shape)}; allowed: (n,) or (n, 1)")
@@ -128,13 +130,12 @@ def sliced_wasserstein(x: Tensor, y: Tensor, projections: int, generator: torch.
     Raises:
         ValueError: for shapes that do not fit, non-finite samples, projections < 1 or p < 1.
     """
+    x, projections, p = samples(x, "x"), count(projections, "projections", 1), number(p, "p")
     a, b = _pair(x, y)
-    if projections != int(projections) or projections < 1:
-        raise ValueError(f"projections = {projections!r}; allowed: integers >= 1")
     if not (p >= 1 and math.isfinite(p)):
         raise ValueError(f"p = {p!r}; allowed: numbers >= 1")
     generator = _generator(generator, a.device)
-    directions = torch.randn(int(projections), a.shape[-1], generator=generator, device=generator.device,
+    directions = torch.randn(projections, a.shape[-1], generator=generator, device=generator.device,
                              dtype=torch.float64).to(a.device)
     directions = directions / directions.norm(dim=1, keepdim=True)
     block = max(1, BLOCK // (a.numel() // a.shape[-1] + b.numel() // b.shape[-1]))
@@ -162,6 +163,7 @@ def energy_distance(x: Tensor, y: Tensor) -> Tensor:
     Raises:
         ValueError: for shapes that do not fit, empty or non-finite samples.
     """
+    x = samples(x, "x")
     a, b = _pair(x, y)
     if a.shape[-1] > 1:
         square = 2 * _mean_gap(a, b) - _mean_gap(a, a) - _mean_gap(b, b)
@@ -186,6 +188,7 @@ def frechet_distance(x: Tensor, y: Tensor) -> Tensor:
     Raises:
         ValueError: for shapes that do not fit, fewer than two samples or non-finite ones.
     """
+    x = samples(x, "x")
     a, b = _pair(x, y, least=2)
     roots = [torch.linalg.qr((v - v.mean(-2, keepdim=True)) / math.sqrt(v.shape[-2] - 1), mode="r").R for v in (a, b)]
     shift = (a.mean(-2) - b.mean(-2)).square().sum(-1)

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ._numbers import count, floats, number
+
 __all__ = ["Interval", "bootstrap_interval", "mean_interval", "median_interval", "paired_difference", "ratio_interval"]
 
 
@@ -33,7 +35,8 @@ def _interval(*ends: Tensor) -> Interval:
 
 def _values(values, name: str = "values", dim: int = 0) -> Tensor:
     """``values`` in float64 with the repetitions on axis 0."""
-    values = torch.as_tensor(values, dtype=torch.float64)
+    values = floats(values, name, torch.float64)
+    dim = count(dim, "dim", -values.ndim, values.ndim - 1) if values.ndim else 0
     if not -values.ndim <= dim < values.ndim:
         raise ValueError(f"dim = {dim}; allowed: an axis of {name}, which has shape {tuple(values.shape)}")
     values = values.movedim(dim, 0)
@@ -45,9 +48,10 @@ def _values(values, name: str = "values", dim: int = 0) -> Tensor:
 
 
 def _level(level: float) -> float:
-    if not 0 < level < 1:
-        raise ValueError(f"level = {level!r}; allowed: numbers between 0 and 1")
-    return float(level)
+    found = number(level, "level")
+    if not 0 < found < 1:
+        raise ValueError(f"level = {found}; allowed: numbers between 0 and 1")
+    return found
 
 
 def mean_interval(values, level: float = 0.95, dim: int = 0) -> Interval:
@@ -118,10 +122,9 @@ def bootstrap_interval(statistic: Callable[[Tensor], float | Tensor], values, se
         ValueError: as :func:`mean_interval`, and for fewer than 100 resamples.
     """
     values, level = _values(values), _level(level)
-    if resamples < 100:
-        raise ValueError(f"resamples = {resamples!r}; allowed: integers >= 100")
-    generator = torch.Generator().manual_seed(seed)
+    resamples = count(resamples, "resamples", 100)
+    generator = torch.Generator().manual_seed(count(seed, "seed", -(2**63)))
     picks = torch.randint(len(values), (resamples, len(values)), generator=generator).to(values.device)
-    draws = torch.stack([torch.as_tensor(statistic(values[pick]), dtype=torch.float64) for pick in picks])
+    draws = torch.stack([floats(statistic(values[pick]), "statistic", torch.float64) for pick in picks])
     ends = torch.quantile(draws, torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64), dim=0)
-    return _interval(torch.as_tensor(statistic(values), dtype=torch.float64), *ends)
+    return _interval(floats(statistic(values), "statistic", torch.float64), *ends)

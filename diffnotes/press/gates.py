@@ -1,45 +1,48 @@
 """Gates: what a notebook and its executed page must satisfy before a reader sees them.
 
 :func:`check_source` looks at ``notebooks/NAME.ipynb``, :func:`check_page` at an executed page, :func:`check_across` at
-all pages together. Each returns a list of :class:`Problem`; an empty list is green.
+all pages together. Each returns a list of :class:`Problem`; an empty list is green. All take time in proportion to the
+length of what they look at.
 
 **Numerals in prose** (:func:`numerals`). A number that states a result must come from the run, through {glue}. So no
-digit may stand in prose, except
+numeral may stand in prose, be it of digits of any script, a fraction or Roman sign (½, Ⅳ) or an entity, except
 
-* in code, roles, directive options, links, HTML, labels, and numbering at the start of a heading or list item;
-* in words that start with a letter (T7, x0, min-SNR-5) and in dimensions (2-D);
-* after a word that points somewhere (figure, section, equation, theorem, exercise, objective, source, ...), and as a
-  year after in, since, of, from, until, by (and before punctuation or a capital) or in parentheses;
+* in code, roles (their titles are prose), directive options (but alt and caption), addresses of links, HTML tags (but
+  their titles), labels, and numbering at the start of a heading or list item;
+* in words that start with a letter (T7, x0, R², min-SNR-5; not loss/0.31, gap-0.31, gap:0.31), in dimensions (2-D);
+* after a word that points somewhere: after figure, section, equation, theorem, exercise, version, ... a number like 3
+  or 3.1, and a list of them after a plural; after objective, source, part, step, row, page, ... a whole number;
+* as a year after in, since, until, or "paper of" and the like, before punctuation or a capital, or in parentheses;
 * in mathematics, which is for constants of the theory: there, digits are a result if they follow an approximate sign
-  or are followed by a per-cent sign, or by a final multiplication sign.
+  or are followed by a per-cent sign, or by a final multiplication sign, or if a formula is nothing but a number (with
+  sign, error, unit) that is no constant of the chapter: one that stands in its code or in the claims it decides.
+
+Numbers in words are for counts and comparisons (two networks, within two per cent, three times as large); above ten
+with per cent or "times as", and with a decimal point, they are results like any other.
+
+**Captions, text alternatives, glued values** are held to the same: nothing in them is typed. In a text alternative a
+constant of the chapter or a power of ten may stand (1e-7, which is $10^{-7}$ where there are no formulas).
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from . import ledger, page, provenance
+from . import conduct, ledger, page, provenance, traces
 from .cells import plain
 from .layout import Project, assignments
+from .prose import foreign, numerals, page_faults, without_code
+from .web import Document, elsewhere
 
 __all__ = ["Problem", "check_across", "check_page", "check_source", "numerals"]
 
 LIMIT = 1_500_000  # characters of a page
-TRACES = re.compile(r"(?<![\w/.~-])(/home/\w+|/Users/\w+|/root\b|/tmp\b|/var/folders/|/work/\w+|[A-Za-z]:\\+Users\b)")
-REMOTE = re.compile(
-    r"""<(?:script|link|iframe|frame|img|source|video|audio|embed|object)\b[^>]*?\b(?:src|href|data)\s*=\s*["']?\s*(?:https?:)?//
-    |(?:@import|url\()\s*["']?(?:https?:)?//
-    |<script\b(?:(?!</script>).)*?https?://
-    |!\[[^\]]*\]\(\s*(?:https?:)?//
-    |\{(?:figure|image)\}\s*(?:https?:)?//""",
-    re.I | re.S | re.X,
-)
-PROGRESS = re.compile(r"\r(?!\n)|\d+%\||\b(?:it|s|step|batch)/(?:s|it)\b|\b(?:Float|Int)Progress\b")
 TREND = re.compile(
     r"\d|\b(?:rise|fall|grow|drop|shrink|increas|decreas|declin|climb|peak|diverg|converg|vanish|approach|exceed|cross|"
     r"merge|split|spread|gather|stay|remain|keep|lie|follow|coincide|agree|differ|flat|constant|steep|above|below|larger|"
@@ -64,21 +67,23 @@ Found = Iterator[tuple[int | None, str, str]]
 
 
 def _problems(name: str, notebook: Any, found: Found) -> list[Problem]:
+    places: dict[int | None, str] = {None: name}
+
     def where(index: int | None) -> str:
-        if index is None:
-            return name
-        line = next((line.strip() for line in notebook.cells[index].source.splitlines() if line.strip()), "")
-        return f"{name}, cell {index + 1} ({line[:40]!r})"
+        if index not in places:
+            line = next((line.strip() for line in notebook.cells[index].source.splitlines() if line.strip()), "")
+            places[index] = f"{name}, cell {index + 1} ({line[:40]!r})"
+        return places[index]
 
     return [Problem(where(index), what, remedy) for index, what, remedy in found]
 
 
 def check_source(notebook: Any, name: str) -> list[Problem]:
     """Problems of the source ``notebook`` of chapter ``name``: form, required parts, prose, labels."""
-    return _problems(name, notebook, _source(notebook))
+    return _problems(name, notebook, _source(notebook, name))
 
 
-def _source(notebook: Any) -> Found:
+def _source(notebook: Any, name: str) -> Found:
     cells = notebook.cells
     prose = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     first = cells[0].source if cells and cells[0].cell_type == "markdown" else ""
@@ -94,28 +99,67 @@ def _source(notebook: Any) -> Found:
         yield None, "not exactly one cell tagged parameters and hide-input", "Tag the cell with the settings so"
     elif page.parameters(notebook).get("profile") != "cpu":
         yield settings[0], "the parameters cell does not hold the cpu profile", "Write profile = 'cpu' there"
+    known = _constants(notebook, name)
     for index, cell in enumerate(cells):
         if cell.cell_type == "code":
             if cell.outputs or cell.execution_count is not None:
                 yield index, "the source has outputs or execution counts", "Clear all outputs before saving"
-            if re.search(r"^\s*(?:from|import) tqdm", cell.source, re.M):
+            if re.search(r"^[ \t]*+(?:from|import) tqdm", cell.source, re.M):
                 yield index, "imports tqdm", "Use the package's own progress, which the book can silence"
-            for caption in _captions(cell.source):
-                for numeral in numerals(caption):
-                    yield index, f"typed numeral in a caption: {numeral!r}", "Format the value into it"
+            for what, numeral in conduct.shown_numerals(cell.source, known):
+                kind = "a caption" if what == "caption" else "a text alternative"
+                yield index, f"typed numeral in {kind}: {numeral!r}", "Format the value into it"
         else:
-            text = _without_code(cell.source)
-            for numeral in numerals(cell.source):
+            for numeral in numerals(cell.source, known):
                 yield index, f"unbound numeral in prose: {numeral!r}", "Bind it with {glue:text}; constants are $...$"
-            if REMOTE.search(text) or re.search(r"<(?:script|iframe)\b", text, re.I):
-                yield index, "something loaded from elsewhere", "Keep it in book/_static/, or leave it out"
-            if "![](" in cell.source:
+            for what, remedy in foreign(cell.source):
+                yield index, what, remedy
+            if re.search(r"!\[\s{0,9}\](?=[(\[])", without_code(cell.source)):
                 yield index, "an image without text alternative", "Write ![what it shows](...)"
-        if trace := TRACES.search(cell.source):
-            yield index, f"a path of somebody's machine: {trace[0]}", "Use paths relative to the project"
+        if trace := traces.machine_path(cell.source, math=cell.cell_type == "markdown"):
+            yield index, f"a path of somebody's machine: {trace}", "Use paths relative to the project"
+    yield from _conduct(notebook, [i for i, cell in enumerate(cells) if cell.cell_type == "code" and i not in settings])
+    for key, units in _units(prose).items():
+        if len(units) > 1:
+            yield None, f"the value {key!r} has several units: {', '.join(units)}", "Glue one value for each unit"
     for label in _twice(label for _, label in _labels(notebook)):
         yield None, f"duplicate label {label!r}", "Rename one of them"
     yield from _structure(cells, prose)
+
+
+def _constants(notebook: Any, name: str) -> set[float]:
+    """What a chapter is told: the numbers in its code, and in the statements of the sources that it decides."""
+    found = conduct.constants(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    texts = json.dumps(list(ledger.rules(name).values()), ensure_ascii=False)
+    return found | {float(number) for number in re.findall(r"(?<![\w.])\d{1,9}(?:\.\d{1,9})?(?![\w])", texts)}
+
+
+def _conduct(notebook: Any, indices: list[int]) -> Found:
+    """What the code cells do that they must not."""
+    cells = [(index, notebook.cells[index].source) for index in indices]
+    parameters = page.parameters(notebook).keys()
+    names: dict[str, Any] = {}
+    for index, code in cells:
+        for name in conduct.changes(code, parameters - {"device"}):  # "auto" becomes a device
+            yield index, f"it changes {name}, which is set in the parameters cell", "Give the new value another name"
+        for what in conduct.writes(code, names):
+            yield index, f"it writes a file: {what}", "A run must leave the checkout as it is; use a buffer"
+    for index, key, code in conduct.typed_values(cells, parameters):
+        yield index, f"a typed value is glued: {key} = {code[:40]}", "Glue what the run has computed, or a parameter"
+
+
+UNITS = re.compile(
+    r"\{glue(?::\w*)?\}`([^`:]++)(?::[^`]*+)?`[ \t\n]{1,3}(%|(?:per cent|nats?|bits?|seconds?|s|MiB|times)\b)"
+)
+
+
+def _units(prose: str) -> dict[str, list[str]]:
+    """Key of a glued value -> the units that the prose gives it."""
+    found: dict[str, dict[str, None]] = {}
+    for key, unit in UNITS.findall(prose):
+        unit = {"per cent": "%", "nat": "nats", "bit": "bits", "second": "s", "seconds": "s"}.get(unit, unit)
+        found.setdefault(key, {})[unit] = None
+    return {key: list(units) for key, units in found.items()}
 
 
 def _structure(cells: list[Any], prose: str) -> Found:
@@ -132,14 +176,15 @@ def _structure(cells: list[Any], prose: str) -> Found:
     for label in labels:
         if label not in solved:
             yield None, f"exercise {label or 'without a label'} has no solution", "Add {solution-start} with its label"
-    start = None  # the cell that opened a solution in which nothing has been executed yet
+    start, codes = None, []  # the cell that opened a solution, and the code in it so far
     for index, cell in enumerate(cells):
         if cell.cell_type == "code":
-            start = None
+            codes.append(cell.source)
         for mark in re.findall(r"\{solution-(start|end)\}", cell.source if cell.cell_type == "markdown" else ""):
-            if mark == "end" and start is not None:
-                yield start, "a solution in which nothing is executed", "Check it in a code cell before {solution-end}"
-            start = index if mark == "start" else None
+            if mark == "end" and start is not None and conduct.idle(codes):
+                yield start, "a solution in which nothing is executed", (
+                    "Check it in a code cell before {solution-end}: assert something, or show a result")
+            start, codes = (index if mark == "start" else None), []
 
 
 def check_page(
@@ -150,7 +195,7 @@ def check_page(
     With ``project`` the page must be fresh, too: what the sources would give now, run with ``settings`` (by default
     those that the page names).
     """
-    found = [*_page(notebook, source, name)]
+    found = [*_page(notebook, source, name, project.root if project else None)]
     if project is not None:
         state = provenance.freshness(notebook, project, name, settings)
         if state.state != "fresh":
@@ -158,7 +203,7 @@ def check_page(
     return _problems(name, notebook, iter(found))
 
 
-def _page(notebook: Any, source: Any, name: str) -> Found:
+def _page(notebook: Any, source: Any, name: str, root: Path | None = None) -> Found:
     record = provenance.record(notebook)
     again = f"Run diffnotes run {name}"
     if not record:
@@ -179,10 +224,9 @@ def _page(notebook: Any, source: Any, name: str) -> Found:
     counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     if counts != list(range(1, len(counts) + 1)):
         yield None, "cells were not executed one after the other, from first to last", again
-    if re.search(r"(?:Float|Int)ProgressModel", json.dumps(notebook.metadata.get("widgets", {}))):
-        yield None, "a leftover progress bar", "Use the package's own progress"
-    if trace := TRACES.search(json.dumps(notebook.metadata)):
-        yield None, f"a path of somebody's machine in the metadata: {trace[0]}", again
+    yield from ((None, *problem) for problem in _widgets(notebook))
+    if trace := traces.first(_strings(notebook.metadata), root):
+        yield None, f"a path of somebody's machine in the metadata: {trace}", again
     keys = [key for _, key in _glued(notebook)]
     for what, twice in (("label", _twice(label for _, label in _labels(notebook))), ("glue key", _twice(keys))):
         for label in twice:
@@ -190,8 +234,12 @@ def _page(notebook: Any, source: Any, name: str) -> Found:
     recorded = [claim["id"] for _, _, claim in page.records(notebook, "claim")]
     for claim in _twice(recorded):
         yield None, f"claim {claim} is recorded twice", "Record it once"
-    for claim in ledger.rules(name).keys() - set(recorded):
+    rules = ledger.rules(name)
+    for claim in rules.keys() - set(recorded):
         yield None, f"claim {claim} belongs to this chapter and is not recorded", "Call ledger.record for it"
+    for claim in sorted(set(recorded) - rules.keys()):
+        yield None, f"claim {claim} does not belong to this chapter", "Record it where claims.toml says"
+    yield from ((None, *problem) for problem in _wrong_units(notebook))
     for index, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             for document, key in _glue_uses(cell.source):
@@ -200,10 +248,78 @@ def _page(notebook: Any, source: Any, name: str) -> Found:
         if "papermill-error-cell" in json.dumps([cell.source, cell.metadata]):
             yield index, "a banner of a failed run", again
         elif cell.cell_type == "code":
-            yield from ((index, *problem) for problem in _cell(cell))
+            yield from ((index, *problem) for problem in _cell(cell, root))
+    yield from _solutions(notebook)
 
 
-def _cell(cell: Any) -> Iterator[tuple[str, str]]:
+def _strings(value: Any) -> Iterator[str]:
+    """All texts in a value as JSON has them, keys as well."""
+    todo = [value]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            todo += [*value.values(), *value.keys()]
+        elif isinstance(value, (list, tuple)):
+            todo += value
+
+
+VIEW, STATE = (f"application/vnd.jupyter.widget-{what}+json" for what in ("view", "state"))
+
+
+def _widgets(notebook: Any) -> Iterator[tuple[str, str]]:
+    """Problems of the widgets: progress bars, views and states that lack each other, things loaded from elsewhere."""
+    kept = notebook.metadata.get("widgets", {})
+    states = kept.get(STATE, {}) if isinstance(kept, dict) else {}
+    models = states.get("state", {}) if isinstance(states, dict) else {}
+    shown = {
+        str(output["data"][VIEW].get("model_id", "") if isinstance(output["data"][VIEW], dict) else "")
+        for cell in notebook.cells for output in cell.get("outputs", []) if VIEW in output.get("data", {})
+    }  # fmt: skip
+    texts = list(_strings(kept))
+    if any(traces.progress(text) for text in texts):
+        yield "a leftover progress bar", "Use the package's own progress"
+    for model in sorted(shown - set(models)):
+        yield f"a widget without its state: {model[:40]!r}", "Run the chapter again; do not close the widget"
+    if models and not shown:
+        yield "the state of widgets that no cell shows", "Show the widget in the last line of its cell, or leave it out"
+    for text in texts:
+        if elsewhere(text):
+            yield f"something loaded from elsewhere: {text[:80]}", "A page must work without a network"
+        elif "<" in text:
+            yield from page_faults(Document(text))
+
+
+def _wrong_units(notebook: Any) -> Iterator[tuple[str, str]]:
+    """Values in the prose whose unit is not that of the part of a claim that has their name and value."""
+    prose = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    units = _units(prose)
+    parts = [part for _, _, claim in page.records(notebook, "claim") for part in claim.get("parts", [])]
+    for part in parts:
+        unit = {"per cent": "%"}.get(part.get("unit", ""), part.get("unit", ""))
+        for given in units.get(part.get("name", ""), []):
+            if unit and given != "times" and given != unit:
+                yield f"{part['name']} is in {unit}, and the prose says {given}", "Write the unit of the record"
+        declared = re.search(r"\bin (nats|bits|per cent)\b", part.get("measure", ""))
+        if unit and declared and unit != {"per cent": "%"}.get(declared[1], declared[1]):
+            yield f"{part['name']} is in {unit}, and declared in {declared[1]}", "Record it in the declared unit"
+
+
+def _solutions(notebook: Any) -> Found:
+    """Solutions whose cells neither assert anything nor show anything."""
+    start, cells = None, []
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            cells.append(cell)
+        for mark in re.findall(r"\{solution-(start|end)\}", cell.source if cell.cell_type == "markdown" else ""):
+            if mark == "end" and start is not None and cells:
+                if not any(one.outputs or re.search(r"\bassert\b|\bassert_", one.source) for one in cells):
+                    yield start, "a solution that checks and shows nothing", "Assert something, or show a result"
+            start, cells = (index if mark == "start" else None), []
+
+
+def _cell(cell: Any, root: Path | None = None) -> Iterator[tuple[str, str]]:
     """Problems of an executed code cell, as (what, remedy)."""
     images = 0
     for output in cell.outputs:
@@ -213,15 +329,21 @@ def _cell(cell: Any) -> Iterator[tuple[str, str]]:
             yield f"a stored error: {output.get('ename', '')}", "Mend the code and run again"
         if output.get("name") == "stderr":
             yield "output on stderr", "Mend what warns; do not hide it"
-        texts = [str(value) for kind, value in data.items() if kind not in ("image/png", "image/jpeg")]
-        for text in [output.get("text", ""), *texts]:
-            if trace := TRACES.search(text):
-                yield f"a path of somebody's machine: {trace[0]}", "Print no absolute path"
-            if PROGRESS.search(text):
-                yield "a leftover progress bar", "Use the package's own progress, which a run silences"
-        web = [data.get(kind, "") for kind in ("text/html", "image/svg+xml", "text/markdown")]
-        if any(REMOTE.search(text) for text in web) or "://" in data.get("application/javascript", ""):
-            yield "something loaded from elsewhere", "A page must work without a network"
+        kept = [data[kind] for kind in data if not re.fullmatch(r"image/(?!svg)[\w+-]+", kind)]
+        texts = [output.get("text", ""), *_strings(kept), *_strings(output.get("metadata", {}))]
+        if trace := traces.first(texts, root):
+            yield f"a path of somebody's machine: {trace}", "Print no absolute path"
+        shown = [text for text in (output.get("text", ""), *_strings(kept))]
+        if any(traces.progress(text) for text in shown):
+            yield "a leftover progress bar", "Use the package's own progress, which a run silences"
+        for kind, value in data.items():
+            if "javascript" in kind or "ecmascript" in kind:
+                yield f"something that runs, or loads from elsewhere: {kind}", "Scripts are in book/_static/"
+            elif re.fullmatch(r"text/(?:html|markdown|latex|xml)|image/svg\+xml|application/(?:xhtml\+)?xml", kind):
+                text = value if isinstance(value, str) else "".join(_strings(value))
+                found = page_faults(Document(text)) if "html" in kind or "xml" in kind else foreign(text)
+                for what in dict.fromkeys(what for what, _ in found):
+                    yield what, "A page must work without a network, and run nothing but the book's own scripts"
     note = cell.metadata.get("mystnb", {})
     for output in cell.outputs:
         given = output.get("metadata", {}).get("diffnotes", {}).get("figure")
@@ -231,7 +353,7 @@ def _cell(cell: Any) -> Iterator[tuple[str, str]]:
     figure, alt = note.get("figure", {}), str(note.get("image", {}).get("alt") or "").strip()
     if images > 1:
         yield f"{images} images in one cell", "Show one figure a cell, with figures.show"
-    if not images and (figure or re.search(r"\bshow\((?s:.)*?\balt\s*=", cell.source)):
+    if not images and (figure or ("show(" in cell.source and re.search(r"\balt\s{0,9}=", cell.source))):
         yield "a figure without its image", "Show the figure in this cell"
     if images:
         for what in ("name", "caption"):
@@ -243,6 +365,14 @@ def _cell(cell: Any) -> Iterator[tuple[str, str]]:
             yield f"alt text that is no sentence: {alt[:60]!r}", "Say in a sentence or more what the data show"
         elif not TREND.search(alt):
             yield f"alt text that only names the axes: {alt[:60]!r}", "Say what the data do: rise, fall, cross, ..."
+        elif _echoes(alt, str(figure.get("caption") or "")):
+            yield f"alt text that only repeats the caption: {alt[:60]!r}", "Say what the data show"
+
+
+def _echoes(alt: str, caption: str) -> bool:
+    """Whether a text alternative says (nearly) nothing that the caption does not say."""
+    words, others = (Counter(re.findall(r"\w+", text.lower())) for text in (alt, caption))
+    return 5 * (words - others).total() < words.total()
 
 
 def check_across(pages: dict[str, Any]) -> list[Problem]:
@@ -262,8 +392,7 @@ def check_across(pages: dict[str, Any]) -> list[Problem]:
 
 
 def _twice(labels: Iterator[str] | list[str]) -> list[str]:
-    labels = list(labels)
-    return sorted({label for label in labels if labels.count(label) > 1})
+    return sorted(label for label, count in Counter(labels).items() if count > 1)
 
 
 def _injected(notebook: Any) -> dict[str, Any] | None:
@@ -271,17 +400,21 @@ def _injected(notebook: Any) -> dict[str, Any] | None:
     return assignments(cells[0].source) if cells else None
 
 
+LABELS = (r"^\(([\w:.-]++)\)=[ \t]*$", r"^[ \t]*+:(?:label|name):[ \t]*(\S+)", r"\$\$\s{0,9}\(([\w:.-]++)\)")
+FIGURE = re.compile(r"""\bname\s{0,9}=\s{0,9}["'](fig-[\w-]+)["']""")
+
+
 def _labels(notebook: Any) -> Iterator[tuple[int, str]]:
     """(cell index, label) of everything that text can refer to: targets, directives, equations, figures, claims."""
     for index, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
-            text = _without_code(cell.source)
-            for pattern in (r"^\(([\w:.-]+)\)=\s*$", r"^\s*:(?:label|name):\s*(\S+)", r"\$\$\s*\(([\w:.-]+)\)"):
+            text = without_code(cell.source)
+            for pattern in LABELS:
                 yield from ((index, label) for label in re.findall(pattern, text, re.M))
         elif name := cell.metadata.get("mystnb", {}).get("figure", {}).get("name"):
             yield index, name
         else:  # the notebook before its run
-            yield from ((index, name) for name in re.findall(r"""\bname\s*=\s*["'](fig-[\w-]+)["']""", cell.source))
+            yield from ((index, name) for name in FIGURE.findall(cell.source))
         for output in cell.get("outputs", []):
             if claim := output.get("metadata", {}).get("diffnotes", {}).get("claim"):
                 yield index, f"claim-{claim['id']}"
@@ -299,80 +432,3 @@ def _glue_uses(text: str) -> Iterator[tuple[str, str]]:
     for use in re.findall(r"\{glue(?::\w*)?\}`([^`]+)`", text) + re.findall(r"\{glue(?::\w*)?\}[ \t]+(\S+)", text):
         document, _, rest = use.rpartition("::")
         yield document, rest.split(":")[0]
-
-
-def _captions(code: str) -> Iterator[str]:
-    """What is typed, not computed, in the captions of a cell."""
-    try:
-        tree = ast.parse(code)
-    except SyntaxError:
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.keyword) and node.arg == "caption":
-            literal = [part for part in ast.walk(node.value) if isinstance(part, ast.Constant)]
-            yield "".join(part.value for part in literal if isinstance(part.value, str))
-
-
-VERBATIM = {"", "code", "code-block", "code-cell", "literalinclude", "bibliography", "raw", "mermaid"}
-FENCE = re.compile(r"^\s*(`{3,}|~{3,}|:{3,})\s*(?:\{([\w:.+-]+)\})?(.*)$")
-POINTERS = (
-    "fig|figs|figure|section|sec|chapter|ch|eq|equation|theorem|lemma|proposition|corollary|definition|remark|example|"
-    "exercise|objective|source|part|table|algorithm|appendix|step|line|row|cell|claim|page|p|pp|version|python"
-)
-
-
-def _without_code(text: str) -> str:
-    """Markdown without code: fenced blocks that are no directives, and code spans. Roles go, too."""
-    kept: list[str] = []
-    opened: list[str] = []  # fences around the line, from outside in; only the last may be code
-    code = False
-    for line in text.split("\n"):
-        fence = FENCE.match(line)
-        closes = fence and opened and fence[1].startswith(opened[-1]) and not fence[2] and not fence[3].strip()
-        if (fence and not code) or closes:
-            was, code = code, bool(not closes and (fence[2] or "") in VERBATIM)
-            opened = opened[:-1] if closes else [*opened, fence[1]]
-            # A directive's own fence must not be taken for a code span.
-            kept += [] if was or code else [line.replace(fence[1], ":" * len(fence[1]), 1)]
-        elif not code:
-            kept.append(line)
-    return re.sub(r"(?<!`)(\{[\w:.+-]+\})?(`+)(?!`)(.+?)(?<!`)\2(?!`)", " ", "\n".join(kept), flags=re.S)
-
-
-def numerals(text: str) -> list[str]:
-    r"""Numbers in Markdown ``text`` that state a result without being bound to the run; the rule is the module's.
-
-    >>> numerals("In 2-D, {glue:text}`gap:.2f` of the $10^4$ samples, by T7 and Figure 3.")
-    []
-    >>> numerals("The error falls by 12 % from 0.3, i.e. $\\approx 0.26$, or $2.5\\times$.")
-    ['12 %', '0.3', '\\approx 0.26', '2.5\\times']
-    """
-    text = _without_code(re.sub(r"<!--.*?-->", " ", text, flags=re.S))
-    math: list[str] = []
-
-    def take(match: re.Match[str]) -> str:
-        math.append(match[0].strip("$"))
-        return " "
-
-    text = re.sub(r"^\s*(:{3,})\{math\}.*?^\s*\1\s*$", take, text, flags=re.M | re.S)
-    text = re.sub(r"\$\$.+?\$\$|\\begin\{(\w+\*?)\}.+?\\end\{\1\}", take, text, flags=re.S)
-    text = re.sub(r"(?<!\\)\$(?:\\.|[^$\\])+\$", take, text)
-    for pattern in (
-        r"^\s*:{3,}\s*(?:\{[\w:.+-]+\})?",  # fences; what a directive is given stays
-        r"^\s*:[\w-]+:.*$",  # options
-        r"^\([\w:.-]+\)=\s*$",  # labels
-        r"^(?:\s|>)*\d+[.)]\s",  # list items
-        r"(?<=#)\s*\d+(?:\.\d+)*\.\s",  # numbered headings
-        r"(?<=\])\([^)]*\)|<[^>]*>|https?://\S+|\[\^\w+\]|&#?\w+;",  # links, HTML, footnotes, entities
-        rf"\b(?:{POINTERS})s?\.?\s*\(?\d[\d.]*\)?(?:(?:\s*(?:,|-|–|and|or|to)\s*)+\(?\d[\d.]*\)?)*",
-        r"\b(?:in|since|of|from|until|by)\s+(?:19|20)\d\d(?=[.,;:)]|\s+(?-i:[A-Z])|\s*$)|\((?:19|20)\d\d\)",  # years
-        r"\b\d-?D\b",  # dimensions
-        r"(?<![\w.])[^\W\d]\w*(?:[-‑/_.][\w]+)*",  # words, and names like min-SNR-5
-    ):
-        text = re.sub(pattern, " ", text, flags=re.M | re.I)
-    found = re.findall(r"[-−]?\d[\d.,]*(?<![.,])(?:e[-+]?\d+)?(?:\s*%)?", text)
-    for formula in math:
-        found += re.findall(r"\\(?:approx|simeq|doteq|sim)\s*-?\d[\d.]*", formula)
-        found += re.findall(r"\d[\d.]*(?:\\[,;: ]|\s|~)*\\%", formula)
-        found += re.findall(r"\d[\d.]*\s*\\times\s*$", formula)
-    return found

@@ -77,8 +77,7 @@ def train_classifier(
         layers += [layer, nn.ReLU()]
     net = nn.Sequential(*layers[:-1]).to(x)
     optimiser = torch.optim.Adam(net.parameters(), lr=rate)
-    for _ in range(steps):
-        rows = torch.randint(len(x), (batch,), generator=generator).to(x.device)
+    for rows in torch.randint(len(x), (steps, batch), generator=generator).to(x.device):
         nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
         optimiser.step()
         optimiser.zero_grad()

@@ -73,7 +73,7 @@ def trend(values: Iterable[float]) -> str:
 
     Values that are not finite are left out, and the words say so.
     """
-    given = [float(value) for value in values]
+    given = [float(value) for value in (values.tolist() if hasattr(values, "tolist") else values)]
     values = [value for value in given if math.isfinite(value)]
     if not values:
         return "has no finite values"

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser
+from .denoiser import Denoiser, home_of
 from .law import GaussianMixture, Law, _generator
 from .net import MLP, Condition
 from .schedule import Schedule
@@ -118,7 +118,7 @@ class GaussianCourse:
 
 def noised_covariance(covariance: Tensor, t: float) -> Tensor:
     """The covariance at time t of dX = -X/2 dt + dB with ``covariance`` S at 0: e^-t S + (1 - e^-t) I, (..., d, d)."""
-    eye = torch.eye(covariance.shape[-1], dtype=torch.float64)
+    eye = torch.eye(covariance.shape[-1], dtype=torch.float64, device=covariance.device)
     return math.exp(-t) * covariance - math.expm1(-t) * eye
 
 
@@ -138,7 +138,7 @@ def gaussian_course(covariance: Tensor, error: Callable[[float], Tensor], end: f
     """Run dY = (Y/2 + score + E(t) Y) ds + dB backwards from t = ``end``, exactly, with the KL bounds on the way.
 
     The forward process is dX = -X/2 dt + dB from N(0, covariance), the start is its law at ``end``. The covariance and
-    the integrals solve an ordinary differential equation, integrated by the classical Runge-Kutta method.
+    the integrals solve an ordinary differential equation, integrated by the classical Runge-Kutta method, on the host.
 
     Args:
         covariance: of the data, (d, d), positive definite.
@@ -151,10 +151,10 @@ def gaussian_course(covariance: Tensor, error: Callable[[float], Tensor], end: f
     (covariance,) = _matrices(covariance=covariance)
     if not (end > 0 and math.isfinite(end)) or steps < 1:
         raise ValueError(f"end = {end}, steps = {steps}; allowed: a number > 0, and integers >= 1")
-    eye = torch.eye(len(covariance), dtype=torch.float64)
+    covariance, eye = covariance.cpu(), torch.eye(len(covariance), dtype=torch.float64)
 
     def slope(t: float, c: Tensor) -> tuple[Tensor, Tensor]:
-        e, true = error(t).double(), noised_covariance(covariance, t)
+        e, true = error(t).cpu().double(), noised_covariance(covariance, t)
         drift = (eye / 2 - torch.linalg.inv(true) + e) @ c
         here, there = gaussian_split(e, c)[1], gaussian_split(e, true)[1]
         return drift + drift.mT + eye, torch.stack([here.total, here.gradient, there.gradient]) / 2
@@ -181,11 +181,12 @@ def euler_covariance(covariance: Tensor, error: Callable[[float], Tensor], steps
     (covariance,) = _matrices(covariance=covariance)
     if steps < 1 or not strength >= 0:
         raise ValueError(f"steps = {steps}, strength = {strength}; allowed: integers >= 1, and numbers >= 0")
+    covariance = covariance.cpu()
     eye, h = torch.eye(len(covariance), dtype=torch.float64), end / steps
     c = noised_covariance(covariance, end).expand(error(end).shape)
     for k in range(steps):
         t = end - k * h
-        score = -torch.linalg.inv(noised_covariance(covariance, t)) + error(t).double()
+        score = -torch.linalg.inv(noised_covariance(covariance, t)) + error(t).cpu().double()
         step = eye + h * (eye / 2 + (1 + strength**2) / 2 * score)
         c = step @ c @ step.mT + strength**2 * h * eye
     return c
@@ -202,8 +203,9 @@ def linear_errors(covariance: Tensor, t: float) -> Tensor:
     """
     if covariance.shape != (2, 2):
         raise ValueError(f"covariance has shape {tuple(covariance.shape)}; allowed: (2, 2)")
-    score, eye = -torch.linalg.inv(noised_covariance(covariance.double(), t)), torch.eye(2, dtype=torch.float64)
-    return torch.stack([ROTATION @ score, score, ROTATION, 0.5 * (ROTATION + eye) @ score])
+    score = -torch.linalg.inv(noised_covariance(covariance.double(), t))
+    turn, eye = ROTATION.to(score.device), torch.eye(2, dtype=torch.float64, device=score.device)
+    return torch.stack([turn @ score, score, turn, 0.5 * (turn + eye) @ score])
 
 
 # --- invisible fields -------------------------------------------------------------------------------------------------
@@ -227,6 +229,8 @@ def invisible(law: Law, schedule: Schedule, size: float, stream: Callable[[Tenso
     if law.dim != 2:
         raise ValueError(f"law = {law!r} has dimension {law.dim}; allowed: 2")
 
+    turns: dict[tuple[torch.device, torch.dtype], Tensor] = {}  # sent to each device once
+
     def error(x: Tensor, t: float | Tensor) -> Tensor:
         field = law.score_at(x, *schedule(t))
         if stream is not None:
@@ -235,7 +239,9 @@ def invisible(law: Law, schedule: Schedule, size: float, stream: Callable[[Tenso
                 value = stream(at)
                 (slope,) = torch.autograd.grad(value.sum(), at)
             field = slope + value.detach()[..., None] * field
-        return size * field @ ROTATION.T.to(x)
+        if (x.device, x.dtype) not in turns:
+            turns[x.device, x.dtype] = ROTATION.T.to(x)
+        return size * field @ turns[x.device, x.dtype]
 
     return error
 
@@ -248,7 +254,8 @@ class Plane:
 
     A field is given by its normal components on the faces between cells, p on a face is the mean of its two cells, and
     no field crosses the boundary. Then the split is exact and orthogonal in the discrete inner product, and differs
-    from that of the continuous field by O(cell^2).
+    from that of the continuous field by O(cell^2). The equation is solved on the host, where density and fields are
+    asked.
 
     Args:
         log_density: (n, 2) -> (n,) log p up to a constant, in float64.
@@ -300,6 +307,7 @@ class Plane:
         """
         if components.shape[-1] != len(self.weight) or not bool(components.isfinite().all()):
             raise ValueError(f"components {tuple(components.shape)}; allowed: finite, (..., {len(self.weight)})")
+        components = components.cpu()
         flat = components.double().reshape(-1, len(self.weight)).numpy()
         phi = self._solver.solve(np.ascontiguousarray(self._gradient.T @ (self._floored * flat).T))
         part = torch.from_numpy(np.ascontiguousarray((self._gradient @ phi).T)).reshape(components.shape)
@@ -367,7 +375,7 @@ def train_critic(model: Denoiser, law: Law, *, band: tuple[float, float], width:
         law: the data, to sample from.
         band: the log-SNR is uniform in it.
         width, depth, steps, batch, rate: of the critics and of Adam, whose rate decays to 0 by a cosine.
-        seed: of weights and draws.
+        seed: of weights and draws, on the device of the model.
 
     Raises:
         ValueError: for a model without members, or numbers out of range.
@@ -377,10 +385,11 @@ def train_critic(model: Denoiser, law: Law, *, band: tuple[float, float], width:
     for name, value in dict(steps=steps, batch=batch).items():
         if value < 1:
             raise ValueError(f"{name} = {value} must be >= 1")
-    schedule = model.schedule
+    schedule, device = model.schedule, home_of(model)[1]
+    law = law._on(device)
     net = MLP(law.dim, width, depth, members=model.members, condition=Condition("log_snr", schedule, frequencies=4),
-              seed=[seed] * model.members)
-    critic, generator = Critic(net, schedule), _generator(seed + 5_000_003, torch.device("cpu"))
+              seed=[seed] * model.members).to(device)
+    critic, generator = Critic(net, schedule), _generator(seed + 5_000_003, device)
     optimiser = torch.optim.Adam(net.parameters(), lr=rate)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(steps):
@@ -397,8 +406,9 @@ def train_critic(model: Denoiser, law: Law, *, band: tuple[float, float], width:
 def _draw(law: Law, n: int, generator: torch.Generator, schedule: Schedule, band: tuple[float, float]
           ) -> tuple[Tensor, Tensor, Tensor]:
     x0 = law.sample(n, generator).float()
-    eps = torch.randn(x0.shape, generator=generator)
-    t = log_snr_levels(schedule, torch.rand(n, generator=generator, dtype=torch.float64), band)
+    eps = torch.randn(x0.shape, generator=generator, device=x0.device)
+    u = torch.rand(n, generator=generator, dtype=torch.float64, device=x0.device)
+    t = log_snr_levels(schedule, u, band)
     return x0, eps, t
 
 
@@ -406,7 +416,8 @@ def critic_value(critic: Critic, model: Denoiser, law: Law, n: int, *, band: tup
     """:func:`dual_value` on ``n`` fresh samples, (members,): a lower bound in the mean, for any critic."""
     if n < 1:
         raise ValueError(f"n = {n}; allowed: integers >= 1")
-    generator, found = _generator(seed, torch.device("cpu")), []
+    law = law._on(critic.net.device)
+    generator, found = _generator(seed, critic.net.device), []
     for start in range(0, n, 2000):
         x0, eps, t = _draw(law, min(2000, n - start), generator, critic.schedule, band)
         x, residual = _residual(model, x0, eps, t)
@@ -430,30 +441,36 @@ def linear_critic(model: Denoiser, law: GaussianMixture, times: Tensor, n: int, 
     """
     if n < features or features < 1 or not ridge >= 0:
         raise ValueError(f"n = {n}, features = {features}, ridge = {ridge}; allowed: n >= features >= 1, ridge >= 0")
-    generator, rows, d = _generator(seed, torch.device("cpu")), [], law.dim
-    eye = torch.eye(d, dtype=torch.float64)
+    device = home_of(model)[1]
+    law, generator, systems, d = law._on(device), _generator(seed, device), [], law.dim
+    double = dict(dtype=torch.float64, device=device)
+    eye = torch.eye(d, **double)
     pairs = [(i, j) for i in range(d) for j in range(i, d)]
-    curved = torch.tensor([2.0 * (i == j) for i, j in pairs], dtype=torch.float64)  # laplacian of x_i x_j
+    curved = torch.tensor([2.0 * (i == j) for i, j in pairs], **double)  # laplacian of x_i x_j
     for t in times.tolist():
-        k = torch.randn(features, d, generator=generator, dtype=torch.float64) / length
+        k = torch.randn(features, d, generator=generator, **double) / length
         size = k.norm(dim=1)
-        phase = 2 * math.pi * torch.rand(features, generator=generator, dtype=torch.float64)
+        phase = 2 * math.pi * torch.rand(features, generator=generator, **double)
         alpha, sigma = (float(level) for level in model.schedule(t))
         forms = []
         for _ in range(2):
             x0 = law.sample(n, generator).double()
-            x = alpha * x0 + sigma * torch.randn(x0.shape, generator=generator, dtype=torch.float64)
+            x = alpha * x0 + sigma * torch.randn(x0.shape, generator=generator, **double)
             angle = x @ k.T + phase
             quadratic = torch.stack([x[:, i, None] * eye[j] + x[:, j, None] * eye[i] for i, j in pairs], 1)
             slopes = torch.cat([eye.expand(n, d, d), quadratic, -angle.sin()[..., None] * (k / size[:, None])], 1)
-            laplacian = torch.cat([torch.zeros(d, dtype=torch.float64), curved, -(angle.cos() * size).mean(0)])
+            laplacian = torch.cat([torch.zeros(d, **double), curved, -(angle.cos() * size).mean(0)])
             with torch.no_grad():
                 at = x.float() if model.members is None else x.float().expand(model.members, -1, -1)
                 guess = -model.eps(at, t).double().reshape(-1, *x.shape)  # sigma s_model
             flat = slopes.transpose(1, 2).reshape(n * d, -1)
             forms.append((flat.T @ flat / n, guess.reshape(len(guess), -1) @ flat / n + sigma * laplacian))
-        (a, b), (a_new, b_new) = forms
-        a = a + ridge * a.diagonal().mean() * torch.eye(len(a), dtype=torch.float64)
+        (a, b), fresh = forms
+        a = a + ridge * a.diagonal().mean() * torch.eye(len(a), **double)
+        systems.append((a, b, *fresh))
+    rows = []
+    # A solver looks at the numbers, so all systems are solved once all are there.
+    for a, b, a_new, b_new in systems:
         w = torch.linalg.solve(a, b.T).T
         rows.append(2 * (w * b_new).sum(-1) - (w @ a_new * w).sum(-1))
     return torch.stack(rows, -1)

@@ -25,6 +25,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -66,6 +67,12 @@ def _ends(n: int, t_tilde: float) -> Tensor:
     return float(t_tilde) * torch.arange(n, dtype=torch.float64) / n
 
 
+@lru_cache(maxsize=64)
+def _ends_on(n: int, t_tilde: float, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """:func:`_ends` of arguments known to be right, on a device: sent there once."""
+    return _ends(n, t_tilde).to(device, dtype)
+
+
 def share_timesteps(t: float | Tensor, n: int, t_tilde: float) -> Tensor:
     """The time that E-TSDM tells a network: the left end of the sub-interval of [0, t_tilde) that holds t; else t.
 
@@ -100,7 +107,7 @@ def share_timesteps(t: float | Tensor, n: int, t_tilde: float) -> Tensor:
     if not t.is_floating_point() and not bool((ends == ends.round()).all()):
         t = t.double()
     # The ends are compared in t's own dtype: what is returned is found again, so that sharing twice changes nothing.
-    ends = ends.to(t.device, t.dtype)
+    ends = _ends_on(len(ends), float(t_tilde), t.device, t.dtype)
     left = ends[torch.bucketize(t.contiguous(), ends, right=True) - 1]
     return torch.where(t < t_tilde, left, t)
 
@@ -209,7 +216,7 @@ def sharing_cost(
         ValueError: as :class:`SharedExact`.
         TypeError: where Monte Carlo is needed and there is no generator.
     """
-    exact, rows = Exact(law, schedule), []
+    exact, known, rows = Exact(law, schedule), [], []
     line = isinstance(law, GaussianMixture) and law.dim == 1
     if not line:
         generator = _generator(generator, law.device)
@@ -220,9 +227,11 @@ def sharing_cost(
             alpha, sigma = (float(level) for level in schedule(t))
             excess = (best - each[i]).square().flatten(1).mean(1)
             bayes = (alpha / sigma) ** 2 * law.posterior_variance(x, alpha, sigma)
-            rows.append([float(t), float(weights[i]) / n, float(w @ excess.double()), float(w @ bayes.double())])
+            known.append([float(t), float(weights[i]) / n])
+            rows.append(torch.stack([w @ excess.double(), w @ bayes.double()]))
     # On a chain sub-intervals may differ by a time, and every time counts alike.
-    times, weights, excess, bayes = torch.tensor(rows, dtype=torch.float64).T
+    times, weights = torch.tensor(known, dtype=torch.float64).T
+    excess, bayes = torch.stack(rows).cpu().T
     weights = torch.full_like(weights, 1 / len(weights)) if isinstance(schedule, Chain) else weights
     return SharingCost(times, weights, excess, bayes)
 
@@ -233,8 +242,8 @@ def _at_level(
     """Points x with weights w for expectations over p_t, float64: quadrature on the line, else samples."""
     alpha, sigma = (float(v) for v in level)
     if isinstance(law, GaussianMixture) and law.dim == 1:
-        x, w = expectation_nodes(law.noised(alpha, sigma), step=step)
-        return x[:, None], w
+        x, w = expectation_nodes(law.to("cpu").noised(alpha, sigma), step=step)  # the nodes are counted on the host
+        return x[:, None].to(law.device), w.to(law.device)
     x0 = law.sample(samples, generator).double()
     noise = torch.randn(x0.shape, generator=generator, dtype=torch.float64, device=x0.device)
     return alpha * x0 + sigma * noise, torch.full((samples,), 1 / samples, dtype=torch.float64, device=x0.device)
@@ -318,9 +327,11 @@ def _noised(
         if data.dim != 1:
             raise ValueError(f"data = {data!r}; allowed: a mixture on the line, or clean samples")
 
+        home = data.to("cpu")
+
         def nodes(t: float) -> tuple[Tensor, Tensor]:
-            x, w = expectation_nodes(data.noised(*(float(v) for v in denoiser.schedule(t))), 6.0, 0.1)
-            return x[:, None].to(data.dtype).expand(*members, -1, -1), w
+            x, w = expectation_nodes(home.noised(*(float(v) for v in denoiser.schedule(t))), 6.0, 0.1)
+            return x[:, None].to(data.device, data.dtype).expand(*members, -1, -1), w.to(data.device)
 
         return nodes, data.dtype
     if not isinstance(data, Tensor) or not data.is_floating_point() or data.ndim < 2:
@@ -358,7 +369,7 @@ def step_constants(
         ValueError: for times that do not increase, or an unknown target.
         TypeError: for other data.
     """
-    times = torch.as_tensor(times)
+    times = torch.as_tensor(times).cpu()
     if times.ndim != 1 or len(times) < 2 or not bool((times[1:] > times[:-1]).all()):
         raise ValueError(f"times = {times.flatten()[:6].tolist()}...; allowed: at least two, strictly increasing")
     coefficients(target, 0.8, 0.6)

@@ -104,7 +104,7 @@ class Condition:
         elif self.kind == "log_snr":
             u = torch.tanh(self.schedule.log_snr(t) / 8)
         else:
-            u = 2 * self.schedule(t)[1] / self.schedule(last)[1].to(t.device) - 1
+            u = 2 * self.schedule(t)[1] / self.schedule(last)[1] - 1
         waves = u[..., None] * (math.pi / 2 * torch.arange(1, self.frequencies + 1, dtype=u.dtype, device=u.device))
         return torch.cat([u[..., None], waves.sin(), waves.cos()], -1)
 
@@ -192,13 +192,14 @@ class Network(nn.Module, ABC):
         if x.ndim != len(lead) + 1 or x.shape[-1] != self.dim or x.shape[0] != (self.members or x.shape[0]):
             shape = ", ".join(str(n or "n") for n in (*lead, self.dim))
             raise ValueError(f"x has shape {tuple(x.shape)}; allowed: ({shape})")
-        t = torch.as_tensor(t, dtype=None if isinstance(t, Tensor) else torch.float64, device=x.device)
+        t = torch.as_tensor(t, dtype=None if isinstance(t, Tensor) else torch.float64)
         if t.shape != x.shape[: t.ndim] or t.ndim == x.ndim:
             raise ValueError(f"t has shape {tuple(t.shape)}; allowed: a number, or leading axes of x {tuple(x.shape)}")
         if self.members is not None:
             t = t.reshape(t.shape + (1,) * (2 - t.ndim))
-        features, scale = self.see(t)
-        return self.read(x if scale is None else x * scale[..., None].to(x.dtype), features)
+        features, scale = self.see(t)  # where t is: a number needs no float64 on a GPU
+        features = features.to(x.device, self.dtype)
+        return self.read(x if scale is None else x * scale[..., None].to(x), features)
 
     def at(self, times: Tensor) -> list[Callable[[Tensor], Tensor]]:
         """For each of ``times`` (a vector), the function x -> forward(x, t) with its time part computed beforehand.
@@ -207,12 +208,11 @@ class Network(nn.Module, ABC):
         """
         reader = self.reader()
         with torch.no_grad():
-            times = times.to(self.device)
             features, scales = self.see(times if self.members is None else times[None])
-            each = self._each(self.tell(features))
+            each = self._each(self.tell(features.to(self.device, self.dtype)))
             if scales is None:
                 return [partial(reader, told=told) for told in each]
-            scales = self._each(scales[..., None].to(self.dtype))
+            scales = self._each(scales[..., None].to(self.device, self.dtype))
         return [lambda x, c=c, told=told: reader(x * c, told) for c, told in zip(scales, each)]
 
     def _each(self, values: Tensor) -> tuple[Tensor, ...]:
@@ -240,7 +240,7 @@ class Network(nn.Module, ABC):
         pick = (lambda values: tuple(values[i] for i in keep)) if several else (lambda values: values[keep])
         condition = pick(self.condition) if per_member else self.condition
         net = self._blank(condition=condition, seed=pick(self.seeds)).to(self.device, self.dtype)
-        index = torch.tensor(keep, device=self.device)
+        index = torch.tensor(keep, device=self.device) if several else keep
         with torch.no_grad():
             for mine, theirs in zip(net.parameters(), self.parameters()):
                 mine.copy_(theirs[index].reshape(mine.shape))

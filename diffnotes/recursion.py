@@ -28,7 +28,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser
+from .denoiser import Denoiser, home_of
 from .law import GaussianMixture, _generator
 from .schedule import Constant
 
@@ -157,7 +157,8 @@ class Cells:
     """The line cut into cells, and the Ornstein-Uhlenbeck process on it as a finite Markov chain.
 
     dX = -X/2 dt + dB from t = 0 to ``end``; a step from t to t + h is N(e^{-h/2} x, 1 - e^{-h}) at the cells' centres,
-    normalised. The schedule in [0, 1] is :class:`diffnotes.schedule.Constant` of rate ``end``.
+    normalised. The schedule in [0, 1] is :class:`diffnotes.schedule.Constant` of rate ``end``. All is computed on the
+    host, in float64, from masses and errors of any device.
 
     Args:
         half_width: the cells cover [-half_width, half_width].
@@ -211,7 +212,7 @@ class Cells:
     def marginals(self, q: Tensor) -> Tensor:
         """The laws at all times of the forward chain from masses q (..., cells): (steps + 1, ..., cells)."""
         (q,) = _masses(q=q)
-        found = [q]
+        found = [q.cpu()]
         for kernel in self._kernel:
             found.append(found[-1] @ kernel)
         return torch.stack(found)
@@ -220,7 +221,7 @@ class Cells:
         """n samples of each row of masses q (members, cells), spread evenly over their cells: (members, n)."""
         (q,) = _masses(q=q)
         generator = _generator(generator, torch.device("cpu"))
-        index = torch.multinomial(q, _count("n", n), replacement=True, generator=generator)
+        index = torch.multinomial(q.cpu(), _count("n", n), replacement=True, generator=generator)
         jitter = torch.rand(index.shape, generator=generator, dtype=torch.float64) - 0.5
         return self.x[index] + self.width * jitter
 
@@ -241,7 +242,7 @@ class Cells:
                              f"and ([members,] {self.steps}, {len(self.x)})")
         if not bool(error.isfinite().all()):
             raise ValueError("error has non-finite entries; allowed: finite numbers")
-        x, error = self.x, error.double().expand(len(q), -1, -1)
+        q, x, error = path[0], self.x, error.double().cpu().expand(len(q), -1, -1)
         law, observed = path[-1], torch.zeros_like(path[-1])
         energy = path_kl = torch.zeros(len(q), dtype=torch.float64)
         for k in range(self.steps - 1, -1, -1):
@@ -279,7 +280,7 @@ class Cells:
 
     def scaled(self, q: Tensor, error: Tensor, energy: float | Tensor) -> Tensor:
         """``error`` times the factor that gives it the ``energy`` eps*^2 on the ideal path of q, member by member."""
-        path, error = self.marginals(q), error.double().expand(len(q), -1, -1)
+        path, error = self.marginals(q), error.double().cpu().expand(len(q), -1, -1)
         found = torch.zeros(len(q), dtype=torch.float64)
         for k, kernel in enumerate(self._kernel):
             q0, q1 = path[k], path[k + 1]
@@ -301,18 +302,20 @@ class Cells:
             dtype: in which the denoiser is asked.
         """
         path, lead = self.marginals(q), len(q)
-        carried, found = torch.eye(len(self.x), dtype=torch.float64), []
+        carried, found, guesses = torch.eye(len(self.x), dtype=torch.float64), [], []
+        at = self.x.to(home_of(denoiser)[1], dtype)[:, None]
+        if denoiser.members is not None:
+            at = at.expand(lead, -1, -1)
+        with torch.no_grad():
+            for t in self.times[1:].tolist():
+                guesses.append(denoiser.x0(at, t / self.end)[..., 0].double())
+        guesses = torch.stack(guesses).cpu()
         for k, kernel in enumerate(self._kernel):
             carried = carried @ kernel
             mean = (path[0] * self.x) @ carried / path[k + 1]
             t = float(self.times[k + 1])
             alpha, sigma = math.exp(-t / 2), math.sqrt(-math.expm1(-t))
-            at = self.x.to(dtype)[:, None]
-            if denoiser.members is not None:
-                at = at.expand(lead, -1, -1)
-            with torch.no_grad():
-                guess = denoiser.x0(at, t / self.end)[..., 0].double().cpu()
-            found.append((alpha * (guess - mean) / sigma**2).expand(lead, -1))
+            found.append((alpha * (guesses[k] - mean) / sigma**2).expand(lead, -1))
         return torch.stack(found, 1)
 
 

@@ -529,6 +529,7 @@ class Chain(_Levels):
         """All columns from beta, alpha and log alpha_bar, each (T + 1,)."""
         zero = torch.zeros(1, dtype=torch.float64)
         self.beta, self.alpha, self._log_alpha_bar = beta, alpha, log_alpha_bar
+        self._sent: dict[tuple[str, torch.device], Tensor] = {}
         self.alpha_bar = self._log_alpha_bar.exp()
         noise = -torch.expm1(self._log_alpha_bar)
         before = torch.cat([zero, zero, noise[1:-1]])  # sigma^2 one step earlier; unused at t = 0
@@ -605,18 +606,34 @@ class Chain(_Levels):
             raise TypeError(f"t is {t.dtype}; allowed: whole numbers in 0..{self.T}")
         if t.device.type == "cpu" and not bool(((t >= 0) & (t <= self.T) & (t == t.round())).all()):
             raise ValueError(f"t = {t.flatten()[:4].tolist()} must be a whole number in 0..{self.T}")
-        log_alpha_bar = self._log_alpha_bar.to(t.device)[t.long()]
+        log_alpha_bar = self._table("_log_alpha_bar", t.device)[t.long()]
         return (0.5 * log_alpha_bar).exp(), (-torch.expm1(log_alpha_bar)).sqrt()
 
     def _log_of_alpha(self, t: Tensor) -> Tensor:
         t = tensor(t, "t")
-        return 0.5 * self._log_alpha_bar.to(t.device)[t.long()]
+        return 0.5 * self._table("_log_alpha_bar", t.device)[t.long()]
+
+    def _table(self, name: str, device: torch.device) -> Tensor:
+        """The array ``name`` on a device, sent there once."""
+        if device.type == "cpu":
+            return getattr(self, name)
+        if (name, device) not in self._sent:
+            self._sent[name, device] = getattr(self, name).to(device)
+        return self._sent[name, device]
+
+    def __getstate__(self) -> dict:
+        return vars(self) | {"_sent": {}}  # copies on a device stay there
 
     def time_of_log_snr(self, log_snr: float | Tensor) -> Tensor:
         """The whole t in 1..T whose log SNR is nearest to ``log_snr``. Raises ValueError for nan."""
-        levels = self.log_snr(torch.arange(1, self.T + 1)).flip(0)
         given = _target(floats(log_snr, "log_snr", torch.float64))
-        return self.T - torch.bucketize(given, ((levels[1:] + levels[:-1]) / 2).to(given.device))
+        return self.T - torch.bucketize(given, self._table("_between", given.device))
+
+    @cached_property
+    def _between(self) -> Tensor:
+        """The means of neighbouring levels of log SNR, increasing."""
+        levels = self.log_snr(torch.arange(1, self.T + 1)).flip(0)
+        return (levels[1:] + levels[:-1]) / 2
 
     def __repr__(self) -> str:
         return f"Chain(T={self.T}, beta={self.beta[1]:.3g}..{self.beta[-1]:.3g}, alpha_bar_T={self.alpha_bar[-1]:.3g})"

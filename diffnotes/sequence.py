@@ -107,7 +107,7 @@ class Window:
         inside = (s >= 1) & (s <= chain.T)
         s = s.clamp(1, chain.T)
         if self.tau == "literal":
-            w = chain.tau.to(t.device)[s] * inside
+            w = chain._table("tau", t.device)[s] * inside
         else:
             w = (inside & (s >= 2)).double() if self.form == "paper" else inside.double()
         if self.form == "paper":  # every step lies in K of the T + K windows
@@ -143,17 +143,18 @@ def correlation(chain: Chain, s: Tensor, t: Tensor, coupling: str) -> Tensor:
     """rho of the noises at times s and t (broadcast together), float64; 1 where s = t.
 
     Raises:
-        ValueError: for an unknown coupling, or times outside 1..T.
+        ValueError: for an unknown coupling, or times on the host outside 1..T.
     """
     if coupling not in COUPLINGS:
         raise ValueError(f"coupling = {coupling!r} is unknown; allowed: {', '.join(COUPLINGS)}")
     s, t = torch.broadcast_tensors(torch.as_tensor(s), torch.as_tensor(t))
     for name, value in (("s", s), ("t", t)):
-        if not bool(((value >= 1) & (value <= chain.T)).all()):
+        # As for schedules, only the host's times are checked: a comparison on a GPU would be a host sync.
+        if value.device.type == "cpu" and not bool(((value >= 1) & (value <= chain.T)).all()):
             raise ValueError(f"{name} ranges over [{value.min()}, {value.max()}]; allowed: 1..{chain.T}")
     if coupling != "markov":
         other = 1.0 if coupling == "shared" else 0.0
-        return torch.where(s == t, torch.ones((), dtype=torch.float64), other)
+        return torch.where(s == t, torch.ones((), dtype=torch.float64, device=s.device), other)
     early, late = torch.minimum(s, t), torch.maximum(s, t)
     return (0.5 * (chain.log_snr(late) - chain.log_snr(early))).exp()
 
@@ -219,7 +220,8 @@ def sa_loss(
         (simple, sequence), scalars; for an ensemble (members,).
 
     Raises:
-        ValueError: for a t outside the window's range, shapes that do not fit, or samples that are not finite.
+        ValueError: for shapes that do not fit and, on the host, a t outside the window's range or samples that are
+            not finite.
         TypeError: without a generator or seed, or for a schedule that is no chain.
 
     Source: Nguyen et al. 2024, section 3.2; functions/losses.py of the published code.
@@ -233,18 +235,19 @@ def sa_loss(
     if not isinstance(chain, Chain):
         raise TypeError(f"chain = {chain!r} is no Chain: windows run over the steps of one")
     stacked = getattr(f, "members", None) is not None or getattr(getattr(f, "__self__", None), "members", None)
-    axis = 1 if stacked else 0
-    if x0.ndim < 2 + axis or not x0.is_floating_point() or not bool(x0.isfinite().all()):
+    axis, here = 1 if stacked else 0, x0.device.type == "cpu"  # elsewhere a look at the numbers would be a host sync
+    if x0.ndim < 2 + axis or not x0.is_floating_point() or (here and not bool(x0.isfinite().all())):
         raise ValueError(f"x0 of shape {tuple(x0.shape)}, {x0.dtype}; allowed: finite floats (n, d) or (n, c, h, w)")
     generator, n = _generator(generator, x0.device), x0.shape[axis]
     if t is None:
         u = torch.rand(n, generator=generator, device=x0.device, dtype=torch.float64)
         t = window.start(u, chain)
     first = int(window.starts(chain)[0])
-    if t.shape != (n,) or not bool(((t >= first) & (t <= chain.T) & (t == t.round())).all()):
+    known = t.device.type != "cpu" or bool(((t >= first) & (t <= chain.T) & (t == t.round())).all())
+    if t.shape != (n,) or not known:
         raise ValueError(f"t = {t.flatten()[:4].tolist()} of shape {tuple(t.shape)}; allowed: {n} whole numbers in "
                          f"{first}..{chain.T}")
-    s, w, plain = (part.movedim(-1, 0) for part in window.times(t, chain))  # (K, n)
+    s, w, plain = (part.movedim(-1, 0) for part in window.times(t.to(x0.device), chain))  # (K, n)
     rho = correlation(chain, s[1:], s[:-1], window.coupling)
     draw = lambda *k: torch.randn(*k, *x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)  # noqa: E731
     first_noise, fresh = draw(), draw(window.K - 1)
@@ -314,7 +317,7 @@ def gap(denoiser: Denoiser, path: Tensor, times: Tensor | Sequence[float], x0: T
 
     Source: Nguyen et al. 2024, Theorem 1 (which prints -D, and leaves open which eps is meant) and section 4.3.
     """
-    given = torch.as_tensor(times)
+    given = torch.as_tensor(times).cpu()
     if given.ndim != 1 or len(given) < 2 or not bool((given.diff() < 0).all()):
         raise ValueError(f"times = {given.flatten()[:6].tolist()}; allowed: at least two decreasing times")
     if len(path) != len(given) or path.shape[1:] != x0.shape:
@@ -364,8 +367,8 @@ def bounds(errors: Tensor, chain: Chain, K: int) -> Bounds:
     """
     if errors.ndim != 3 or errors.shape[1] != chain.T or not bool(errors.isfinite().all()):
         raise ValueError(f"errors has shape {tuple(errors.shape)}; allowed: finite numbers (n, {chain.T}, d)")
-    s, w = windows(chain, Window(K, tau="literal", form="paper"))
-    weighted = chain.tau[1:, None] * errors.double()  # (n, T, d)
+    s, w = (part.to(errors.device) for part in windows(chain, Window(K, tau="literal", form="paper")))
+    weighted = chain.tau[1:, None].to(errors.device) * errors.double()  # (n, T, d)
     inside = (w != 0).double()[..., None]
     means = (weighted[:, s - 1] * inside).sum(2) / K  # (n, T + K, d)
     plain = float(weighted[:, 1:].square().sum(-1).mean())
@@ -425,7 +428,7 @@ def implied_variance(chain: Chain, c: Tensor) -> Tensor:
 
     c_t = sigma/(alpha^2 v + sigma^2), solved for v.
     """
-    alpha, sigma = chain(torch.arange(chain.T + 1))
+    alpha, sigma = (level.to(c.device) for level in chain(torch.arange(chain.T + 1)))
     return (sigma / c - sigma.square()) / alpha.square()
 
 
@@ -476,14 +479,18 @@ class Tabulated(Denoiser):
 
     def __init__(self, schedule: Chain, values: Tensor, times: Tensor, reach: float, std: Tensor) -> None:
         self.schedule, self.values, self.reach, self.std = schedule, values, reach, std
-        self._row = {int(t): i for i, t in enumerate(times)}
+        self._row = {int(t): i for i, t in enumerate(torch.as_tensor(times).tolist())}
+        self._copies: dict[tuple[torch.device, torch.dtype], Tensor] = {}  # the table where samples have been
+        self._scales = std.tolist()
 
     def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
         if (isinstance(t, Tensor) and t.ndim) or int(t) not in self._row:
             raise ValueError(f"t = {t}; allowed: one of the {len(self._row)} times of the table")
-        row = self._row[int(t)]
-        values = self.values[row].to(x)
-        below, share = _place(x / float(self.std[row]), self.reach, len(values))
+        row, where = self._row[int(t)], (x.device, x.dtype)
+        if where not in self._copies:
+            self._copies[where] = self.values.to(x)
+        values = self._copies[where][row]
+        below, share = _place(x / self._scales[row], self.reach, len(values))
         return torch.lerp(values[below], values[below + 1], share)
 
 
@@ -522,7 +529,7 @@ def population_minimiser(
     kappa = torch.as_tensor(kappas, dtype=torch.float64)
     if kappa.ndim != 1 or not bool(((kappa >= 0) & kappa.isfinite()).all()):
         raise ValueError(f"kappas = {kappas}; allowed: a list of finite numbers >= 0")
-    times = torch.as_tensor(times)
+    times = torch.as_tensor(times).cpu()
     alpha, sigma = chain(times)
     mu, s2, weight = law._mu[:, 0].cpu(), law._s.cpu().square(), law._w.cpu()
     std = (alpha.square() * float(weight @ (s2 + (mu - weight @ mu).square())) + sigma.square()).sqrt()

@@ -278,7 +278,7 @@ class _Objective:
             s, w, plain = (v.movedim(-1, 1) for v in window.times(window.start(u[stream], chain), chain))
             alpha, sigma = chain(s)  # (steps, K, batch)
             a, b = coefficients(target, alpha, sigma)
-            rho = correlation(chain, s[:, 1:].cpu(), s[:, :-1].cpu(), window.coupling).to(s.device)
+            rho = correlation(chain, s[:, 1:], s[:, :-1], window.coupling)
             rows.append((torch.stack([alpha, sigma, a, b]), w * alpha / (alpha * b - sigma * a), plain, rho, s))
         levels, *parts, s = (torch.stack(part) for part in zip(*rows))
         fresh = torch.stack([
@@ -300,7 +300,7 @@ class _Objective:
         ])
         if self.data.ndim == 2:
             return self.data[rows]
-        return self.data[self.x0_of[:, None, None], rows[self.stream]]
+        return self.data[self.x0_of[:, None, None], rows[self.eps_of]]
 
     def _uniform(self, schedule: Schedule | Chain, u: Tensor) -> Tensor:
         if isinstance(schedule, Chain):
@@ -338,14 +338,14 @@ class _Objective:
         return keep * w[..., 0] * simple + joint * sequence, errors[0].square().mean(-1)
 
     def edges(self, bins: int) -> Tensor:
-        """``bins`` bins of log SNR of equal width over (almost) all times that the members draw."""
-        u = torch.linspace(1e-3, 1 - 1e-3, 999, dtype=torch.float64, device=self.device)
+        """``bins`` bins of log SNR of equal width over (almost) all times that the members draw, on the host."""
+        u = torch.linspace(1e-3, 1 - 1e-3, 999, dtype=torch.float64)
         seen = torch.cat([
             schedule.log_snr(self._uniform(schedule, u) if density is None else density(u))
             for schedule, density in set(zip(self.schedule, self.times))
         ])
         seen = seen[seen.isfinite()]
-        return torch.linspace(float(seen.min()), float(seen.max()), bins + 1, dtype=torch.float64, device=self.device)
+        return torch.linspace(float(seen.min()), float(seen.max()), bins + 1, dtype=torch.float64)
 
 
 def fit(
@@ -559,6 +559,7 @@ class _Log:
 
     def __init__(self, objective: _Objective, edges: Tensor) -> None:
         self.objective, self.edges = objective, edges
+        self.inner = edges[1:-1].to(objective.device)
         self.steps: list[int] = []
         self.losses: list[Tensor] = []
         self.errors: list[Tensor] = []
@@ -566,14 +567,13 @@ class _Log:
 
     def clear(self) -> None:
         shape = (self.objective.net.members or 1, len(self.edges) - 1)
-        self.loss, self.error, self.count = 0.0, self.edges.new_zeros(shape), self.edges.new_zeros(shape)
+        self.loss, self.error, self.count = 0.0, self.inner.new_zeros(shape), self.inner.new_zeros(shape)
         self.batches = 0
 
     def add(self, done: list[tuple[Tensor, Tensor]], log_snr: Tensor) -> None:
         loss, error = (torch.stack(part, 1).double() for part in zip(*done))
-        index = torch.bucketize(log_snr[:, : len(done)].flatten(1).contiguous(), self.edges[1:-1])
-        self.error.scatter_add_(1, index, error.flatten(1))
-        self.count.scatter_add_(1, index, torch.ones_like(error).flatten(1))
+        index = torch.bucketize(log_snr[:, : len(done)].flatten(1).contiguous(), self.inner)
+        _add_by_bin(self.error, self.count, index, error.flatten(1))
         self.loss = self.loss + loss.mean(2).sum(1)
         self.batches += len(done)
 
@@ -594,7 +594,22 @@ class _Log:
         loss, error = torch.stack(self.losses), torch.stack(self.errors)
         if self.objective.net.members is None:
             loss, error = loss[:, 0], error[:, 0]
-        return History(torch.tensor(self.steps), loss, error, self.edges.cpu(), seconds, average)
+        return History(torch.tensor(self.steps), loss, error, self.edges, seconds, average)
+
+
+def _add_by_bin(sums: Tensor, counts: Tensor, index: Tensor, values: Tensor) -> None:
+    """Add ``values`` (members, n) to ``sums`` (members, bins) where ``index`` says, in an order that never changes."""
+    if values.device.type == "cpu":
+        sums.scatter_add_(1, index, values)
+        counts.scatter_add_(1, index, torch.ones_like(values))
+        return
+    # On a GPU scatter_add_ adds in whatever order its threads come; a sum along an axis has one order.
+    bins = torch.arange(sums.shape[1], device=sums.device)[:, None]
+    group = max(1, 2**24 // values.numel())  # bins at a time, so that memory stays bounded
+    for total, count, some in zip(sums.split(group, 1), counts.split(group, 1), bins.split(group)):
+        here = index[:, None] == some
+        total += torch.where(here, values[:, None], 0.0).sum(-1)
+        count += here.sum(-1)
 
 
 @dataclass(frozen=True)
@@ -637,7 +652,7 @@ def gradient_statistics(
     if batches < 2:
         raise ValueError(f"batches = {batches} must be >= 2")
     objective = _Objective(net, data, schedule, target, weight, None, seeds, t_min, batch)
-    edges = objective.edges(10) if edges is None else edges.to(objective.device, torch.float64)
+    edges = objective.edges(10) if edges is None else edges.to("cpu", torch.float64)
     parameters = list(net.parameters())
     signal, noise = [], []
     for low, high in itertools.pairwise(edges.tolist()):
@@ -656,7 +671,7 @@ def gradient_statistics(
     both = [torch.stack(part, -1).sqrt().cpu() for part in (signal, noise)]
     if net.members is None:
         both = [part[0] for part in both]
-    return Gradients(*both, edges.cpu())
+    return Gradients(*both, edges)
 
 
 def _squares(tensors: Sequence[Tensor], members: int) -> Tensor:

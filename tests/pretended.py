@@ -1,8 +1,9 @@
 """A pretended CUDA device: numbers on the host, the rules and the costs of a GPU.
 
 In ``with pretended() as gpu:`` there is a device "cuda". A tensor on it is a :class:`There`, which keeps its numbers on
-the host and says "cuda:0". Every operation is seen by two modes: one that translates the name "cuda" for PyTorch's C++,
-which takes such a tensor for one on "meta" (the one device besides the CPU that every build knows), and one that
+the host and says "cuda:0". What Python asks of PyTorch goes through :class:`_Names`, which translates "cuda" for its
+C++: there such a tensor is on "meta", the one device besides the CPU that every build knows. What C++ does with such
+tensors comes to :class:`Device`, which
 
 * refuses what CUDA refuses (:class:`Refused`, or the TypeError of CUDA's own): tensors on two devices, with CUDA's own
   exceptions (a number in a 0-dim tensor of the host, an index on the host), values on the host for an indexed write,
@@ -49,6 +50,9 @@ class Refused(RuntimeError):
 # --- tensors and generators -------------------------------------------------------------------------------------------
 
 
+_PRESENT: list[Device] = []  # the devices of the contexts that one is in
+
+
 class There(Tensor):
     """A tensor on the pretended device; its numbers are in ``here``."""
 
@@ -69,7 +73,9 @@ class There(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
-        raise Refused(f"{func}: a tensor of the pretended device, outside of it")
+        if not _PRESENT:
+            raise Refused(f"{func}: a tensor of the pretended device, outside of it")
+        return _PRESENT[-1].__torch_dispatch__(func, types, args, kwargs)
 
     def get_device(self) -> int:
         return 0
@@ -143,8 +149,9 @@ UNORDERED = {
     "bincount", "cumsum", "cumsum_", "histc", "index_add", "index_add_", "index_reduce", "index_reduce_", "kthvalue",
     "median", "put_", "scatter_add", "scatter_add_", "scatter_reduce", "scatter_reduce_", "embedding_dense_backward",
     "adaptive_avg_pool2d_backward", "_adaptive_avg_pool2d_backward", "upsample_bilinear2d_backward",
-    "upsample_nearest2d_backward",
 }  # fmt: skip
+BACKWARD = {Tensor.backward, torch.autograd.backward, torch.autograd.grad}
+FAMILIAR = {"dim", "dtype", "keepdim", "requires_grad"}  # options that name no device and no generator
 DOUBLES = {torch.float64, torch.complex128}
 
 
@@ -189,7 +196,7 @@ def place() -> str:
     return "elsewhere"
 
 
-# --- the modes --------------------------------------------------------------------------------------------------------
+# --- the device and its name ------------------------------------------------------------------------------------------
 
 
 class Device(TorchDispatchMode):
@@ -216,16 +223,13 @@ class Device(TorchDispatchMode):
         self.uploads[what, place()] += 1
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
         if There not in types:
-            if not kwargs:
-                return func(*args)
-            device = kwargs.get("device")
+            device, generator = kwargs.get("device"), kwargs.get("generator")
             if device is None or device.type == "cpu":
-                generator = kwargs.get("generator")
                 if generator is not None and generator._cdata in _ON_CUDA:
                     self._refuse(func, "a generator on cuda for tensors on the cpu")
                 return func(*args, **kwargs)
-        kwargs = kwargs or {}
         # For the shape of a product with a derivative that is 0, forward differentiation asks the true "meta".
         if func is aten.to.dtype_layout and type(args[0]) is not There:
             return func(*args, **kwargs)
@@ -341,30 +345,57 @@ def _listed(index):
 
 
 class _Names(TorchFunctionMode):
-    """Translates "cuda" in what Python asks of PyTorch."""
+    """Translates "cuda" in what Python asks of PyTorch, and lets ``device`` see all that comes of it.
+
+    What has to do with the host alone is not shown to it, which saves time.
+    """
+
+    def __init__(self, device: Device) -> None:
+        super().__init__()
+        self.device = device
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
         if func is Tensor.__getitem__ or func is Tensor.__setitem__:
-            return func(args[0], _listed(args[1]), *args[2:]) if type(args[0]) is There else func(*args)
-        if func is torch.tensor or func is torch.as_tensor:
-            if args and isinstance(args[0], (list, tuple)):
-                args = (tree_map_only(There, lambda t: t.tolist(), args[0]), *args[1:])
-            device = kwargs.get("device")
-            if device is not None and torch.device(device).type == "cuda":
-                return func(*args, **kwargs | {"device": None}).to(META)
-            return func(*args, **kwargs)
+            if type(args[0]) is There:
+                return self._seen(func, (args[0], _listed(args[1]), *args[2:]), {})
+            return func(*args)
         if func is torch.device:
-            return func(*args, **kwargs)
+            return func(*args, **kwargs or {})
         if func is Tensor.cuda:
-            return args[0].to(META)
+            return self._seen(Tensor.to, (args[0], META), {})
+        if func is torch.tensor or func is torch.as_tensor:
+            return self._tensor(func, args, kwargs or {})
+        seen = func in BACKWARD
         for value in args:
-            if type(value) is torch.device or type(value) is str:
+            kind = type(value)
+            if kind is There or ((kind is list or kind is tuple) and value and type(value[0]) is There):
+                seen = True
+            elif kind is torch.device or kind is str:
                 args = tuple(map(_named, args))
+                seen = True
                 break
         if kwargs:
+            seen = seen or not FAMILIAR.issuperset(kwargs)
             kwargs = {name: _named(value) for name, value in kwargs.items()}
-        return func(*args, **kwargs)
+        if seen:
+            return self._seen(func, args, kwargs or {})
+        return func(*args, **kwargs) if kwargs else func(*args)
+
+    def _seen(self, func, args, kwargs):
+        torch._C._push_on_torch_dispatch_stack(self.device)
+        try:
+            return func(*args, **kwargs)
+        finally:
+            torch._C._pop_torch_dispatch_stack(None)
+
+    def _tensor(self, func, args, kwargs):
+        if args and isinstance(args[0], (list, tuple)):
+            args = (tree_map_only(There, lambda t: t.tolist(), args[0]), *args[1:])
+        device = kwargs.get("device")
+        if device is None or torch.device(device).type != "cuda":
+            return func(*args, **kwargs)
+        made = func(*args, **{name: value for name, value in kwargs.items() if name != "device"})
+        return self._seen(Tensor.to, (made, META), {})
 
 
 @contextlib.contextmanager
@@ -374,8 +405,8 @@ def pretended() -> Iterator[Device]:
     def default_device(device) -> None:
         raise Refused(f"torch.set_default_device({device!r}): devices follow the inputs (at {place()})")
 
-    mode, lifted = Device(), torch._C._only_lift_cpu_tensors()
-    torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=...) is seen by the modes
+    mode = Device()
+    _PRESENT.append(mode)
     try:
         with (
             mock.patch("torch.Generator", Generator),
@@ -384,9 +415,8 @@ def pretended() -> Iterator[Device]:
             mock.patch("torch.cuda.get_device_name", lambda device=None: "a pretended GPU"),
             mock.patch("torch.cuda.synchronize", lambda device=None: mode.sync("synchronize")),
             mock.patch("torch.set_default_device", default_device),
-            _Names(),
-            mode,
+            _Names(mode),
         ):
             yield mode
     finally:
-        torch._C._set_only_lift_cpu_tensors(lifted)
+        _PRESENT.pop()

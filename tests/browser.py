@@ -39,7 +39,10 @@ def executable() -> str:
 
 
 class Browser:
-    """One browser with one page, without a network. `requests` and `errors` collect what the open page did."""
+    """One browser with one page, without a network. `requests` and `errors` collect what the open page did.
+
+    `blocked` are those of the requests that the page's own policy has stopped before anything was sent.
+    """
 
     def __init__(self) -> None:
         self.profile = tempfile.mkdtemp(prefix="diffnotes-chromium-")
@@ -57,6 +60,8 @@ class Browser:
         self._buffer, self._number, self._session = b"", 0, None
         self._loaded = False
         self.requests: list[str] = []
+        self.blocked: list[str] = []
+        self._asked: dict[str, str] = {}
         self.errors: list[str] = []
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -87,6 +92,9 @@ class Browser:
         method, params = event.get("method"), event.get("params", {})
         if method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+            self._asked[params["requestId"]] = params["request"]["url"]
+        elif method == "Network.loadingFailed" and params.get("blockedReason") == "csp":
+            self.blocked.append(self._asked.get(params["requestId"], ""))
         elif method == "Page.loadEventFired":
             self._loaded = True
         elif method == "Runtime.exceptionThrown":
@@ -111,16 +119,17 @@ class Browser:
             raise RuntimeError(f"{method}: {answer['error']['message']}")
         return answer["result"]
 
-    def open(self, url: str) -> None:
-        """Open `url`, wait until it has loaded and every formula is set."""
-        self.requests.clear()
-        self.errors.clear()
+    def open(self, url: str, *, formulas: bool = True) -> None:
+        """Open `url`, wait until it has loaded and, unless told not to, every formula is set."""
+        for list_ in (self.requests, self.blocked, self.errors):
+            list_.clear()
         self._loaded = False
         self.send("Page.navigate", url=url)
         deadline = time.monotonic() + WAIT
         while not self._loaded:
             self._note(self._receive(deadline))
-        self.run("window.MathJax?.startup?.promise.then(() => true) ?? true")
+        if formulas:
+            self.run("window.MathJax?.startup?.promise.then(() => true) ?? true")
 
     def run(self, expression: str) -> Any:
         """Value of a JavaScript expression in the page; promises are awaited."""

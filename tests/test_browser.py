@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 from browser import Browser
+from faults import LOADING, QUIET
 from sites import ROOT, built
+
+from diffnotes.press.directives import POLICY
+from diffnotes.press.web import Document
 
 SHOTS = ROOT / "_build" / "screenshots"
 LOCAL = ("file:", "data:", "blob:", "about:")
@@ -111,6 +115,45 @@ def test_a_fault_would_be_seen(site: Path, browser: Browser, tmp_path: Path) -> 
     assert any("staged" in error for error in browser.errors)
     assert "https://example.org/x.js" in browser.requests
     assert any("faint words" in text for text in browser.run(CONTRAST))
+
+
+def test_what_loads_is_what_a_browser_asks_for(browser: Browser, tmp_path: Path) -> None:
+    """Each piece of HTML that makes the browser ask somebody else is known to, and the harmless ones ask nobody.
+
+    In a page with the policy of the book nothing is sent, whatever the page holds; only a refresh leads away from it,
+    and a drawing of another site is not drawn anyway.
+    """
+
+    def asked(piece: str, policy: str = "") -> tuple[list[str], list[str]]:
+        page.write_text(f"<!doctype html><html><head>{policy}<meta charset=utf-8></head><body>{piece}</body></html>")
+        browser.open(page.as_uri())
+        browser.run("new Promise(done => setTimeout(done, 20))")
+        found = [url for url in browser.requests if not url.startswith(LOCAL)]
+        sent = [url for url in found if url not in browser.blocked]
+        browser.open("about:blank")
+        return found, sent
+
+    page = tmp_path / "page.html"
+    browser.view()
+    counts = {name: len(asked(piece)[0]) for name, piece in LOADING.items()}
+    assert sum(map(bool, counts.values())) > 40, counts
+    assert not [name for name, count in counts.items() if count and not Document(LOADING[name]).remote]
+    assert not [name for name, piece in QUIET.items() if asked(piece)[0]]
+    through = [name for name, piece in LOADING.items() if asked(piece, POLICY)[1]]
+    assert set(through) <= {"a refresh", "a use"}, through
+
+
+def test_a_reader_without_javascript_is_told_about_formulas(site: Path, browser: Browser) -> None:
+    note = "getComputedStyle(document.querySelector('.without-script') ?? document.head).display"
+    browser.view()
+    browser.open((site / "book/chapters/sample.html").as_uri())
+    assert browser.run("document.querySelector('.without-script')") is None
+    browser.send("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open((site / "book/chapters/sample.html").as_uri(), formulas=False)
+        assert browser.run(note) == "block"
+    finally:
+        browser.send("Emulation.setScriptExecutionDisabled", value=False)
 
 
 def test_search_finds_a_page(site: Path, browser: Browser) -> None:

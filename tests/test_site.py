@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
 import re
 import shutil
 import time
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from faults import LOADING
 from sites import PROVENANCE, ROOT, built, chapter, runnable
 
 from diffnotes.press import directives, ledger, site
@@ -234,7 +237,137 @@ def test_the_scan_sees_a_staged_fault(copy: Path, file: str, change: Change, com
         assert any(complaint in problem and problem.startswith(file) for problem in site.scan(copy))
     finally:
         path.write_text(before, encoding="utf8")
+
+
+def test_the_scan_is_green_again(copy: Path) -> None:
     assert site.scan(copy) == []
+
+
+SMALL = {
+    "book/index.html": "<html><body><h1 id=a>A</h1><a href='#a'>a</a></body></html>",
+    "_static/a.css": "p { color: red }",
+    "_static/a.js": "const a = 'https://example.org';",
+    "_static/a.svg": '<svg xmlns="http://www.w3.org/2000/svg"></svg>',
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "complaint"),
+    [
+        ("book/index.html", before("</h1>", '<a href="../../outside.html">x</a>'), "file that is not there"),
+        ("book/index.html", before("</h1>", '<a href="javascript:x()">x</a>'), "a link that is none"),
+        ("book/index.html", before("</h1>", '<a href="file:///etc/passwd">x</a>'), "a link that is none"),
+        ("book/index.html", before("</h1>", '<b id="twice"></b><i id="twice"></i>'), "2 elements have the id 'twice'"),
+        ("_static/a.css", lambda s: s + 'p { background: image-set("//example.org/a.png" 1x) }', "network"),
+        ("_static/a.css", lambda s: s + r"p { background: u\72l(https://example.org/a.png) }", "network"),
+        ("_static/a.js", lambda s: s + 'fetch("https://example.org")', "network"),
+        ("_static/a.js", lambda s: s + "new WebSocket('wss://example.org')", "network"),
+        ("_static/a.js", lambda s: 'import x from "https://example.org/x.js"\n' + s, "network"),
+        ("_static/a.svg", before("</svg>", '<image href="https://example.org/a.png"/>'), "network"),
+        ("_static/a.svg", before("</svg>", "<script>x()</script>"), "runs something"),
+        *(("book/index.html", before("</h1>", LOADING[name]), "network") for name in ("a poster", "a use", "a ping")),
+    ],
+)
+def test_the_scan_sees_more_faults(tmp_path: Path, file: str, change: Change, complaint: str) -> None:
+    for name, text in SMALL.items():
+        (tmp_path / "site" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "site" / name).write_text(text)
+    (tmp_path / "outside.html").touch()
+    assert site.scan(tmp_path / "site") == []
+    assert change(SMALL[file]) != SMALL[file]
+    (tmp_path / "site" / file).write_text(change(SMALL[file]))
+    assert any(complaint in problem and problem.startswith(file) for problem in site.scan(tmp_path / "site"))
+
+
+def test_the_scan_takes_odd_files(tmp_path: Path) -> None:
+    site_, outside = tmp_path / "site", tmp_path / "outside.txt"
+    site_.mkdir()
+    outside.write_text("secret")
+    (site_ / "bytes.html").write_bytes(b"<p id=a>\xff\xfe\0</p>")
+    assert site.scan(site_) == []
+    (site_ / "link.txt").symlink_to(outside)
+    (site_ / "lost.txt").symlink_to("nothing.txt")
+    (site_ / "around").symlink_to(site_)
+    os.mkfifo(site_ / "pipe")
+    assert site.scan(site_) == [
+        "link.txt: a link to a file outside the site",
+        "lost.txt: neither a file nor a folder",
+        "pipe: neither a file nor a folder",
+    ]
+
+
+def test_the_seal_takes_odd_files(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    (tmp_path / "link").symlink_to("a")
+    (tmp_path / "lost").symlink_to("nothing")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / os.fsdecode(b"\xff.txt")).write_text("a")
+    assert not site.intact(tmp_path) and not site.intact(tmp_path / "none")
+    site.seal(tmp_path, {}, "inputs")
+    assert site.intact(tmp_path)
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to("lost")
+    assert not site.intact(tmp_path)
+    site.seal(tmp_path, {}, "inputs")
+    (tmp_path / "SHA256SUMS").unlink()
+    (tmp_path / "SHA256SUMS").mkdir()
+    assert not site.intact(tmp_path)
+
+
+def test_what_a_site_is_made_of(tmp_path: Path) -> None:
+    book = tmp_path / ".book" / "__of__" / "book"
+    for name in ("index.md", "_static/a.css", ".hidden/a.md", "__pycache__/a.pyc", "deep/er/still/b.md"):
+        (book / name).parent.mkdir(parents=True, exist_ok=True)
+        (book / name).touch()
+    found = [path.relative_to(book).as_posix() for path in site._files(book)]
+    assert found == ["_static/a.css", "deep/er/still/b.md", "index.md"]
+    (book / "same.md").symlink_to("index.md")
+    assert book / "same.md" in site._files(book)
+    for target in ("/etc/hostname", "nothing.md", "../../../b.md", "/etc"):
+        (tmp_path / "b.md").touch()
+        (book / "away.md").symlink_to(target)
+        with pytest.raises(PressError, match=r"away\.md: a link to .* which is not in the book"):
+            site._files(book)
+        (book / "away.md").unlink()
+
+
+def test_ids_of_the_builder_are_made_different() -> None:
+    text = '<section id="proof-content">id="proof-content"</section><div class="a" id="proof"><div id="proof">'
+    text += '<section id="proof-content"></section><i id="proofs"></i><i id="other"></i><i id="other"></i>'
+    after = directives.unique_ids(text)
+    assert re.findall(r'<[^>]*id="([^"]*)"', after) == [
+        *("proof-content", "proof", "proof-2", "proof-content-2", "proofs", "other", "other")
+    ]
+    assert '>id="proof-content"<' in after
+    page = (built() / "book/chapters/sample.html").read_text(encoding="utf8")
+    assert 'id="proof-content"' in page and page.count('<p class="without-script">') == 1
+    assert page.index("without-script") < page.rindex("</h1>")
+    assert "without-script" not in (built() / "book/bibliography.html").read_text(encoding="utf8")
+    assert all("Content-Security-Policy" in path.read_text() for path in (built() / "book").rglob("*.html"))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("```{include} ../../secret.md\n```", ""),
+        ("```{include} /etc/hostname\n```", "outside the book"),
+        ("```{literalinclude} ../../../secret.py\n```", "outside the book"),
+        ("<script>x()</script>", "runs"),
+        ("[a](javascript:x())", "a link that is none"),
+        ("![a](https://example.org/a.png)", "elsewhere"),
+        ("A [link](claims.md) and $x < y$, {doc}`reproduce`.", None),
+    ],
+)
+def test_prose_that_brings_or_runs_something_is_a_warning(text: str, complaint: str | None) -> None:
+    said: list[str] = []
+    handler = type("Kept", (logging.Handler,), {"emit": lambda self, record: said.append(record.getMessage())})()
+    logger = logging.getLogger("sphinx.diffnotes.press.directives")
+    logger.addHandler(handler)
+    try:
+        directives._source_read(None, "book/index", [f"# Title\n\n{text}\n"])
+    finally:
+        logger.removeHandler(handler)
+    assert bool(said) == bool(complaint is not None and complaint) and all((complaint or "") in line for line in said)
 
 
 # The build

@@ -5,6 +5,8 @@
 * `{ledger}` is the table of all claims with the verdicts that the executed pages recorded.
 * `{notation}` is the table of symbols. It and the MathJax macros come from the one file `book/notation.yml`.
 * Launch and source buttons of a chapter lead to the notebook it was run from, not to the executed page.
+* Every page tells the browser to load nothing from elsewhere, and readers without JavaScript how to read its formulas.
+* What a page takes from outside the book, or would run, is a warning, and warnings end the build.
 """
 
 from __future__ import annotations
@@ -20,6 +22,16 @@ import yaml
 CHAPTERS = "book/chapters/"
 NOTATION = "book/notation.yml"
 SIGNS = "✓≈✗??"  # of the verdicts, as in the style sheet
+# What a browser may load for a page: files beside it, and what the page itself holds. From disk these are "file:".
+POLICY = (
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'self\' file: data: blob: \'unsafe-inline\' '
+    "'unsafe-eval'; base-uri 'none'; object-src 'none'\" />"
+)
+NO_SCRIPT = (
+    '<noscript><p class="without-script">Without JavaScript the formulas of this page stand as LaTeX source, between '
+    "<code>\\(</code> and <code>\\)</code>; figures, numbers and text are complete.</p></noscript>"
+)
+REPEATED = re.compile(r'(<[a-z][^<>]*?\sid=")((?:proof|exercise|solution)(?:-content)?|search-input)(?=")')
 PROMPTS = {"parameters": "the parameters", "injected-parameters": "what this profile changes"}
 
 
@@ -192,6 +204,13 @@ def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def _source_read(app: Any, docname: str, source: list[str]) -> None:
+    if not source[0].lstrip().startswith("{"):
+        from sphinx.util import logging
+
+        from .prose import foreign
+
+        for what, remedy in foreign(source[0], own=True):
+            logging.getLogger(__name__).warning("%s. %s.", what, remedy, location=docname)
     if docname.startswith(CHAPTERS) and source[0].lstrip().startswith("{"):
         boxes = page_boxes(source[0], docname.removeprefix(CHAPTERS), Path(app.srcdir))
         if boxes:
@@ -219,11 +238,35 @@ def _launch_source(app: Any, pagename: str, templatename: str, context: dict[str
         redirect(context.get("header_buttons", []))
 
 
+def _safe_without_script(
+    app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    context["metatags"] = POLICY + context.get("metatags", "")
+    if 'class="math' in context.get("body", ""):
+        context["body"] = NO_SCRIPT + context["body"]
+
+
+def unique_ids(text: str) -> str:
+    """The HTML ``text`` with the ids that the builder gives to every proof, exercise and solution made different.
+
+    >>> unique_ids('<p id="proof-content"></p><p id="proof-content"></p><p id="proof"></p>')
+    '<p id="proof-content"></p><p id="proof-content-2"></p><p id="proof"></p>'
+    """
+    seen: dict[str, int] = {}
+
+    def one(match: re.Match[str]) -> str:
+        seen[match[2]] = count = seen.get(match[2], 0) + 1
+        return match[0] + (f"-{count}" if count > 1 else "")
+
+    return REPEATED.sub(one, text)
+
+
 def _tidy(app: Any, exception: Exception | None) -> None:
     """Take out of the pages what a browser refuses when they are opened from disk, and what hides words from readers.
 
     Fonts may not be *preloaded* from disk (they load all the same); the constants of the live-code button, which is
-    off, are declared twice, an error in the console; a label on folded cells would hide their text in screen readers.
+    off, are declared twice, an error in the console; a label on folded cells would hide their text in screen readers;
+    one id on several elements leads nowhere.
     """
     unwanted = re.compile(
         r'\s*<link rel="preload" as="font"[^>]*>'
@@ -235,7 +278,7 @@ def _tidy(app: Any, exception: Exception | None) -> None:
         for template in Path(app.outdir, "_static").glob("*webpack-macros.html"):
             template.unlink()  # copied by the theme, of no use to a reader
         for path in Path(app.outdir).rglob("*.html"):
-            path.write_text(unwanted.sub("", path.read_text(encoding="utf8")), encoding="utf8")
+            path.write_text(unique_ids(unwanted.sub("", path.read_text(encoding="utf8"))), encoding="utf8")
 
 
 def setup(app: Any) -> dict[str, Any]:
@@ -262,5 +305,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("config-inited", _macros)
     app.connect("source-read", _source_read)
     app.connect("html-page-context", _launch_source, priority=900)
+    app.connect("html-page-context", _safe_without_script, priority=950)
     app.connect("build-finished", _tidy)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterable
-from html.parser import HTMLParser
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -22,6 +23,7 @@ from .errors import PressError
 from .files import lock, require_room
 from .layout import CHAPTERS, PUBLISHED, Project
 from .processes import Owned, environment, interruptible, workspace
+from .web import Document, script_loads, style_loads
 
 PROSE = ("_config.yml", "_toc.yml", "book")
 BUILDERS = (
@@ -132,12 +134,16 @@ def fingerprint(project: Project, chosen: dict[str, Path]) -> str:
     prose = [path for name in PROSE for path in _files(project.root / name)]
     press = [path for path in _files(Path(__file__).parent) if path.suffix in (".py", ".toml")]
     for path in [p for p in prose if p.parent != project.root / CHAPTERS] + press + list(chosen.values()):
-        digest.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        digest.update(f"{_place(path, project.root)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     for name, page in chosen.items():
         digest.update(f"{name}\0{freshness(read(page), project, name)}\n".encode())
     for name in BUILDERS:
         digest.update(f"{name}\0{metadata.version(name)}\n".encode())
     return digest.hexdigest()
+
+
+def _place(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
 def assemble(project: Project, chosen: dict[str, Path], source: Path) -> None:
@@ -175,75 +181,67 @@ def render(source: Path, work: Path) -> Path:
     return work / "_build" / "html"
 
 
-LOADS = {name: "src" for name in ("script", "img", "iframe", "source", "video", "audio", "embed")} | {"object": "data"}
-LINKS = {"stylesheet", "icon", "preload", "modulepreload", "preconnect", "dns-prefetch", "manifest"}
+def _read(path: Path) -> str:
+    return path.read_bytes().decode("utf-8", errors="replace")
 
 
-class _Page(HTMLParser):
-    """What a page of HTML defines and needs: anchors, links, things it loads, and faults of its images."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.anchors: set[str] = set()
-        self.links: set[str] = set()
-        self.loads: set[str] = set()
-        self.faults: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {key: value or "" for key, value in attrs}
-        self.anchors.update(given[key] for key in ("id", "name") if key in given)
-        if tag == "a" and "href" in given:
-            self.links.add(given["href"])
-        elif tag == "link" and LINKS & set(given.get("rel", "").split()):
-            self.loads.add(given.get("href", ""))
-        elif source := given.get(LOADS.get(tag, ""), ""):
-            self.loads.add(source)
-        if tag == "img":
-            alt = given.get("alt", "").strip()
-            if not alt:
-                self.faults.append(f"image without alternative text: {given.get('src', '')[:80]}")
-            elif re.search(r"\.(png|svg|jpe?g|gif|webp)$", alt):
-                self.faults.append(f"alternative text is a file name: {alt}")
-        if "style" in given:
-            self.faults += _remote_css(given["style"])
-
-
-def _remote(address: str) -> bool:
-    return bool(re.match(r"(?:https?:)?//", address.strip()))
-
-
-def _remote_css(text: str) -> list[str]:
-    plain = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
-    found = re.findall(r"""url\(\s*["']?((?:https?:)?//[^)"']+)|@import\s+["']((?:https?:)?//[^"']+)""", plain)
-    return [f"style loads from the network: {a or b}" for a, b in found]
+def _page_faults(page: Document) -> Iterable[str]:
+    """What is wrong with a page by itself."""
+    for address, alt in page.images:
+        if not (alt or "").strip():
+            yield f"image without alternative text: {address[:80]}"
+        elif re.search(r"\.(png|svg|jpe?g|gif|webp)$", alt.strip(), re.I):
+            yield f"alternative text is a file name: {alt.strip()}"
+    for name, count in sorted(Counter(page.ids).items()):
+        if count > 1:
+            yield f"{count} elements have the id {name!r}"
+    yield from (f"loads from the network: {address}" for address in sorted(page.remote))
+    yield from (f"a link that is none: {address}" for address in sorted(page.unsafe))
 
 
 def scan(site: Path) -> list[str]:
     """What would keep the site below ``site`` from working on a disk without a network, or unseen; [] if nothing.
 
-    Scripts, styles, fonts, frames and images from elsewhere; missing or empty alternative text, or a file name in its
-    place; files and anchors that are linked and do not exist.
+    Whatever loads from elsewhere (:mod:`diffnotes.press.web` lists what loads); links that run something; missing or
+    empty alternative text, or a file name in its place; ids given twice; files and anchors that are linked and do not
+    exist, or lie outside the site; files that cannot be read, and links to files elsewhere.
     """
-    pages = {path.resolve(): _Page(path.read_text(encoding="utf8")) for path in sorted(site.rglob("*.html"))}
-    problems: list[str] = []
-    for css in sorted(site.rglob("*.css")):
-        problems += [f"{css.relative_to(site)}: {fault}" for fault in _remote_css(css.read_text(encoding="utf8"))]
+    site, pages, problems = site.resolve(), {}, []
+    for path in sorted(site.rglob("*")):
+        where = path.relative_to(site).as_posix()
+        if not path.resolve().is_relative_to(site):
+            problems.append(f"{where}: a link to a file outside the site")
+            continue
+        if not path.is_file():
+            if not path.is_dir():
+                problems.append(f"{where}: neither a file nor a folder")
+            continue
+        try:
+            if path.suffix == ".html":
+                pages[path] = Document(_read(path))
+            elif path.suffix in (".svg", ".xml", ".xhtml"):
+                page = Document(_read(path))
+                problems += [f"{where}: loads from the network: {address}" for address in sorted(page.remote)]
+                problems += [f"{where}: runs something: {one}" for one in page.active if one.startswith(("<s", "on"))]
+            elif path.suffix == ".css":
+                problems += [f"{where}: style loads from the network: {one}" for one in style_loads(_read(path))]
+            elif path.suffix in (".js", ".mjs"):
+                problems += [f"{where}: loads from the network: {one}" for one in script_loads(_read(path))]
+        except OSError as error:
+            problems.append(f"{where}: cannot be read: {error.strerror}")
+    anchors = {path: {*page.ids, *page.names} for path, page in pages.items()}
     for path, page in pages.items():
-        where = path.relative_to(site.resolve()).as_posix()
-        problems += [f"{where}: {fault}" for fault in page.faults]
-        problems += [
-            f"{where}: loads from the network: {address}" for address in sorted(page.loads) if _remote(address)
-        ]
-        for address in sorted(page.links | page.loads):
+        where = path.relative_to(site).as_posix()
+        problems += [f"{where}: {fault}" for fault in _page_faults(page)]
+        for address in sorted({*page.links, *page.loads}):
             parts = urlsplit(address)
             if parts.scheme or parts.netloc or not (parts.path or parts.fragment):
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             fragment = unquote(parts.fragment)
-            if not target.is_file():
+            if not target.is_file() or not target.is_relative_to(site):
                 problems.append(f"{where}: link to a file that is not there: {address}")
-            elif fragment and target in pages and fragment not in pages[target].anchors:
+            elif fragment and target in pages and fragment not in anchors[target]:
                 problems.append(f"{where}: link to an anchor that is not there: {address}")
     return problems
 
@@ -256,23 +254,50 @@ def seal(site: Path, chosen: dict[str, Path], inputs: str) -> None:
     text = json.dumps({"inputs": inputs, "diffnotes": metadata.version("diffnotes"), "pages": records}, indent=1)
     (site / RECORDS).write_text(text + "\n", encoding="utf8")
     (site / ".nojekyll").touch()
-    (site / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in _sums(site)), encoding="utf8")
+    (site / SUMS).write_bytes(_sealing(site))
 
 
 def intact(site: Path) -> bool:
-    """Whether ``site`` is sealed and each of its files is as it was then."""
-    sums = site / SUMS
-    return sums.is_file() and sums.read_text(encoding="utf8") == "".join(f"{d}  {n}\n" for n, d in _sums(site))
+    """Whether ``site`` is sealed and each of its files is as it was then; what cannot be read is not."""
+    try:
+        return (site / SUMS).read_bytes() == _sealing(site)
+    except OSError:
+        return False
 
 
-def _files(place: Path) -> list[Path]:
-    if place.is_file():
-        return [place]
-    return sorted(
-        p for p in place.rglob("*") if p.is_file() and not any(s.startswith((".", "__")) for s in p.parts[-3:])
-    )
+def _sealing(site: Path) -> bytes:
+    return "".join(f"{digest}  {name}\n" for name, digest in _sums(site)).encode(errors="surrogateescape")
+
+
+def _files(place: Path, inside: Path | None = None) -> list[Path]:
+    """All files of ``place``, but those whose names, or folders' names within it, begin with a dot or two underscores.
+
+    Raises:
+        PressError: for a link that leads out of ``inside``, by default the folder of ``place``, or nowhere.
+    """
+    inside = (inside or place.parent).resolve()
+    found = [place] if place.is_file() or place.is_symlink() else sorted(_walk(place))
+    for path in found:
+        real = path.resolve()
+        if not real.is_relative_to(inside) or not real.exists():
+            raise PressError(f"{path}: a link to {real}, which is not in the book; put a copy in its place")
+    return [path for path in found if path.is_file()]
+
+
+def _walk(place: Path) -> Iterable[Path]:
+    for path in place.iterdir() if place.is_dir() else ():
+        if not path.name.startswith((".", "__")):
+            if path.is_dir() and not path.is_symlink():
+                yield from _walk(path)
+            else:
+                yield path
 
 
 def _sums(site: Path) -> Iterable[tuple[str, str]]:
-    for path in sorted(p for p in site.rglob("*") if p.is_file() and p.name != SUMS):
-        yield path.relative_to(site).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()
+    """(path, SHA-256) of everything below ``site`` but the sums; of a link, where it leads."""
+    for path in sorted(p for p in site.rglob("*") if p.is_symlink() or (not p.is_dir() and p != site / SUMS)):
+        if path.is_symlink():
+            content = b"link to " + os.fsencode(path.readlink())
+        else:
+            content = path.read_bytes() if path.is_file() else b"no file"
+        yield path.relative_to(site).as_posix(), hashlib.sha256(content).hexdigest()

@@ -34,11 +34,11 @@ _ATTRIBUTE = re.compile(
 _CSS_COMMENT = re.compile(r"/\*(?:[^*]++|\*(?!/))*+(?:\*/|$)")
 _CSS_ESCAPE = re.compile(r"\\(?:([0-9a-fA-F]{1,6})\s?|(.)|\n)", re.S)
 _CSS_LOAD = re.compile(r"""url\(\s*+(?:"([^"]*+)"?|'([^']*+)'?|([^"')\s][^)\s]*+))|["']\s*+((?:[a-z][a-z0-9+.-]{1,15}+:)?+[\\/]{2}[^"']*+)""", re.I)  # fmt: skip  # noqa: E501
+# What comes before an address in a script that loads it.
 _CALL = re.compile(
-    r"""\b(?:fetch|import|importScripts|WebSocket|EventSource|Worker|SharedWorker|sendBeacon|getScript|ajax|require|load"""
-    r"""|Request|open|register)\b\s*+\(\s*+(?:["'`]\w{1,9}["'`]\s*+,\s*+)?+\[?+\s*+["'`]((?:(?:https?|wss?|ftp):)?+//[^"'`]*+)"""
-    r"""|\bfrom\s*+["']((?:https?:)?+//[^"']*+)|\bimport\s*+["']((?:https?:)?+//[^"']*+)"""
-    r"""|\.(?:src|href|action|poster)\s*+=\s*+["'`]((?:https?:)?+//[^"'`]*+)|["'`](wss?://[^"'`]*+)""",
+    r"""(?:\b(?:fetch|import|importScripts|WebSocket|EventSource|Worker|SharedWorker|sendBeacon|getScript|ajax|require|load"""
+    r"""|Request|open|register)\s{0,9}\(\s{0,99}(?:["'`]\w{1,9}["'`]\s{0,9},\s{0,99})?\[?\s{0,99}"""
+    r"""|\b(?:from|import)\s{0,9}|\.(?:src|href|action|poster)\s{0,9}\+?=\s{0,99})$""",
     re.I,
 )
 _ABSOLUTE = re.compile(r"""(?:(?:https?|wss?|ftp):)?+[\\/]{2,4}(?=[\w\[$])[^\s"'`<>\\)]*+""", re.I)
@@ -95,9 +95,11 @@ def style_loads(text: str) -> list[str]:
 
 def script_loads(text: str, strict: bool = False) -> list[str]:
     """Addresses elsewhere that the script ``text`` loads; ``strict``: any that it holds as a text of its own."""
-    text = text.replace("\\/", "/")
-    found = [next(part for part in match.groups() if part) for match in _CALL.finditer(text)]
-    found += [match[1] for match in _QUOTED.finditer(text)] if strict else []
+    text, found = text.replace("\\/", "/"), []
+    for match in _QUOTED.finditer(text):
+        socket = match[1][:2].lower() == "ws"
+        if strict or socket or _CALL.search(text[max(0, match.start() - 250) : match.start()]):
+            found.append(match[1])
     return [address for address in dict.fromkeys(found) if not NAMESPACES.match(address)]
 
 

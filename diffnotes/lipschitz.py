@@ -242,7 +242,8 @@ def _at_level(
     """Points x with weights w for expectations over p_t, float64: quadrature on the line, else samples."""
     alpha, sigma = (float(v) for v in level)
     if isinstance(law, GaussianMixture) and law.dim == 1:
-        x, w = expectation_nodes(law.to("cpu").noised(alpha, sigma), step=step)  # the nodes are counted on the host
+        # How many nodes there are hangs on the law's numbers: they are made on the host.
+        x, w = expectation_nodes(law._on(torch.device("cpu")).noised(alpha, sigma), step=step)
         return x[:, None].to(law.device), w.to(law.device)
     x0 = law.sample(samples, generator).double()
     noise = torch.randn(x0.shape, generator=generator, dtype=torch.float64, device=x0.device)

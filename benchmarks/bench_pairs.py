@@ -1,8 +1,10 @@
 """Exact counts of pairs within a radius (ANSD), against scipy, scikit-learn, torch.cdist and, where installed, faiss.
 
-    python benchmarks/bench_pairs.py [--rounds 5] [--threads 1] [--large] [--cases line plane high]
+    python benchmarks/bench_pairs.py [--rounds 5] [--threads 1] [--busy 0] [--large] [--cases line plane high]
     python benchmarks/bench_pairs.py --crossover        from which n on boxes are faster than matrix products, by d
     python benchmarks/bench_pairs.py --memory           peak memory above the input, a fresh process each
+
+With --busy N, N endless loops run beside it: what a second thread costs where the machine does not run it at once.
 
 "healthy" points are normal; of "collapsed" ones half lie in one blob of a tenth of the radius; "near-duplicates" are
 pairs of points about one radius apart, far from the mean. Peers that build lists of all pairs are left out where these
@@ -122,12 +124,22 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--busy", type=int, default=0)
     options.add_argument("--large", action="store_true")
     options.add_argument("--cases", nargs="+", default=["line", "plane", "high"])
     options.add_argument("--crossover", action="store_true")
     options.add_argument("--memory", action="store_true")
     args = options.parse_args()
     torch.set_num_threads(args.threads)
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(args.busy)]
+    try:
+        measure(args)
+    finally:
+        for loop in loops:
+            loop.kill()
+
+
+def measure(args: argparse.Namespace) -> None:
     if args.crossover:
         return crossover(args.rounds)
     if args.memory:
@@ -135,7 +147,7 @@ def main() -> None:
     for group in args.cases:
         for kind, n, d, eps in cases(args.large)[group]:
             peers = variants(cloud(kind, n, d, eps), eps, lists=kind != "collapsed")
-            print(table(f"{kind}, n = {n}, d = {d}, eps = {eps}, {args.threads} thread(s)",
+            print(table(f"{kind}, n = {n}, d = {d}, eps = {eps}, {args.threads} thread(s), {args.busy} busy loops",
                         rotate(peers, args.rounds), "ms", 1e3, "diffnotes"))
             print("pairs found: " + ", ".join(f"{name} {run()}" for name, run in peers.items()) + "\n", flush=True)
 

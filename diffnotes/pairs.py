@@ -21,8 +21,10 @@ point, and boxes, some 150, lists of pairs being bounded.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -43,7 +45,7 @@ def count_pairs(x: Tensor, radii: Sequence[float], y: Tensor | None = None) -> T
     kind = _engine(len(x) if y is None else max(len(x), len(y)), x.shape[1])
     if kind == "line":
         a, b = _sorted(x), None if y is None else _sorted(y)
-        counts = [int(_later(a, r).sum() if b is None else _within(a, b, r).sum()) for r in radii]
+        counts = [_total(_later(a, r) if b is None else _within(a, b, r)) for r in radii]
     elif kind == "boxes":
         boxes = _Boxes(x, y)
         counts = [boxes.total(r) for r in radii]
@@ -59,6 +61,13 @@ def count_neighbours(x: Tensor, eps: float) -> Tensor:
     """For each point of x (n, d), how many others are at most ``eps`` away: (n,) int64 on the device of x."""
     kind = _engine(len(x), x.shape[1])
     if kind == "line":
+        if x.device.type == "cpu":
+            line = x[:, 0].numpy().astype(np.float64)
+            order = np.argsort(line)
+            counts = np.empty_like(order)
+            a = torch.from_numpy(line[order])
+            counts[order] = _within(a, a, eps).numpy() - 1
+            return torch.from_numpy(counts)
         a, order = x[:, 0].double().sort()
         return torch.empty_like(order).scatter_(0, order, _within(a, a, eps) - 1)
     if kind == "boxes":
@@ -69,6 +78,10 @@ def count_neighbours(x: Tensor, eps: float) -> Tensor:
         if rows is not columns:
             counts.index_add_(0, columns, near.sum(0)).index_add_(0, columns[j], torch.ones_like(j))
     return counts - 1
+
+
+def _total(counts: Tensor) -> int:
+    return int(counts.numpy().sum() if counts.device.type == "cpu" else counts.sum())
 
 
 def _engine(n: int, d: int) -> str:
@@ -91,16 +104,15 @@ def _count(mask: Tensor) -> int:
 
 def _sorted(x: Tensor) -> Tensor:
     if x.device.type == "cpu":  # several times faster than torch's
-        return torch.from_numpy(np.sort(x[:, 0].numpy())).double()
+        return torch.from_numpy(np.sort(x[:, 0].numpy()).astype(np.float64))
     return x[:, 0].sort().values.double()
 
 
 def _reach(a: Tensor, b: Tensor, eps: float) -> Tensor:
     """For each of the sorted a, how many of the sorted b have b - a <= eps as float64 computes it."""
     if a.device.type == "cpu":
-        ends = torch.from_numpy(np.searchsorted(b.numpy(), (a + eps).numpy(), side="right"))
-    else:
-        ends = torch.searchsorted(b, a + eps, right=True)
+        return torch.from_numpy(_reach_on_host(a.numpy(), b.numpy(), eps))
+    ends = torch.searchsorted(b, a + eps, right=True)
     # Both a + eps and b - a are rounded. Where they disagree, bisect on the difference, which increases with b.
     padded = torch.cat([b.new_full((1,), -math.inf), b, b.new_full((1,), math.inf)])
     last, after = padded.index_select(0, ends), padded.index_select(0, ends + 1)
@@ -116,13 +128,37 @@ def _reach(a: Tensor, b: Tensor, eps: float) -> Tensor:
     return ends
 
 
+def _reach_on_host(a: np.ndarray, b: np.ndarray, eps: float) -> np.ndarray:
+    """:func:`_reach` by numpy, on the calling thread alone: these loops are so short that a second thread, which a busy
+    machine may not run at once, costs more than it brings at every size."""
+    ends = np.searchsorted(b, a + eps, side="right")
+    padded = np.concatenate([[-math.inf], b, [math.inf]])
+    # Both a + eps and b - a are rounded, as in :func:`_reach`.
+    wrong = (padded[ends] - a > eps) | (padded[ends + 1] - a <= eps)
+    if wrong.any():
+        wrong = wrong.nonzero()[0]
+        start, low, high = a[wrong], np.zeros_like(wrong), np.full_like(wrong, len(b))
+        for _ in range(len(b).bit_length()):
+            middle = (low + high) // 2
+            near = padded[middle + 1] - start <= eps
+            low, high = np.where(near & (low < high), middle + 1, low), np.where(near, high, middle)
+        ends[wrong] = low
+    return ends
+
+
 def _later(a: Tensor, eps: float) -> Tensor:
     """For each of the sorted a, how many later ones are within eps."""
+    if a.device.type == "cpu":
+        return torch.from_numpy(_reach_on_host(a.numpy(), a.numpy(), eps) - np.arange(1, len(a) + 1))
     return _reach(a, a, eps) - torch.arange(1, len(a) + 1, device=a.device)
 
 
 def _within(a: Tensor, b: Tensor, eps: float) -> Tensor:
     """For each of the sorted a, how many of the sorted b are within eps: b - a <= eps less those with a - b > eps."""
+    if a.device.type == "cpu":
+        x, y = a.numpy(), b.numpy()
+        back = _reach_on_host(-x[::-1], -y[::-1], eps)[::-1]
+        return torch.from_numpy(_reach_on_host(x, y, eps) + back - len(y))
     return _reach(a, b, eps) + _reach(-a.flip(0), -b.flip(0), eps).flip(0) - len(b)
 
 
@@ -297,6 +333,7 @@ def _square_below(eps: float) -> float:
 
 _WIDTH = 1024  # points in a block, at most
 _NUMBERS = 2**20  # coordinates in a block, at most
+_POOLED = 2**14  # points from which on blocks are given to several threads
 _KEPT = 2**24  # coordinates of all factors together, up to which they are kept
 
 
@@ -347,6 +384,31 @@ def _dense(x: Tensor, radii: Sequence[float], y: Tensor | None = None) -> Iterat
     ``near`` (rows, columns) holds pairs that are close; the pairs (i, j) within the block are close, too. ``rows`` and
     ``columns`` index x and y; for y = None only the upper triangle of blocks comes, its diagonal with both orders.
     """
+    if x.device.type != "cpu":
+        yield from _blocks_of(x, radii, y, lambda decide, products: (decide(*product) for product in products))
+        return
+    workers = torch.get_num_threads()
+
+    def spread(decide: Callable[..., list], products: Iterable[tuple]) -> Iterator[list]:
+        if workers == 1 or len(x) < _POOLED:
+            yield from (decide(*product) for product in products)
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            ahead: deque[Future] = deque()
+            for product in products:
+                ahead.append(pool.submit(decide, *product))
+                if len(ahead) > 2 * workers:
+                    yield ahead.popleft().result()
+            yield from (one.result() for one in ahead)
+
+    # One block to a thread: threads inside a product wait for each other, and on a busy machine for the slowest one.
+    with _one_thread_inside():
+        yield from _blocks_of(x, radii, y, spread)
+
+
+def _blocks_of(x: Tensor, radii: Sequence[float], y: Tensor | None, spread: Callable[..., Iterable[list]]
+               ) -> Iterator[tuple]:
+    """What :func:`_dense` yields, block by block as ``spread`` runs them."""
     d = x.shape[1]
     size = max(1, min(_WIDTH, _NUMBERS // d))
     both = [x] if y is None else [x, y]
@@ -359,13 +421,31 @@ def _dense(x: Tensor, radii: Sequence[float], y: Tensor | None = None) -> Iterat
     squares = [r * r for r in radii]
     # A user who allows TF32 or bfloat16 products would break the error bound.
     dtype = torch.float32 if torch.get_float32_matmul_precision() == "highest" else torch.float64
-    steps: Iterable[int] = range(len(a.blocks))
-    for p in progress(steps, "pairs") if len(a.blocks) > 20 else steps:
-        left = a.factor(p, True, dtype)
-        for q in range(p if y is None else 0, len(b.blocks)):
-            right = b.factor(q, False, dtype)
-            square = left @ right.T
-            yield from _decide(a, p, b, q, square, radii, squares, _bound(a.reach[p] + b.reach[q], d, dtype))
+
+    def products() -> Iterator[tuple]:
+        steps: Iterable[int] = range(len(a.blocks))
+        for p in progress(steps, "pairs") if len(a.blocks) > 20 else steps:
+            left = a.factor(p, True, dtype)
+            for q in range(p if y is None else 0, len(b.blocks)):
+                yield p, q, left, b.factor(q, False, dtype)
+
+    def decide(p: int, q: int, left: Tensor, right: Tensor) -> list[tuple]:
+        bound = _bound(a.reach[p] + b.reach[q], d, dtype)
+        return list(_decide(a, p, b, q, left @ right.T, radii, squares, bound))
+
+    for results in spread(decide, products()):
+        yield from results
+
+
+@contextmanager
+def _one_thread_inside() -> Iterator[None]:
+    """torch's own loops on one thread, for the time of a count."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _decide(a: _Sorted, p: int, b: _Sorted, q: int, square: Tensor, radii: list[float], squares: list[float],

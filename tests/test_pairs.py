@@ -1,5 +1,7 @@
 """Exact counts of close pairs, by every engine, against brute force on random and adversarial points."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -166,3 +168,52 @@ def test_counts_add_up(x, eps, cut):
     assert int(neighbour_counts(x, eps).sum()) == 2 * whole
     assert cross_fraction(a, b, eps) == cross_fraction(b, a, eps)
     assert cross_fraction(x, x, eps) * len(x) ** 2 == pytest.approx(2 * int(whole) + len(x))
+
+
+# ---------------------------------------------------------------- threads
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def elsewhere(run):
+    """Processor time that other threads spend on ``run``, as a share of the calling thread's; the least of 5."""
+    shares = []
+    for _ in range(5):
+        time.sleep(0.05)
+        whole, own = time.process_time(), time.thread_time()
+        run()
+        own = time.thread_time() - own
+        shares.append((time.process_time() - whole - own) / own)
+    return min(shares)
+
+
+def test_a_count_on_the_line_is_the_work_of_one_thread(two_threads):
+    x = draws(200_000, 1)
+    count_pairs(x, [1e-3])
+    assert elsewhere(lambda: count_pairs(x, [1e-3])) < 0.1
+    assert elsewhere(lambda: count_pairs(x, [1e-3], x[:1000] + 0.1)) < 0.1
+    assert elsewhere(lambda: count_neighbours(x, 1e-3)) < 0.1
+
+
+def test_products_run_on_one_thread_each_and_leave_the_setting_as_it_was(two_threads, monkeypatch):
+    seen, decide, x, y = set(), pairs._decide, draws(3000, 16), draws(1500, 16) + 0.1
+    monkeypatch.setattr(pairs, "_decide", lambda *a: (seen.add(torch.get_num_threads()), decide(*a))[1])
+    found = {}
+    for pooled in (0, 10**9):
+        monkeypatch.setattr(pairs, "_POOLED", pooled)
+        found[pooled] = (count_pairs(x, [3.0, 4.0]), count_pairs(x, [3.0], y), count_neighbours(x, 3.0))
+    distance = torch.cdist(x.double(), x.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    expected = [(int((distance <= r).sum()) - 3000) // 2 for r in (3.0, 4.0)]
+    assert found[0][0].tolist() == expected
+    assert all(torch.equal(a, b) for a, b in zip(found[0], found[10**9]))
+    assert seen == {1} and torch.get_num_threads() == 2
+    monkeypatch.setattr(pairs, "_decide", lambda *a: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        count_pairs(x, [3.0])
+    assert torch.get_num_threads() == 2

@@ -126,5 +126,5 @@ def bootstrap_interval(statistic: Callable[[Tensor], float | Tensor], values, se
     generator = torch.Generator().manual_seed(count(seed, "seed", -(2**63)))
     picks = torch.randint(len(values), (resamples, len(values)), generator=generator).to(values.device)
     draws = torch.stack([floats(statistic(values[pick]), "statistic", torch.float64) for pick in picks])
-    ends = torch.quantile(draws, torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64), dim=0)
+    ends = torch.quantile(draws, draws.new_tensor([(1 - level) / 2, (1 + level) / 2]), dim=0)
     return _interval(floats(statistic(values), "statistic", torch.float64), *ends)

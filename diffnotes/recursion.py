@@ -462,7 +462,7 @@ def fit_mixture(samples: Tensor, start: GaussianMixture, seed: int = 0) -> Gauss
     if start.dim != 1 or samples.ndim != 1 or len(samples) < len(start.std):
         raise ValueError(f"samples {tuple(samples.shape)}, start {start!r}; allowed: (n,) with n >= components, on the "
                          "line")
-    points = samples.double().cpu().numpy()[:, None]
+    points, start = samples.double().cpu().numpy()[:, None], start.to("cpu")
     model = Fitted(
         len(start.std), covariance_type="spherical", tol=1e-4, max_iter=1000, random_state=seed,
         weights_init=start.weights.double().numpy(), means_init=start.means.double().numpy(),

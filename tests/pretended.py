@@ -96,7 +96,7 @@ class There(Tensor):
         return format(self.item(), how) if self.ndim == 0 else object.__format__(self, how)
 
     def __repr__(self):
-        return f"{self.detach().cpu()!r} on cuda:0"
+        return f"{self.detach().cpu()!r} on cuda:0" if _PRESENT else f"{self.here!r} on a device that is no more"
 
     def __deepcopy__(self, memo):
         with torch.no_grad():
@@ -363,6 +363,9 @@ class _Names(TorchFunctionMode):
             return func(*args, **kwargs or {})
         if func is Tensor.cuda:
             return self._seen(Tensor.to, (args[0], META), {})
+        if func is Tensor.new_tensor and type(args[0]) is There:
+            options = {"dtype": args[0].dtype, "device": CUDA}
+            return self._tensor(torch.tensor, args[1:], options | (kwargs or {}))
         if func is torch.tensor or func is torch.as_tensor:
             return self._tensor(func, args, kwargs or {})
         seen = func in BACKWARD

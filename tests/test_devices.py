@@ -5,6 +5,7 @@ The numbers must be those of the CPU, bit for bit: the pretended device computes
 
 import contextlib
 import importlib
+import inspect
 import json
 import pkgutil
 import tomllib
@@ -19,7 +20,23 @@ import torch
 from pretended import CELL, pretended
 
 import diffnotes
-from diffnotes import collapse, features, fleet, helmholtz, information, lipschitz, recursion, sample, sequence, train
+from diffnotes import (
+    collapse,
+    crowding,
+    distance,
+    elbo,
+    features,
+    fleet,
+    helmholtz,
+    information,
+    interval,
+    lipschitz,
+    recursion,
+    sample,
+    sequence,
+    target,
+    train,
+)
 from diffnotes.denoiser import Exact, Hybrid, Learned, Mirrored, Perturbed
 from diffnotes.law import Empirical, GaussianMixture, Law
 from diffnotes.net import MLP, Condition
@@ -376,3 +393,160 @@ LOOPS = {  # name -> (device, size of the loop) -> result
 def test_no_loop_waits_for_the_gpu(name):
     few, many = (compared(lambda device, n=n: LOOPS[name](device, n)) for n in (2, 5))
     assert few.syncs == many.syncs
+
+
+# --- every public function --------------------------------------------------------------------------------------------
+
+HOST_ONLY = {
+    "data.digits": "reads a file", "data.digits_split": "reads a file", "data.image_split": "reads a file",
+    "data.mnist": "reads a file", "device.choose": "is about devices",
+    "elbo.bound_of_law": "takes numbers", "elbo.reverse_variance": "takes numbers", "elbo.step_weight": "takes numbers",
+    "explore.collapse_explorer": "draws", "explore.collapse_frames": "draws", "explore.draw": "draws",
+    "explore.explorer": "draws", "explore.gradient_frames": "draws", "explore.player": "draws",
+    "explore.recursion_frames": "draws", "figures.band": "draws", "figures.bare": "draws", "figures.panels": "draws",
+    "figures.show": "draws", "law.chessboard": "takes numbers", "law.moons": "takes numbers",
+    "law.ring": "takes numbers", "law.spiral": "takes numbers", "law.two_modes": "takes numbers",
+    "recursion.kernel_model": "cells are on the host", "recursion.mixture_model": "cells are on the host",
+    "recursion.smoothed_variance": "takes numbers", "sample.grid": "takes numbers",
+    "sequence.gaussian_minimiser": "takes numbers", "sequence.shrinkage": "takes numbers",
+    "sequence.windows": "takes numbers",
+}  # fmt: skip
+ABOVE = {
+    "sample.ddpm", "sample.ddim", "sample.ode", "sample.sde", "sample.optimal_variance", "sample.predicted_variance",
+    "sequence.population_minimiser", "sequence.gap", "sequence.sa_loss", "train.fit", "train.fit_smooth",
+    "train.fit_squares", "train.gradient_statistics", "train.importance", "train.levels_of", "train.log_normal",
+    "train.matched", "fleet.train_fleet", "features.train_classifier", "helmholtz.linear_critic", "helmholtz.invisible",
+    "lipschitz.step_constants", "lipschitz.perturbation_response", "lipschitz.time_lipschitz", "lipschitz.sharing_cost",
+    "information.excess_error",
+}  # fmt: skip
+
+
+def cloud(device, n=12, dim=2, seed=0):
+    return torch.randn(n, dim, generator=torch.Generator().manual_seed(seed), dtype=F64).to(device)
+
+
+def unit(device, n=7):
+    return torch.linspace(0.1, 0.9, n, dtype=F64).to(device)
+
+
+def square(device):
+    return torch.tensor([[1.0, 0.2], [0.2, 0.5]], dtype=F64).to(device)
+
+
+def fractions(device, n=5, seed=0):
+    made = torch.rand(2, n, generator=torch.Generator().manual_seed(seed), dtype=F64) + 0.1
+    return (made / made.sum(-1, keepdim=True)).to(device)
+
+
+def critic(device):
+    model = network(device, dim=2)
+    made = helmholtz.train_critic(model, PLANE, band=(-3.0, 3.0), width=4, steps=2, batch=8)
+    return helmholtz.critic_value(made, model, PLANE, 20, band=(-3.0, 3.0), seed=1)
+
+
+def courses(device, energy=0.1):
+    cells = recursion.Cells(cells=21, steps=3, first=0.6)
+    model = recursion.error_model(cells, energy, lambda i, q: cells.fields(1, i).to(device))
+    return recursion.recurse(cells.masses(LINE), torch.tensor([0.5], dtype=F64), 2, model)
+
+
+FUNCTIONS = {
+    "collapse.ansd": lambda d: collapse.ansd(cloud(d), [0.5, 1.0]),
+    "collapse.ansd_ratio": lambda d: collapse.ansd_ratio(cloud(d), cloud(d, seed=1), 1.0),
+    "collapse.cross_fraction": lambda d: collapse.cross_fraction(cloud(d), cloud(d, seed=1), 1.0),
+    "collapse.law_pair_fraction": lambda d: collapse.law_pair_fraction(LINE.to(d), unit(d)),
+    "collapse.law_renyi2": lambda d: collapse.law_renyi2(PLANE.to(d)),
+    "collapse.neighbour_counts": lambda d: collapse.neighbour_counts(cloud(d), 1.0),
+    "collapse.pair_fraction": lambda d: collapse.pair_fraction(cloud(d), unit(d)),
+    "collapse.sample_split": lambda d: [collapse.sample_split(cloud(d, dim=1), LINE.to(d), 1.0),
+                                        collapse.sample_split(cloud(d), cloud(d, seed=1), 1.0)],
+    "collapse.tid": lambda d: collapse.tid(cloud(d), cloud(d, seed=1), 2.0, 2),
+    "collapse.transport": lambda d: collapse.transport(network(d), Exact(LINE, LINEAR), unit(d), times(LINEAR, 3)),
+    "crowding.mixture_split": lambda d: crowding.mixture_split(LINE.to(d), LINE.to(d), 0.1),
+    "crowding.pair_fraction_variance": lambda d: crowding.pair_fraction_variance(LINE.to(d), 0.1, 10),
+    "distance.chi2_quadrature": lambda d: distance.chi2_quadrature(LINE.to(d), LINE.to(d)),
+    "distance.energy_distance": lambda d: distance.energy_distance(cloud(d), cloud(d, seed=1)),
+    "distance.frechet_distance": lambda d: distance.frechet_distance(cloud(d), cloud(d, seed=1)),
+    "distance.kl_quadrature": lambda d: distance.kl_quadrature(LINE.to(d), LINE.to(d)),
+    "distance.sliced_wasserstein": lambda d: distance.sliced_wasserstein(cloud(d), cloud(d, seed=1), 4, 3),
+    "distance.wasserstein1": lambda d: distance.wasserstein1(cloud(d)[:, 0], cloud(d, seed=1)[:, 0]),
+    "distance.wasserstein1_to": lambda d: distance.wasserstein1_to(cloud(d)[:, 0], LINE.to(d)),
+    "elbo.bound": lambda d: elbo.bound(CHAIN, unit(d, 41), 1.0),
+    "elbo.bound_along_paths": lambda d: elbo.bound_along_paths(
+        network(d, CHAIN, members=None), CHAIN, samples(d, 5, 1), "beta_tilde", generator(d)
+    ),
+    "elbo.bounds_of_excess": lambda d: elbo.bounds_of_excess(LINE.to(d), CHAIN, unit(d, 80).reshape(2, 40)),
+    "elbo.law_error": lambda d: elbo.law_error(LINE.to(d), CHAIN),
+    "figures.trend": lambda d: len(MODULES["figures"].trend(unit(d))),
+    "helmholtz.covariance_kl": lambda d: helmholtz.covariance_kl(square(d), 2 * square(d)),
+    "helmholtz.critic_value": critic,
+    "helmholtz.dual_value": lambda d: helmholtz.dual_value(cloud(d), cloud(d, seed=1)),
+    "helmholtz.euler_covariance": lambda d: helmholtz.euler_covariance(square(d), lambda t: 0.1 * square(d), 5),
+    "helmholtz.gaussian_course": lambda d: helmholtz.gaussian_course(square(d), lambda t: 0.1 * square(d), steps=5),
+    "helmholtz.gaussian_split": lambda d: helmholtz.gaussian_split(cloud(d, 2), square(d)),
+    "helmholtz.linear_errors": lambda d: helmholtz.linear_errors(square(d), 0.3),
+    "helmholtz.log_snr_levels": lambda d: helmholtz.log_snr_levels(LINEAR, unit(d), (-3.0, 3.0)),
+    "helmholtz.noised_covariance": lambda d: helmholtz.noised_covariance(square(d), 0.3),
+    "helmholtz.train_critic": critic,
+    "information.entropy": lambda d: information.entropy(LINE.to(d)),
+    "information.expectation_nodes": lambda d: information.expectation_nodes(LINE.to(d)),
+    "information.fisher_information": lambda d: information.fisher_information(LINE.to(d)),
+    "information.mmse": lambda d: information.mmse(LINE.to(d), unit(d), unit(d)),
+    "information.mutual_information": lambda d: information.mutual_information(LINE.to(d), "v", unit(d), unit(d)),
+    "information.nonlinearity": lambda d: information.nonlinearity(LINE.to(d)),
+    "information.target_mmse": lambda d: information.target_mmse(LINE.to(d), "v", unit(d), unit(d)),
+    "interval.bootstrap_interval": lambda d: interval.bootstrap_interval(torch.mean, unit(d), 0, resamples=100),
+    "interval.mean_interval": lambda d: interval.mean_interval(cloud(d), dim=1),
+    "interval.median_interval": lambda d: interval.median_interval(cloud(d)),
+    "interval.paired_difference": lambda d: interval.paired_difference(cloud(d), cloud(d, seed=1)),
+    "interval.ratio_interval": lambda d: interval.ratio_interval(unit(d), unit(d) + 1),
+    "law.standardised": lambda d: MODULES["law"].standardised(PLANE.to(d)),
+    "lipschitz.share_timesteps": lambda d: lipschitz.share_timesteps(unit(d), 4, 0.5),
+    "lipschitz.time_derivative": lambda d: lipschitz.time_derivative(LINE, LINEAR, "v", cloud(d, dim=1), 0.3, "sigma"),
+    "pairs.count_neighbours": lambda d: MODULES["pairs"].count_neighbours(cloud(d), 1.0),
+    "pairs.count_pairs": lambda d: MODULES["pairs"].count_pairs(cloud(d), [0.5, 1.0], cloud(d, seed=1)),
+    "ranking.rank_correlation": lambda d: MODULES["ranking"].rank_correlation(cloud(d), cloud(d, seed=1)),
+    "recursion.chi2": lambda d: recursion.chi2(fractions(d), fractions(d, seed=1)),
+    "recursion.coherent_sum": lambda d: recursion.coherent_sum(unit(d), 0.3),
+    "recursion.discounted_sum": lambda d: recursion.discounted_sum(unit(d), 0.3),
+    "recursion.error_model": courses,
+    "recursion.fit_mixture": lambda d: recursion.fit_mixture(cloud(d, 40, 1)[:, 0], LINE.to(d)),
+    "recursion.gaussian_chi2": lambda d: recursion.gaussian_chi2(unit(d), unit(d)),
+    "recursion.gaussian_kl": lambda d: recursion.gaussian_kl(unit(d), unit(d)),
+    "recursion.kl": lambda d: recursion.kl(fractions(d), fractions(d, seed=1)),
+    "recursion.limit_ratio": lambda d: recursion.limit_ratio(unit(d)),
+    "recursion.recurse": courses,
+    "recursion.smoothed": lambda d: recursion.smoothed(LINE.to(d), 0.5, 2, (0.9, 0.3)),
+    "sample.ddim_steps": lambda d: sample.ddim_steps(LINEAR, unit(d).flip(0), 0.5),
+    "sample.ddpm_steps": lambda d: sample.ddpm_steps(LINEAR, unit(d).flip(0), unit(d, 6)),
+    "sample.prior": lambda d: sample.prior(LINEAR, (3, 2), generator(d), device=d),
+    "sample.sampled_variance": lambda d: sample.sampled_variance(CHAIN, unit(d, 41), times(CHAIN, 4).to(d)),
+    "sample.sde_steps": lambda d: sample.sde_steps(LINEAR, unit(d).flip(0)),
+    "sequence.bounds": lambda d: sequence.bounds(cloud(d, 80).reshape(4, 40, 1), CHAIN, 3),
+    "sequence.correlation": lambda d: sequence.correlation(CHAIN, *torch.tensor([[1, 5], [3, 2]]).to(d), "markov"),
+    "sequence.implied_variance": lambda d: sequence.implied_variance(CHAIN, unit(d, 41)),
+    "sequence.window_noise": lambda d: sequence.window_noise(cloud(d), cloud(d)[None].exp(), cloud(d)[None].sigmoid()),
+    "target.coefficients": lambda d: target.coefficients("v", unit(d), unit(d)),
+    "target.convert": lambda d: target.convert(cloud(d), cloud(d, seed=1), 0.8, unit(d, 12), "eps", "x0"),
+    "target.edm_target": lambda d: target.edm_target(0.5)(unit(d), unit(d)),
+    "target.loss_weight": lambda d: target.loss_weight("v", unit(d), unit(d)),
+    "target.mean_target": lambda d: target.mean_target(lambda a, s: (a + 1) / 2)(unit(d), unit(d)),
+    "train.log_snr_density": lambda d: train.log_snr_density(LINEAR, unit(d)),
+    "train.uniform_in_log_snr": lambda d: train.uniform_in_log_snr(LINEAR)(unit(d)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_give_on_a_gpu_the_numbers_of_the_host(name):
+    compared(FUNCTIONS[name])
+
+
+def test_every_public_function_is_run_on_a_gpu_or_is_of_the_host():
+    public = {
+        f"{module}.{name}"
+        for module, home in MODULES.items()
+        for name in getattr(home, "__all__", ())
+        if inspect.isfunction(getattr(home, name))
+    }
+    assert FUNCTIONS.keys() | HOST_ONLY.keys() | ABOVE == public
+    assert not FUNCTIONS.keys() & (HOST_ONLY.keys() | ABOVE) and not HOST_ONLY.keys() & ABOVE

@@ -153,6 +153,7 @@ ALLOWED = {
     "draws": lambda to: torch.randn(3, generator=drawing(to(HOST)), device=to(HOST).device),
     "draws like": lambda to: to(HOST).new_empty(4).uniform_(generator=drawing(to(HOST))),
     "factories": lambda to: torch.linspace(0, 1, 2, device=to(HOST).device).add(torch.as_tensor([1]).to(to(HOST))),
+    "made like": lambda to: to(HOST).new_tensor([1.0, 2.0]).add(to(HOST).new_zeros(2)),
     "made elsewhere": lambda to: torch.tensor([1.0, 2.0], device=to(HOST).device),
     "eigenvalues": lambda to: torch.linalg.eigvalsh(to(HOST).T @ to(HOST)),
     "sorted": lambda to: to(HOST).sort(0, descending=True).values.diff(dim=0).amax(),

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -359,3 +360,42 @@ def test_transport_of_an_ensemble():
     assert result.found.shape == result.predicted.shape == (3, 2) and result.by_time.shape == (3, 60, 2)
     alone = FlowMap.of(Learned(net(), SCHEDULE, "v"), TIMES, points=8)
     assert alone.x.shape == (3, 8)
+
+
+# ---------------------------------------------------------------- narrow dtypes, numpy, members
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_counts_of_half_precision_points_are_those_of_the_points_they_are(dtype):
+    g = torch.Generator().manual_seed(0)
+    x, y = (300 * torch.randn(n, 2, generator=g).to(dtype) for n in (200, 150))  # squares overflow float16
+    for a, b in ((x, y), (x[:, 0], y[:, 0])):
+        for eps in (50.0, [10.0, 200.0]):
+            for measure in (ansd, pair_fraction):
+                assert np.array_equal(measure(a, eps), measure(a.double(), eps))
+            assert np.array_equal(cross_fraction(a, b, eps), cross_fraction(a.double(), b.double(), eps))
+        assert torch.equal(neighbour_counts(a, 50.0), neighbour_counts(a.double(), 50.0))
+        assert tid(a, b, 200.0, 5) == tid(a.double(), b.double(), 200.0, 5)
+
+
+def test_numpy_points_radii_and_counts_of_any_layout_are_numbers():
+    x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    given = x.flip(0).numpy().astype(">f8")[::-1]
+    given.flags.writeable = False
+    radii = np.array([0.1, 0.5], ">f4")[::-1]
+    assert ansd(given, radii).tolist() == ansd(x, [0.5, float(np.float32(0.1))]).tolist()
+    assert ansd(given, np.float64(0.5)) == ansd(given, np.array(0.5)) == ansd(x, 0.5) == ansd(x, torch.tensor(0.5))
+    assert ansd(x, np.int64(1)) == ansd(x, 1.0)
+    assert tid(given, given[:30], 1.0, np.int64(3)) == tid(x, x[:30], 1.0, 3)
+    assert sample_split(given, given[:30], np.float32(0.5)) == sample_split(x, x[:30], 0.5)
+    law = GaussianMixture([-1.0, 1.0], 0.3)
+    assert sample_split(given[:, 0], law, 0.5) == sample_split(x[:, 0], law, 0.5)
+    denoiser, times = Exact(law, Linear()), np.linspace(0.01, 1, 6)[::-1]
+    grids = times, torch.tensor(times.copy()), times.tolist()
+    maps = [FlowMap.of(denoiser, one, np.int64(16)) for one in grids]
+    maps += [FlowMap.of_sde(denoiser, law, one, np.int32(16), cells=np.int64(128)) for one in grids]
+    for group in (maps[:3], maps[3:]):
+        assert torch.equal(group[0].x, group[1].x) and torch.equal(group[0].x, group[2].x)
+    moved = [transport(denoiser, denoiser, np.array([0.5, -0.5])[::-1], one) for one in grids]
+    assert all(torch.equal(moved[0].found, one.found) for one in moved)
+    assert torch.equal(maps[0].quantile(np.array([0.2, 0.7])), maps[0].quantile(torch.tensor([0.2, 0.7], dtype=torch.float64)))

@@ -109,3 +109,9 @@ def test_two_readings_of_the_spread() -> None:
         assert law_renyi2(law) == pytest.approx(float(torch.trapezoid(density**2, x)), rel=1e-9)
         assert law_renyi2(law) == pytest.approx(square, abs=1e-4)
         assert law_pair_fraction(law, 0.01) == pytest.approx(close, abs=1e-4)
+
+
+def test_numbers_of_any_kind() -> None:
+    expected = pair_fraction_variance(NORMAL, 0.5, 50)
+    for eps, n in ((np.float32(0.5), np.int64(50)), (torch.tensor(0.5), torch.tensor(50)), (np.array(0.5), 50.0)):
+        assert pair_fraction_variance(NORMAL, eps, n) == expected

@@ -260,3 +260,32 @@ def test_bad_types_are_named():
         wasserstein1([0.0], torch.zeros(1))
     with pytest.raises(TypeError, match=r"^generator"):
         sliced_wasserstein(X, X, 8, None)
+
+
+# ---------------------------------------------------------------- narrow dtypes, numpy
+
+def every(x, y, line):
+    return {"line": wasserstein1(x[:, 0], y[:, 0]), "law": wasserstein1_to(x[:, 0], line),
+            "sliced": sliced_wasserstein(x, y, 20, 3), "energy": energy_distance(x, y),
+            "energy on the line": energy_distance(x[:, 0], y[:, 0]), "frechet": frechet_distance(x, y)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_the_float64_result_rounded_once(dtype):
+    g = torch.Generator().manual_seed(0)
+    x, y = (300 * torch.randn(n, 3, generator=g).to(dtype) for n in (40, 31))  # squares overflow float16
+    exact = every(x.double(), y.double(), two_modes())
+    for name, found in every(x, y, two_modes()).items():
+        assert torch.equal(found, exact[name].to(dtype)), name
+
+
+def test_numpy_samples_and_counts_of_any_layout_are_numbers():
+    g = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(n, 3, generator=g, dtype=F64) for n in (40, 31))
+    expected = every(x.flip(0), y, two_modes())
+    given = x.numpy().astype(">f8")[::-1]
+    given.flags.writeable = False
+    for name, found in every(given, np.asfortranarray(y.numpy()), two_modes()).items():
+        torch.testing.assert_close(found, expected[name], rtol=1e-12, atol=0)
+    assert torch.equal(sliced_wasserstein(x, y, np.int64(8), np.int32(1), p=np.float32(2)),
+                       sliced_wasserstein(x, y, 8, 1, p=2))

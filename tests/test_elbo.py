@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -366,3 +367,22 @@ def test_the_bound_of_a_law_with_a_point():
     assert points.reconstruction == points.total == -math.inf and bool(points.denoising.isfinite().all())
     excess = torch.zeros(10, dtype=torch.float64)
     assert float(bounds_of_excess(law, chain, excess)) == pytest.approx(bound_of_law(law, chain).total, rel=1e-12)
+
+
+def test_numbers_of_any_kind_and_dtype_are_numbers():
+    chain, law = Chain.linear(6), GaussianMixture([-1.0, 1.0], 0.3)
+    error = torch.linspace(0, 0.6, 7, dtype=torch.float64)
+    given = error.flip(0).numpy().astype(">f8")[::-1]
+    given.flags.writeable = False
+    for variance in ("beta", "beta_tilde", "optimal"):
+        found = bound(chain, given, np.float64(1), variance, np.int64(2))
+        assert found.total == bound(chain, error, 1.0, variance, 2).total
+    assert torch.equal(bounds_of_excess(law, chain, given[1:]), bounds_of_excess(law, chain, error[1:]))
+    exact = Exact(law, chain)
+    for dtype in (torch.float16, torch.bfloat16):
+        x = law.sample(20, 0).to(dtype)
+        wide = bound_along_paths(exact, chain, x.double(), "beta", torch.Generator().manual_seed(1))
+        assert torch.equal(bound_along_paths(exact, chain, x, "beta", torch.Generator().manual_seed(1)), wide.to(dtype))
+    found = bound_along_paths(exact, chain, x.double().numpy(), chain.beta.numpy(), np.int64(1))
+    assert torch.equal(found, wide)
+    assert bound_along_paths(exact, chain, torch.empty(0, 1), "beta", 1).shape == (0,)

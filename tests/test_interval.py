@@ -106,3 +106,21 @@ def test_bootstrap_coverage():
 def test_bad_input_is_named(make, names):
     with pytest.raises(ValueError, match=rf"^{names}\b"):
         make()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.int64], ids=str)
+def test_intervals_of_any_dtype_are_those_of_the_float64_values(dtype):
+    values = (100 * draws(9, seed=0)).to(dtype)
+    for interval in (mean_interval, median_interval, lambda v: bootstrap_interval(torch.mean, v, seed=0)):
+        assert tuple(interval(values)) == tuple(interval(values.double())) == tuple(interval(values.double().numpy()))
+
+
+def test_numpy_numbers_are_numbers():
+    values = np.array([1.0, 4.0, 2.0, 8.0, 5.0, 7.0], ">f8")[::-1]
+    values.flags.writeable = False
+    same, level = values.tolist(), np.float64(0.9)
+    assert mean_interval(values, level, np.int64(0)) == mean_interval(same, 0.9)
+    assert median_interval(values, level) == median_interval(same, 0.9)
+    assert ratio_interval(values, values[::-1]) == ratio_interval(same, same[::-1])
+    found = bootstrap_interval(torch.mean, values, np.int64(3), np.float32(0.5), np.int64(200))
+    assert found == bootstrap_interval(torch.mean, same, 3, 0.5, 200)

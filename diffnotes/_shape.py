@@ -26,7 +26,11 @@ def expand_like(value: float | Tensor, x: Tensor, name: str = "t", dtype: torch.
     torch.Size([2, 1, 1])
     """
     value = value if isinstance(value, Tensor) else tensor(value, name)
-    value = value.to(dtype or (x.dtype if x.is_floating_point() else torch.float64)).to(x.device)
+    dtype = dtype or (x.dtype if x.is_floating_point() else torch.float64)
+    if x.device.type != "cpu" and value.device.type == "cpu" and value.numel() == 1 and not value.requires_grad:
+        # A copy from the host would wait for the device; a fill with a number does not.
+        value = torch.full(value.shape, float(value), dtype=dtype, device=x.device)
+    value = value.to(dtype).to(x.device)
     lead = x.shape[: value.ndim]
     if value.ndim > x.ndim or any(v not in (1, s) for v, s in zip(value.shape, lead)):
         raise ValueError(

@@ -55,3 +55,16 @@ def test_a_level_laid_against_integers_keeps_its_digits():
     assert expand_like(reversed_, torch.zeros(2, 3)).tolist() == [[2.0], [1.0]]
     with pytest.raises(TypeError, match="sigma = 'much'"):
         expand_like("much", x, "sigma")
+
+
+def test_one_number_goes_to_a_device_without_a_copy(monkeypatch):
+    """A number is written by the device itself; a vector is copied."""
+    copied, to = [], torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *a: (copied.append(self.device.type), to(self, *a))[1])
+    x = torch.zeros(3, 2, device="meta")
+    for value in (0.8, torch.tensor(0.8), torch.tensor([0.8], dtype=torch.float64)):
+        copied.clear()
+        full = expand_like(value, x)
+        assert full.device.type == "meta" and full.dtype == x.dtype and full.numel() == 1
+        assert "cpu" not in copied
+    assert expand_like(torch.ones(3), x).shape == (3, 1)

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._numbers import number, samples
 from ._progress import progress
 
 __all__ = ["count_neighbours", "count_pairs"]
@@ -39,9 +40,12 @@ def count_pairs(x: Tensor, radii: Sequence[float], y: Tensor | None = None) -> T
     """Pairs at most a radius apart, for each of ``radii``: i < j of x, or all (i, j) of x and y. (len(radii),) int64.
 
     Args:
-        x, y: finite points (n, d) and (m, d), float32 or float64, on one device.
+        x, y: finite points (n, d) and (m, d), on one device; narrower dtypes count as the float32 numbers they are.
         radii: numbers >= 0.
     """
+    x, y, radii = _given(x, "x"), None if y is None else _given(y, "y"), [number(r, "radii") for r in radii]
+    if not len(x) or (y is not None and not len(y)):
+        return torch.zeros(len(radii), dtype=torch.int64)
     kind = _engine(len(x) if y is None else max(len(x), len(y)), x.shape[1])
     if kind == "line":
         a, b = _sorted(x), None if y is None else _sorted(y)
@@ -59,6 +63,9 @@ def count_pairs(x: Tensor, radii: Sequence[float], y: Tensor | None = None) -> T
 
 def count_neighbours(x: Tensor, eps: float) -> Tensor:
     """For each point of x (n, d), how many others are at most ``eps`` away: (n,) int64 on the device of x."""
+    x, eps = _given(x, "x"), number(eps, "eps")
+    if not len(x):
+        return torch.zeros(0, dtype=torch.int64, device=x.device)
     kind = _engine(len(x), x.shape[1])
     if kind == "line":
         if x.device.type == "cpu":
@@ -78,6 +85,13 @@ def count_neighbours(x: Tensor, eps: float) -> Tensor:
         if rows is not columns:
             counts.index_add_(0, columns, near.sum(0)).index_add_(0, columns[j], torch.ones_like(j))
     return counts - 1
+
+
+def _given(x: Tensor, name: str) -> Tensor:
+    x = samples(x, name)
+    if x.ndim != 2 or not x.shape[1]:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}; allowed: (n, d)")
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
 def _total(counts: Tensor) -> int:

@@ -60,11 +60,11 @@ def _of_time(method: Callable) -> Callable:
     """
 
     @wraps(method)
-    def call(self, t: float | Tensor):
+    def call(self, t: float | Tensor, *more, **named):
         t, tiny = _time(t)
         if t.dtype == torch.float64 or (t.dtype == torch.float32 and not tiny and not self._extreme):
-            return method(self, t)
-        return rounded(method(self, t.double()), t.dtype)
+            return method(self, t, *more, **named)
+        return rounded(method(self, t.double(), *more, **named), t.dtype)
 
     return call
 

@@ -217,3 +217,20 @@ def test_products_run_on_one_thread_each_and_leave_the_setting_as_it_was(two_thr
     with pytest.raises(ZeroDivisionError):
         count_pairs(x, [3.0])
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("n, d", [(300, 1), (300, 2), (300, 9)])
+def test_points_of_any_kind_and_none_at_all(n, d):
+    x = draws(n, d).half()
+    eps, expected = 0.3 * d, count_pairs(x.double(), [0.3 * d])
+    given = x.double().flip(0).numpy().astype(">f8")[::-1]
+    given.flags.writeable = False
+    for points in (x, x.float(), given):
+        assert torch.equal(count_pairs(points, np.array([eps])), expected)
+        assert torch.equal(count_pairs(points, [np.float64(eps)], points), 2 * expected + n)
+        assert torch.equal(count_neighbours(points, torch.tensor(eps, dtype=F64)), count_neighbours(x.double(), eps))
+    none = torch.empty(0, d)
+    assert count_pairs(none, [0.1, 1.0]).tolist() == count_pairs(x, [0.1, 1.0], none).tolist() == [0, 0]
+    assert count_pairs(none, [0.1], x).tolist() == [0] and count_neighbours(none, 1.0).shape == (0,)
+    with pytest.raises(ValueError, match=r"x has shape \(300,\)"):
+        count_pairs(x[:, 0], [1.0])

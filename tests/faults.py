@@ -29,6 +29,7 @@ LOADING = {
     "a filter": f'<svg><filter id="f"><feImage href="{U}"/></filter><rect filter="url(#f)" width="9" height="9"/>',
     "a fill": f'<svg><rect fill="url({U}#a)" width="9" height="9"/></svg>',
     "an animated address": f'<svg><image width="9" height="9"><set attributeName="href" to="{U}"/></image></svg>',
+    "a style of a drawing": f'<?xml-stylesheet href="{U}"?><svg></svg>',
     "a script of svg": f'<svg><script href="{U}"/></svg>',
     "a style": f'<link rel="stylesheet" href="{U}">',
     "a style in data": f'<link rel=stylesheet href="data:text/css,@import url({U})">',
@@ -91,6 +92,8 @@ QUIET = {
 RUNNING = {
     "a script": "<script>x()</script>",
     "a module": "<SCRIPT type='module'>x()</SCRIPT>",
+    "a script by another name": "<script type='text/x-javascript'>x()</script>",
+    "a script of no type": "<script type=''>x()</script>",
     "a handler": '<b onclick="x()">a</b>',
     "a handler of an image": "<img src=a.png alt=a onerror=x()>",
     "a handler of svg": "<svg onload=x()></svg>",
@@ -132,6 +135,7 @@ MARKDOWN = {
     "a JavaScript link by itself": "<javascript:x()>",
     "a link to the disk": "[a](file:///etc/passwd)",
     "a link to data": "[a](data:text/html,x)",
+    "a substitution": "It is {{ 6 * 7 }}.",
     "a handler": "[a](b.md){onclick=x()}",
     "a style": f"[a](b.md){{style='background:url({U})'}}",
     "a formula that is a link": r"$\href{javascript:x()}{a}$",
@@ -144,6 +148,7 @@ GOOD_MARKDOWN = {
     "code": f"`<script>`\n\n```html\n<img src='{U}'>\n![a]({U})\n```",
     "an image": '![what it shows](../_static/a.png "title")',
     "a figure": "```{figure} ../_static/a.png\n:alt: what it shows\nText\n```",
+    "braces": "$x_{{i}}$ and\n\n$$\n\\frac{{a}}{{b}}\n$$\n\n\\begin{align}\n{{a}}\n\\end{align}",
     "formulas": "$a<b$ and $[a](b)$, $f:\\mathbb R\\to\\mathbb R$",
     "a role": "{ref}`a <b>`, {doc}`/book/reproduce`, {cite}`ho2020ddpm`",
 }

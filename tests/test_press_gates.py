@@ -329,6 +329,8 @@ CODE = {
     "a test": ("solve-a", "assert size > 0", "torch.testing.assert_close(f(size), g(size))", ""),
     "a result": ("solve-a", "assert size > 0", "f(size)", ""),
     "a print": ("solve-a", "assert size > 0", "print(f(size))", ""),
+    "another bar": ("work", "glue(", "import os, tqdm.auto\nglue(", "imports tqdm"),
+    "a bar of rich": ("work", "glue(", "from rich.progress import track\nglue(", "imports rich.progress"),
     "two units": (
         "prose",
         "The gap is",
@@ -488,6 +490,7 @@ def widget(view: str | None, *models: str, value: str = "a") -> Callable[[Any], 
         (widget("a", "a", value="<b onclick=x()>"), "runs"),
         (widget("a", "a", value="/home/jane/x"), "/home/jane"),
         (widget("a", "a", "b", value="<b>a</b>"), ""),
+        (widget("a", "a", value="noise: strong"), ""),
         (widget(None), ""),
     ],
 )

@@ -329,6 +329,11 @@ def test_what_a_site_is_made_of(tmp_path: Path) -> None:
         with pytest.raises(PressError, match=r"away\.md: a link to .* which is not in the book"):
             site._files(book)
         (book / "away.md").unlink()
+    (book / "folder").symlink_to("_static")
+    with pytest.raises(PressError, match="folder: neither a file nor a folder"):
+        site._files(book)
+    with pytest.raises(PressError, match="deep cannot be read"):
+        site._sha256(book / "deep")
 
 
 def test_ids_of_the_builder_are_made_different() -> None:
@@ -349,7 +354,8 @@ def test_ids_of_the_builder_are_made_different() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("```{include} ../../secret.md\n```", ""),
+        ("```{include} ../../secret.md\n```", "outside the book"),
+        ("```{include} ../README.md\n```", None),
         ("```{include} /etc/hostname\n```", "outside the book"),
         ("```{literalinclude} ../../../secret.py\n```", "outside the book"),
         ("<script>x()</script>", "runs"),
@@ -367,7 +373,7 @@ def test_prose_that_brings_or_runs_something_is_a_warning(text: str, complaint: 
         directives._source_read(None, "book/index", [f"# Title\n\n{text}\n"])
     finally:
         logger.removeHandler(handler)
-    assert bool(said) == bool(complaint is not None and complaint) and all((complaint or "") in line for line in said)
+    assert bool(said) == bool(complaint) and all((complaint or "") in line for line in said)
 
 
 # The build

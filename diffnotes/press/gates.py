@@ -43,6 +43,9 @@ from .web import Document, elsewhere
 __all__ = ["Problem", "check_across", "check_page", "check_source", "numerals"]
 
 LIMIT = 1_500_000  # characters of a page
+PROGRESS_BARS = re.compile(
+    r"^[ \t]*+(?:from|import)\b[^\n#]*\b(tqdm|progressbar2?|alive_progress|enlighten|rich\.progress)\b", re.M
+)
 TREND = re.compile(
     r"\d|\b(?:rise|fall|grow|drop|shrink|increas|decreas|declin|climb|peak|diverg|converg|vanish|approach|exceed|cross|"
     r"merge|split|spread|gather|stay|remain|keep|lie|follow|coincide|agree|differ|flat|constant|steep|above|below|larger|"
@@ -104,8 +107,8 @@ def _source(notebook: Any, name: str) -> Found:
         if cell.cell_type == "code":
             if cell.outputs or cell.execution_count is not None:
                 yield index, "the source has outputs or execution counts", "Clear all outputs before saving"
-            if re.search(r"^[ \t]*+(?:from|import) tqdm", cell.source, re.M):
-                yield index, "imports tqdm", "Use the package's own progress, which the book can silence"
+            if bars := PROGRESS_BARS.search(cell.source):
+                yield index, f"imports {bars[1]}", "Use the package's own progress, which the book can silence"
             for what, numeral in conduct.shown_numerals(cell.source, known):
                 kind = "a caption" if what == "caption" else "a text alternative"
                 yield index, f"typed numeral in {kind}: {numeral!r}", "Format the value into it"
@@ -265,6 +268,7 @@ def _strings(value: Any) -> Iterator[str]:
             todo += value
 
 
+ADDRESS = re.compile(r"\s*+(?:(?:[a-z][a-z0-9+.-]{0,30}:)?[\\/]{2}|(?:javascript|file|data):)", re.I)
 VIEW, STATE = (f"application/vnd.jupyter.widget-{what}+json" for what in ("view", "state"))
 
 
@@ -285,7 +289,7 @@ def _widgets(notebook: Any) -> Iterator[tuple[str, str]]:
     if models and not shown:
         yield "the state of widgets that no cell shows", "Show the widget in the last line of its cell, or leave it out"
     for text in texts:
-        if elsewhere(text):
+        if ADDRESS.match(text) and elsewhere(text):
             yield f"something loaded from elsewhere: {text[:80]}", "A page must work without a network"
         elif "<" in text:
             yield from page_faults(Document(text))

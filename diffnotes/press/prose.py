@@ -154,6 +154,7 @@ _RESULTS = [re.compile(pattern) for pattern in (
     r"\\(?:approx|simeq|doteq|sim)\s{0,3}-?\d[\d.]*", r"\d[\d.]*+(?:\\[,;: ]|[ \t\n~]){0,9}\\%",
     r"\d[\d.]*+[ \t\n]{0,3}\\times\s*+$",
 )]  # fmt: skip
+_DOLLARS = re.compile(r"(?<!\\)\$(?:\\.|[^$\\\n]|\n(?![ \t]*\n))++\$|\$\$[^$]++\$\$")
 _TENS = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
 _TEENS = "eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"
 _ONES = "zero|nought|one|two|three|four|five|six|seven|eight|nine"
@@ -188,7 +189,7 @@ def numerals(text: str, known: Iterable[float] = ()) -> list[str]:
 
     text = re.sub(r"\$\$[^$]++(?:\$(?!\$)[^$]++)*+\$\$", take, text)
     text = _environments(text, math)
-    text = re.sub(r"(?<!\\)\$(?:\\.|[^$\\\n]|\n(?![ \t]*\n))++\$", take, text)
+    text = _DOLLARS.sub(take, text)
     text = re.sub(r"&#?\w{1,31};", _entity, text)
     text = re.sub(r"<[/!]?[a-zA-Z][^<>]*+>", _spoken, text)
     spelled = _SPELLED.findall(text)
@@ -290,20 +291,21 @@ def foreign(text: str, own: bool = False) -> Iterator[tuple[str, str]]:
         own: for pages that are no chapters, which may include files of the book.
     """
     elsewhere_ = "Keep it in book/_static/, or leave it out"
+    deep = 1 if own else 2
     for kind, line in lines(text):
         fence = FENCE.match(line) if kind in ("fence", "code") else None
         if fence and fence[2]:
             argument = fence[3].strip()
             if FILES.fullmatch(fence[2]) and not (own and fence[2] in ("literalinclude", "csv-table", "include")):
                 yield f"a directive that brings what no gate sees: {{{fence[2]}}}", "Write it into the chapter"
-            elif (FILES.fullmatch(fence[2]) or PICTURES.fullmatch(fence[2])) and outside(argument):
+            elif (FILES.fullmatch(fence[2]) or PICTURES.fullmatch(fence[2])) and outside(argument, deep):
                 yield f"a file from outside the book: {argument[:60]}", elsewhere_
             elif PICTURES.fullmatch(fence[2]) and elsewhere(argument):
                 yield f"something loaded from elsewhere: {argument[:60]}", elsewhere_
         option = OPTION.match(line) if kind in ("option", "code") else None
         if option and option[1].lower() in GIVEN:
             value = option[2].strip()
-            if (option[1].lower() in ("file", "url") and not own) or outside(value) or unsafe_link(value) or (
+            if (option[1].lower() in ("file", "url") and not own) or outside(value, deep) or unsafe_link(value) or (
                 option[1].lower() not in ("link", "target") and elsewhere(value)
             ):
                 yield f"a file from outside the book: {value[:60]}", elsewhere_
@@ -311,7 +313,7 @@ def foreign(text: str, own: bool = False) -> Iterator[tuple[str, str]]:
             yield "something loaded from elsewhere", elsewhere_
     for role, inside in re.findall(r"\{(download|doc|any|raw[\w-]{0,20})\}`([^`]{1,2000}+)`", text):
         target = inside.rpartition("<")[2].rstrip("> ") if inside.rstrip().endswith(">") else inside
-        if role.startswith("raw") or (role != "doc" and outside(target)) or unsafe_link(target):
+        if role.startswith("raw") or (role != "doc" and outside(target, deep)) or unsafe_link(target):
             yield f"a file from outside the book: {target[:60]}", elsewhere_
     bare = "\n".join(line.lstrip(" \t") for line in without_code(text).split("\n"))
     yield from page_faults(Document(bare))
@@ -320,20 +322,22 @@ def foreign(text: str, own: bool = False) -> Iterator[tuple[str, str]]:
             yield f"something loaded from elsewhere: {address[:60]}", elsewhere_
         elif kind == "link" and unsafe_link(address):
             yield f"a link that is none: {address[:60]}", "Link to a web page or a page of the book"
-        elif outside(address) and not address.startswith("/book/"):
+        elif outside(address, deep) and not address.startswith("/book/"):
             yield f"a file from outside the book: {address[:60]}", elsewhere_
     for attributes in re.findall(r"\{([^{}\n]{1,2000})\}", bare):
         if style_loads(attributes):
             yield "something loaded from elsewhere", elsewhere_
         if handler := re.search(r"(?:^|\s)on[a-z]{2,20}\s{0,3}=", attributes):
             yield f"something that runs: {handler[0].strip()}", "Leave it out"
+    if substitution := re.search(r"\{\{[^{}]{0,200}\}\}", _DOLLARS.sub(" ", _environments(bare, []))):
+        yield f"a substitution: {substitution[0][:40]}", "Write the words themselves, or glue the value"
     for macro, inside in re.findall(r"\\(href|style|cssId|class|require|unicode)\s{0,3}\{([^{}]{0,2000})\}", text):
         if (macro == "href" and unsafe_link(inside)) or (macro == "style" and style_loads(inside)):
             yield f"a formula that does something: \\{macro}{{{inside[:40]}}}", "Leave it out"
 
 
-def outside(path: str) -> bool:
-    """Whether a path that a page of the book gives leads out of the book.
+def outside(path: str, deep: int = 2) -> bool:
+    """Whether a path that a page of the book gives leads out of the book; the page lies ``deep`` folders deep in it.
 
     >>> [outside(path) for path in ("_static/a.png", "../_static/a.png", "../../../etc/passwd", "/etc/passwd", "~/a")]
     [False, False, True, True, True]
@@ -344,7 +348,7 @@ def outside(path: str) -> bool:
     depth = 0
     for part in path.split("/"):
         depth += -1 if part == ".." else 1 if part not in ("", ".") else 0
-        if depth < -2:  # a chapter lies two folders deep
+        if depth < -deep:
             return True
     return False
 

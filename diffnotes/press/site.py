@@ -134,12 +134,19 @@ def fingerprint(project: Project, chosen: dict[str, Path]) -> str:
     prose = [path for name in PROSE for path in _files(project.root / name)]
     press = [path for path in _files(Path(__file__).parent) if path.suffix in (".py", ".toml")]
     for path in [p for p in prose if p.parent != project.root / CHAPTERS] + press + list(chosen.values()):
-        digest.update(f"{_place(path, project.root)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        digest.update(f"{_place(path, project.root)}\0{_sha256(path)}\n".encode())
     for name, page in chosen.items():
         digest.update(f"{name}\0{freshness(read(page), project, name)}\n".encode())
     for name in BUILDERS:
         digest.update(f"{name}\0{metadata.version(name)}\n".encode())
     return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise PressError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _place(path: Path, root: Path) -> str:
@@ -273,7 +280,8 @@ def _files(place: Path, inside: Path | None = None) -> list[Path]:
     """All files of ``place``, but those whose names, or folders' names within it, begin with a dot or two underscores.
 
     Raises:
-        PressError: for a link that leads out of ``inside``, by default the folder of ``place``, or nowhere.
+        PressError: for a link that leads out of ``inside``, by default the folder of ``place``, or nowhere, and for
+            what is no file, such as a link to a folder.
     """
     inside = (inside or place.parent).resolve()
     found = [place] if place.is_file() or place.is_symlink() else sorted(_walk(place))
@@ -281,7 +289,9 @@ def _files(place: Path, inside: Path | None = None) -> list[Path]:
         real = path.resolve()
         if not real.is_relative_to(inside) or not real.exists():
             raise PressError(f"{path}: a link to {real}, which is not in the book; put a copy in its place")
-    return [path for path in found if path.is_file()]
+        if not path.is_file():
+            raise PressError(f"{path}: neither a file nor a folder; take it away, or put a copy in its place")
+    return list(found)
 
 
 def _walk(place: Path) -> Iterable[Path]:

@@ -16,14 +16,14 @@ __all__ = ["Document", "elsewhere", "script_loads", "style_loads", "unsafe_link"
 NAMESPACES = re.compile(r"https?://(?:www\.)?(?:w3\.org|json-schema\.org)/", re.I)
 # Attributes that make a browser ask for something, on whatever element they stand; "data" and "href" depend on it.
 LOADS = {"src", "poster", "background", "dynsrc", "lowsrc", "code", "codebase", "archive", "classid", "manifest",
-         "action", "formaction", "ping", "profile", "data", "href", "xlink:href", "icon"}  # fmt: skip
+         "action", "formaction", "ping", "profile", "data", "href", "xlink:href", "icon", "xml:base"}  # fmt: skip
 LISTS = {"srcset", "imagesrcset", "ping", "archive"}  # of several addresses
 ANIMATED = {"to", "from", "by", "values"}  # of SVG's animations, which may set an address
 QUIET = {"alternate", "author", "bookmark", "canonical", "help", "index", "license", "me", "next", "nofollow", "prev",
          "search", "shortlink", "tag", "up", "first", "last", "contents", "copyright", "top"}  # fmt: skip  relations
 ACTIVE = {"script", "iframe", "frame", "frameset", "object", "embed", "applet", "portal", "fencedframe", "base", "meta",
           "link", "form"}  # fmt: skip
-DATA = re.compile(r"(?:application|text)/(?:[\w.+-]*\+)?(?:json|x-thebe-config)|math/\w+|text/(?:plain|x-[\w-]+)", re.I)
+DATA = re.compile(r"(?:application|text)/(?:[\w.+-]*\+)?json|math/\w+|text/(?:plain|x-(?:thebe|mathjax)-config)", re.I)
 MEDIA = re.compile(r"data:(?:(?:image|font|audio|video)/|application/(?:x-)?font|[;,]|$)", re.I)
 RAW = ("script", "style", "textarea", "title", "xmp", "noembed", "noframes", "iframe")
 
@@ -144,6 +144,9 @@ class Document:
             if match[3]:
                 if match[3] in "!?" and text.startswith("[CDATA[", place):  # markup in HTML, text in SVG: suspicious
                     continue
+                if match[3] == "?" and text.startswith("xml-stylesheet", place):
+                    sheet = re.search(r"href\s{0,9}=\s{0,9}[\"']?([^\"'<>]*+)", text[place : place + 1000])
+                    self._remote(html.unescape(sheet[1]) if sheet else "", "xml-stylesheet")
                 if match[3] != "/" or text[place : place + 1].strip():
                     end = text.find(">", place)
                     place = end + 1 if end >= 0 else place

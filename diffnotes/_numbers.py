@@ -23,6 +23,13 @@ def working(dtype: torch.dtype) -> torch.dtype:
     return dtype if dtype in _EXACT else torch.float64
 
 
+def floating(dtype: torch.dtype, name: str = "dtype") -> torch.dtype:
+    """``dtype`` itself, which must be a real floating one. Raises TypeError."""
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"{name} = {dtype}; allowed: floating-point dtypes of torch")
+    return dtype
+
+
 def _from_numpy(array: np.ndarray) -> Tensor:
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind == "f" and size > 8:

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._numbers import count, floats, number, positive, samples, tensor, working
+from ._numbers import count, floating, floats, number, positive, samples, tensor, working
 from ._shape import expand_like
 
 __all__ = ["Boxes", "Empirical", "GaussianMixture", "Law", "chessboard", "moons", "ring", "spiral", "standardised",
@@ -222,9 +222,9 @@ class GaussianMixture(Law):
         return f"GaussianMixture({len(self._mu)} components, dim={self.dim}, {self.dtype}, {self.device})"
 
     def to(self, device=None, dtype: torch.dtype | None = None) -> GaussianMixture:
-        """The same law on another device, or with samples of another dtype (float32 or float64)."""
+        """The same law on another device, or with samples of another floating dtype."""
         law = object.__new__(GaussianMixture)
-        law._set(*(p.to(device or self.device) for p in (self._mu, self._s, self._w)), dtype or self.dtype)
+        law._set(*(p.to(device or self.device) for p in (self._mu, self._s, self._w)), floating(dtype or self.dtype))
         return law
 
     def noised(self, alpha: float, sigma: float) -> GaussianMixture:
@@ -429,9 +429,9 @@ class Boxes(Law):
         return f"Boxes({len(self._c)} boxes of side {2 * self.half:g}, dim={self.dim}, {self.dtype}, {self.device})"
 
     def to(self, device=None, dtype: torch.dtype | None = None) -> Boxes:
-        """The same law on another device, or with samples of another dtype (float32 or float64)."""
+        """The same law on another device, or with samples of another floating dtype."""
         law = Boxes(self._c.to(device or self.device), self.half)
-        law.dtype = dtype or self.dtype
+        law.dtype = floating(dtype or self.dtype)
         law.centres = law._c.to(law.dtype)
         return law
 

@@ -36,7 +36,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ._numbers import count, number, samples, tensor, working
+from ._numbers import count, floating, number, samples, tensor, working
 from .denoiser import Denoiser, members_of
 from .law import _generator
 from .schedule import Chain, Schedule
@@ -129,7 +129,7 @@ def prior(
     This drops alpha_t E[x_0] and the data's alpha_t^2 Var[x_0], which is the prior term of the bound.
     """
     t = (schedule.T if isinstance(schedule, Chain) else 1.0) if t is None else number(t, "t")
-    sizes = tuple(count(size, "shape", 0) for size in shape)
+    dtype, sizes = floating(dtype), tuple(count(size, "shape", 0) for size in shape)
     generator = _generator(generator, torch.device(device))
     noise = torch.randn(sizes, generator=generator, dtype=working(dtype), device=device)
     return (float(schedule(t)[1]) * noise).to(dtype)

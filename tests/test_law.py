@@ -570,6 +570,12 @@ def test_numpy_arrays_of_any_layout_are_numbers(form):
     assert torch.equal(ring(np.float32(1.0), 0.1, np.int64(8)).means, ring(components=8).means)
 
 
+@pytest.mark.parametrize("law", [mixture(), chessboard()], ids=repr)
+def test_samples_have_a_floating_dtype(law):
+    with pytest.raises(TypeError, match=r"dtype = torch\.int64"):
+        law.to(dtype=torch.int64)
+
+
 def test_float32_arrays_make_float32_laws_in_either_byte_order():
     assert GaussianMixture(np.zeros((2, 1), ">f4"), 1.0).dtype == torch.float32
     assert GaussianMixture(np.zeros((2, 1), np.int64), 1.0).dtype == torch.float32

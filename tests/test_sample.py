@@ -643,6 +643,11 @@ def test_ends_and_counts_are_named(make, names):
         make()
 
 
+def test_noise_has_a_floating_dtype():
+    with pytest.raises(TypeError, match=r"dtype = torch\.int64"):
+        prior(Linear(), (2, 1), 0, dtype=torch.int64)
+
+
 @pytest.mark.parametrize("kind", ["uniform", "quadratic", "log_snr", "karras"])
 def test_a_grid_on_a_chain_has_whole_times_whatever_number_gives_its_ends(kind):
     times = grid(Chain.linear(50), 6, kind, t_min=2.0, t_max=np.float32(40))

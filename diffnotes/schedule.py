@@ -165,7 +165,7 @@ class Schedule(_Levels):
         """(alpha_t, sigma_t), each of the shape of ``t``."""
         log_alpha = self.log_alpha(t)
         sigma = (-torch.expm1(2 * log_alpha)).sqrt()
-        if _below(t, _TINY):
+        if t.device.type == "cpu" and _below(t, _TINY):  # on a GPU not worth more launches in every call
             lost = (sigma < torch.finfo(t.dtype).tiny ** 0.5) & (t > 0)  # there beta t underflows
             sigma = torch.where(lost, self.beta(t).sqrt() * t.sqrt(), sigma)
         return log_alpha.exp(), sigma

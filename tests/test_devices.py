@@ -61,11 +61,14 @@ SMALLER = {
                  "map_points": 50, "image_samples": 50, "plane_samples": 60},
     "gradients": {"course_steps": 100, "random_errors": 2, "ring_steps": 5, "sampler_steps": 5, "cells": 21},
     "lipschitz": {"samples": 20, "quantiles": 10, "cost_samples": 2},
-    "measuring": {"grid_steps": 6, "image_grid": 5},
+    "measuring": {"short": 64, "long": 160, "grid_steps": 6, "image_grid": 5},
     "recursion": {"chain_steps": 6, "steps": 32, "image_grid": 5},
     "sequence": {"draws": 4, "points": 50, "long_points": 50, "gap_samples": 10},
     "targets": {"sweep_steps": 32, "steps": 32, "digit_steps": 32, "paths": 500},
 }  # fmt: skip
+# How often a chapter may wait for the GPU: where results are due, at the end of a sampling or a row of a log.
+SYNCS = {"collapse": 570, "gradients": 8, "lipschitz": 400, "measuring": 165, "recursion": 31, "sequence": 410,
+         "targets": 150}  # fmt: skip
 FEW = 8
 
 
@@ -76,12 +79,12 @@ def few(times):
     return times[kept], torch.bucketize(torch.arange(len(times)), kept)
 
 
-def few_steps(sampler):
-    """The sampler in few steps: each is like the one before."""
+def few_steps(sampler, host=True):
+    """The sampler in few steps, on the ``host`` as well: each is like the one before."""
 
     def call(denoiser, x, times, *rest, **options):
         whole = options.get("trajectory") or isinstance(options.get("variance"), torch.Tensor)
-        return sampler(denoiser, x, times if whole else few(times)[0], *rest, **options)
+        return sampler(denoiser, x, few(times)[0] if (host or x.is_cuda) and not whole else times, *rest, **options)
 
     return call
 
@@ -99,12 +102,21 @@ def few_times(measure, at, between=0):
     return call
 
 
+def few_projections(x, y, projections, generator, **options):
+    """A sliced distance, from few points and lines."""
+    return SLICED(x[..., :50, :], y[..., :50, :], 2, generator, **options)
+
+
+SLICED = distance.sliced_wasserstein
 SHORTER = {
+    "diffnotes.distance.sliced_wasserstein": few_projections,
     **{f"diffnotes.sample.{name}": few_steps(getattr(sample, name)) for name in ("ddim", "ddpm", "ode", "sde")},
+    "diffnotes.collapse.ode": few_steps(sample.ode, host=False),  # an exercise compares it with a closed form
     "diffnotes.lipschitz.step_constants": few_times(lipschitz.step_constants, 2, between=1),
     "diffnotes.lipschitz.perturbation_response": few_times(lipschitz.perturbation_response, 2),
     "diffnotes.lipschitz.time_lipschitz": few_times(lipschitz.time_lipschitz, 3),
     "diffnotes.information.excess_error": few_times(information.excess_error, 2),
+    "diffnotes.features.train_classifier": partial(features.train_classifier, steps=20),
     "diffnotes.train.gradient_statistics": partial(train.gradient_statistics, batches=4),
     "diffnotes.sequence.population_minimiser": partial(sequence.population_minimiser, points=33, nodes=6),
 }
@@ -144,12 +156,13 @@ def execute(name, settings):
 
 
 @pytest.mark.parametrize("name", sorted(PROFILES))
-def test_chapters_run_on_a_gpu(name, monkeypatch, capsys):
+def test_chapters_run_on_a_gpu(name, capsys):
     matplotlib.use("agg")
     with pretended() as gpu:
         made = execute(name, PROFILES[name]["smoke"] | SMALLER[name] | {"profile": "smoke", "device": "cuda"})
     assert made and gpu.launches > 500
     assert not gpu.unordered
+    assert gpu.syncs.total() <= SYNCS[name], gpu.syncs.most_common(5)
 
 
 # --- waiting for the GPU ----------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ class Denoiser(ABC):
         return [partial(self.predict, t=t) for t in times.tolist()]
 
     def _read(self, to: Target, x: Tensor, t: float | Tensor) -> Tensor:
-        if (work := working(x.dtype)) != x.dtype:
+        if (work := working_of(self, x.dtype)) != x.dtype:
             return self._read(to, x.to(work), t).to(x.dtype)
         alpha, sigma = self.schedule(t)
         return convert(self.predict(x, t), x, alpha, sigma, source=self.target, to=to)
@@ -133,7 +133,8 @@ class Exact(Denoiser):
 class Learned(Denoiser):
     """A network read as a denoiser: ``net(x, t)`` predicts ``target``.
 
-    A module is asked in the dtype of its own parameters, and its answer is read in the dtype of x.
+    Where x or the network's parameters are narrower than float32, a module is asked in the dtype of its parameters, and
+    its answer is read in the dtype of x.
 
     Args:
         net: a function (x, t) -> prediction of the shape of x, such as a :class:`diffnotes.net.Network`.
@@ -165,7 +166,15 @@ class Learned(Denoiser):
 
 
 def _asked(read: Callable[..., Tensor], x: Tensor, own: torch.dtype | None, *t: float | Tensor) -> Tensor:
-    return read(x, *t) if own in (None, x.dtype) else read(x.to(own), *t).to(x.dtype)
+    narrow = own is not None and own != x.dtype and not (working(own) == own and working(x.dtype) == x.dtype)
+    return read(x.to(own), *t).to(x.dtype) if narrow else read(x, *t)
+
+
+def working_of(denoiser: Denoiser, dtype: torch.dtype) -> torch.dtype:
+    """float32 or float64, in which ``denoiser`` is asked about samples of ``dtype``: its own for narrow ones."""
+    if working(dtype) == dtype:
+        return dtype
+    return torch.float32 if home_of(denoiser)[0] == torch.float32 else torch.float64
 
 
 def _plain(t: float | Tensor) -> float | Tensor:
@@ -219,6 +228,6 @@ class Perturbed(Denoiser):
         self.members = members_of(base)
 
     def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
-        if (work := working(x.dtype)) != x.dtype:
+        if (work := working_of(self, x.dtype)) != x.dtype:
             return self.predict(x.to(work), t).to(x.dtype)
         return self.base._read(self.target, x, t) + self.error(x, t)

@@ -19,8 +19,8 @@ For a network that predicts y = a x_0 + b eps this is x_s = A x_t + B y + r z wi
 beforehand. :func:`ode` adds two methods of order 2. Deterministic samplers do not touch any generator; stochastic ones
 draw the noise of a step for the whole batch, so that results do not depend on ``rows``, the number of rows the network
 sees at a time (about 1,000 keep its layers in the processor's cache). float32 and float64 states are computed as they
-are; narrower ones in float64 (a network is asked in its own dtype), rounded once at the end. An empty batch gives an
-empty result without a call of the network.
+are; narrower ones in float64, or in float32 where that is the network's dtype, rounded once at the end. An empty batch
+gives an empty result without a call of the network.
 
 References: Ho et al. 2020 (ddpm); Song et al. 2021, arXiv 2010.02502 (ddim) and arXiv 2011.13456 (ODE, SDE);
 Zhang and Chen 2021, arXiv 2106.01357 (strength); Karras et al. 2022 (Heun, grid); Lu et al. 2022, arXiv 2211.01095
@@ -37,7 +37,7 @@ import torch
 from torch import Tensor
 
 from ._numbers import count, floating, number, samples, tensor, working
-from .denoiser import Denoiser, members_of
+from .denoiser import Denoiser, members_of, working_of
 from .law import _generator
 from .schedule import Chain, Schedule
 from .target import coefficients
@@ -225,7 +225,7 @@ class _Path:
         members = members_of(denoiser)
         if members is not None and x.ndim < 3:
             raise ValueError(f"x has shape {tuple(x.shape)}; allowed: ({members}, n, ...) for {members} members")
-        self.dtype, x = x.dtype, x.to(working(x.dtype))
+        self.dtype, x = x.dtype, x.to(working_of(denoiser, x.dtype))
         self.x, self.schedule, self.target = x, denoiser.schedule, denoiser.target
         self.times, self.alpha, self.sigma = _levels(denoiser.schedule, times)
         self.a, self.b = coefficients(denoiser.target, self.alpha, self.sigma)

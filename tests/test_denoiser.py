@@ -288,12 +288,30 @@ def test_half_precision_is_the_float64_answer_rounded_once(name, dtype):
         assert torch.equal(getattr(denoiser, question)(x, 0.4), exact.to(dtype)), question
 
 
-@pytest.mark.parametrize("own, dtype", [(torch.float32, torch.float64), (torch.float16, torch.float32),
-                                        (torch.float32, torch.float16), (torch.bfloat16, torch.float64)])
+@pytest.mark.parametrize("own, dtype", [(torch.float16, torch.float32), (torch.float32, torch.float16),
+                                        (torch.float64, torch.bfloat16), (torch.bfloat16, torch.float64)])
 def test_a_network_is_asked_in_its_own_dtype(own, dtype):
     net, x = Tiny(own), torch.randn(5, 2, generator=torch.Generator().manual_seed(0)).to(dtype)
     found = Learned(net, Linear(), "x0").predict(x, 0.5)
     assert found.dtype == dtype and torch.equal(found, net(x.to(own), 0.5).to(dtype))
+    for made in (Learned(net, Linear(), "x0"), Mirrored(Learned(net, Linear(), "x0"))):
+        for question in ("x0", "eps", "v", "score"):
+            assert getattr(made, question)(x, 0.5).dtype == dtype
+        assert ddpm(made, x, [0.9, 0.5, 0.1], 0).dtype == dtype
+
+
+def test_a_module_that_takes_float64_is_given_it():
+    """Elementwise layers promote: float64 samples keep their digits beside float32 parameters."""
+    class Gain(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gain = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, x, t):
+            return x * self.gain
+
+    x = torch.full((1, 2), 1 / 3, dtype=torch.float64)
+    assert torch.equal(Learned(Gain(), Linear(), "x0").predict(x, 0.5), x)
 
 
 @pytest.mark.parametrize("name", many())

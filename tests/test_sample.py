@@ -662,3 +662,14 @@ def test_a_chain_so_long_that_alpha_underflows(sampler):
     x = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
     found = sampler(Exact(law, chain), x, grid(chain, 400, "quadratic"))
     assert float(found.std()) == pytest.approx(0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("own", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_samples_of_a_network_are_its_own_dtype_s_rounded_once(own, dtype):
+    net = MLP(2, width=8, depth=1, seed=0).to(own) if own == torch.float64 else MLP(2, width=8, depth=1, seed=0)
+    denoiser, times = Learned(net, Linear(), "v"), grid(Linear(), 5)
+    x = torch.randn(30, 2, generator=torch.Generator().manual_seed(0)).to(dtype)
+    exact = all_samplers(denoiser, x.to(own), times)
+    for name, found in all_samplers(denoiser, x, times).items():
+        assert torch.equal(found, exact[name].to(dtype)), name

@@ -84,9 +84,11 @@ def stamped(notebook: Any, book: Project, name: str = "one", profile: str = "cpu
     settings = book.settings(name, profile)
     parts = provenance.fingerprint(book, name, settings)
     record = {
-        "chapter": name, "profile": profile, "device": "a processor", "device_type": "cpu", "seconds": 1.0, "cells": [0.1] * 6,
+        "chapter": name, "profile": profile, "device": "a processor", "device_type": "cpu", "seconds": 1.0,
+        "cells": [0.1] * 6,
         "memory_mib": 100, "seeds": [0], "versions": {"python": "3"}, "commit": "none", "threads": 1,
-        "date": "2025-01-02T03:04:05+00:00", "parameters": settings, "hash": parts.pop("hash"), "parts": parts,
+        "date": "2025-01-02T03:04:05+00:00", "parameters": settings,
+        "hash": parts.pop("hash"), "parts": parts,
     }  # fmt: skip
     notebook.metadata["diffnotes"] = {"provenance": record}
     return provenance.sealed(notebook)

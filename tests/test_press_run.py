@@ -65,7 +65,8 @@ def test_first_run(done: tuple[Project, int, str]) -> None:
         assert f"{name}: running, profile smoke" in said and f"{name}: done in" in said
         notebook = page.read(book.page("smoke", name))
         record = notebook.metadata["diffnotes"]["provenance"]
-        assert record["profile"] == "smoke" and record["device"] == run.cpu_name() and record["chapter"] == name and record["seeds"] == [0]
+        assert record["profile"] == "smoke" and record["device"] == run.cpu_name() and record["chapter"] == name
+        assert record["seeds"] == [0]
         assert record["parameters"] == {"device": "cpu", "profile": "smoke", "size": 1}
         assert 0 < record["seconds"] < 60 and 20 < record["memory_mib"] < 4000 and len(record["cells"]) == 7
         assert {"python", "torch", "numpy", "diffnotes"} <= record["versions"].keys() and len(record["hash"]) == 64

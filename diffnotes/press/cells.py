@@ -17,10 +17,16 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["CodeError", "essence", "parse", "plain", "trees", "values"]
+__all__ = ["CodeError", "essence", "given", "parse", "plain", "trees", "values"]
 
 # What these read of a code at run time is its documentation: there, docstrings and comments are results.
-READS_DOCUMENTATION = re.compile(r"__doc__|\bgetdoc\b|\bgetsource|\bgetcomments\b|\bdoctest\b|\bhelp\s*\(|\bpydoc\b")
+READS_DOCUMENTATION = re.compile(
+    r"__doc__|\bgetdoc\b|getsource|\bgetcomments\b|\bdoctest\b|\bhelp\s*\(|\bpydoc\b|\binspect\b|\btraceback\b"
+    r"|_exc\b|_exception\b|(?:extract|format|print)_stack\b|\blinecache\b|get_source"
+    r"|^\s*%p(?:doc|source|info|file)|^\s*\?{1,2}\w|^\s*[\w.]+\?{1,2}\s*$",
+    re.M,
+)
+COOKIE = re.compile(r"^(?:[^\n]*\n)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # of the first two lines
 SAFE = {name: __builtins__[name] if isinstance(__builtins__, dict) else getattr(__builtins__, name)
         for name in ("abs", "bool", "dict", "float", "int", "len", "list", "max", "min", "range", "round", "set",
                      "sorted", "str", "sum", "tuple", "zip", "enumerate")}  # fmt: skip
@@ -91,14 +97,15 @@ def trees(code: str) -> Iterator[ast.AST | str]:
             for argument in node.args[node.func.attr.startswith("run_") :]:  # the first names the magic
                 text = argument.value if isinstance(argument, ast.Constant) else ast.unparse(argument)
                 if isinstance(text, str) and text.strip():
-                    yield from _given(text)
+                    yield from given(text)
 
 
 def _is_shell(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "get_ipython"
 
 
-def _given(text: str) -> Iterator[ast.AST | str]:
+def given(text: str) -> Iterator[ast.AST | str]:
+    """The trees of code that somebody else is given as a text, perhaps after options; the text if it is no Python."""
     for code in (text, re.sub(r"^(?:\s*-{1,2}\w+(?:[ =]\d+)?)+\s*", "", text)):  # options come before a magic's code
         try:
             yield from trees(code)
@@ -116,6 +123,8 @@ def essence(code: str, cell: bool = False) -> str:
     The code is cut, not regenerated, so every Python version gives the same answer.
     """
     code = newlines(code)
+    if not cell and COOKIE.match(code):  # a comment that decides what all other letters mean
+        return code
     try:
         tree = _python(code)
         tokens = list(tokenize.generate_tokens(io.StringIO(code).readline))

@@ -59,7 +59,8 @@ def execute(work: Path, tell, seconds: list[float], begun: list[str]) -> str | N
     class Client(PapermillNotebookClient):
         def papermill_execute_cells(self) -> None:
             super().papermill_execute_cells()
-            call = f"report({str(work / 'kernel.json')!r}, {task['names']!r}, {task['chapter']!r})"
+            place, root = str(work / "kernel.json"), task["root"]
+            call = f"report({place!r}, {root!r}, {task['names']!r}, {task['chapter']!r})"
             asked = {"report": f"__import__('diffnotes_kernel').{call}"}
             self.wait_for_reply(self.kc.execute("", silent=True, user_expressions=asked))
 
@@ -88,13 +89,14 @@ def execute(work: Path, tell, seconds: list[float], begun: list[str]) -> str | N
     papermill_engines.register("telling", Telling)
     try:
         execute_notebook(
-            work / "source.ipynb", work / "done.ipynb", parameters=task["settings"], engine_name="telling",
-            kernel_name="python3", progress_bar=False, cwd=task["folder"], start_timeout=180,
+            literal(work / "source.ipynb"), literal(work / "done.ipynb"), parameters=task["settings"],
+            engine_name="telling", kernel_name="python3", progress_bar=False, cwd=task["folder"], start_timeout=180,
             execution_timeout=task["timeout"],
         )  # fmt: skip
     except PapermillExecutionError as raised:
-        trace = "\n".join(raised.traceback)
-        return f"code cell [{len(begun)}] raised {raised.ename}: {raised.evalue}\n\n{trace}"
+        trace, said = "\n".join(raised.traceback), last_words(work / "done.ipynb")
+        what = f"{raised.ename}: {raised.evalue}" if raised.evalue.strip() else said or raised.ename
+        return f"code cell [{len(begun)}] raised {what}\n\n{trace}"
     except CellTimeoutError:
         return f"{_cell(begun)} took longer than {task['timeout']} s and was ended; --cell-timeout allows more"
     except DeadKernelError:
@@ -104,6 +106,19 @@ def execute(work: Path, tell, seconds: list[float], begun: list[str]) -> str | N
             return f"the kernel could not be started: {raised}"
         return f"the kernel could not go on in {_cell(begun)}: {raised}"
     return None
+
+
+def last_words(path: Path) -> str:
+    """The last line that the cells of the notebook wrote on standard error; a mistyped magic says no more than that."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    texts = ["".join(output.get("text", "")) for cell in cells for output in cell.get("outputs", [])
+             if output.get("name") == "stderr"]  # fmt: skip
+    return "\n".join(texts).strip().split("\n")[-1]
+
+
+def literal(path: Path | str) -> str:
+    """A path as papermill wants it: it would fill in what stands in braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _cell(begun: list[str]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import PressError
-from .files import locked
+from .files import at_work
 from .layout import PROFILES, PUBLISHED, Project
 
 # How a terminal that knows ASCII alone shows what the book says.
@@ -214,15 +214,14 @@ def _clean(project: Project, options: argparse.Namespace) -> int:
     if not folder.is_dir():
         raise PressError(f"_build is {'a link that leads nowhere' if folder.is_symlink() else 'a file'}, not a folder; "
                          "remove it by hand")
-    if locked(folder):
-        raise PressError("a run or a build is at work in _build; nothing was removed")
-    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
-    parts = sorted(path.name for path in folder.iterdir())
-    if folder.is_symlink():  # somebody wants the results elsewhere: the link stays
-        for path in folder.iterdir():
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    else:
-        shutil.rmtree(folder)
+    with at_work(project.root, alone=True):
+        size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+        parts = sorted(path.name for path in folder.iterdir())
+        if folder.is_symlink():  # somebody wants the results elsewhere: the link stays
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        else:
+            shutil.rmtree(folder)
     print(f"removed _build/ ({', '.join(parts) or 'empty'}; {size / 2**20:.1f} MiB)")
     return 0
 

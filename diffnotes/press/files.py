@@ -14,7 +14,7 @@ from typing import Any
 
 from .errors import PressError
 
-__all__ = ["lock", "read_toml", "read_yaml", "require_room", "write_whole"]
+__all__ = ["at_work", "lock", "read_toml", "read_yaml", "require_room", "write_whole"]
 
 ROOM = 64 * 2**20  # bytes that must be free before a run or a build begins
 
@@ -32,7 +32,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The table in a TOML file. PressError with file and line if it is none."""
     try:
         return tomllib.loads(_text(path))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise PressError(f"{path.name}: {error}") from error
 
 
@@ -42,7 +42,7 @@ def read_yaml(path: Path) -> Any:
 
     try:
         return yaml.safe_load(_text(path))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise PressError(f"{path.name}{where}: {getattr(error, 'problem', None) or error}") from error
@@ -125,17 +125,24 @@ def lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[Non
             os.close(handle)
 
 
-def locked(folder: Path) -> bool:
-    """Whether somebody works on anything below ``folder``."""
+@contextlib.contextmanager
+def at_work(root: Path, alone: bool = False) -> Iterator[None]:
+    """Work on what is made below ``root``: with others who do, or ``alone``.
+
+    Raises:
+        PressError: if somebody is at work who wants to be alone, or anybody where ``alone`` is wanted.
+    """
     import fcntl
 
-    for place in folder.rglob(".*.lock"):
-        with contextlib.suppress(FileNotFoundError), place.open("r+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-    return False
+    handle = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        who = "a run, a build or a publication" if alone else "diffnotes clean"
+        raise PressError(f"{who} is at work here; nothing was done") from error
+    finally:
+        os.close(handle)
 
 
 def _same(handle: int, place: Path) -> bool:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import runpy
 import shutil
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -50,6 +51,12 @@ def watch(owner: int, folder: Path) -> None:
     os._exit(1)
 
 
+def ended(number: int, frame: object) -> None:
+    """End with all that was started, as by the signal ``number``."""
+    end_children()
+    os._exit(128 + number)
+
+
 def hold(folder: Path) -> None:
     """Mark ``folder`` as in use as long as this process lives."""
     with contextlib.suppress(OSError):
@@ -65,6 +72,8 @@ def main(folder: Path, program: list[str]) -> None:
     os.close(nothing)
     adopt()
     hold(folder)
+    for name in ("SIGTERM", "SIGHUP", "SIGQUIT"):
+        signal.signal(getattr(signal, name), ended)
     threading.Thread(target=watch, args=(owner, folder), daemon=True).start()
     kind, *rest = program
     try:

@@ -1,33 +1,37 @@
 """The kernel of a chapter: IPython's, without its user's settings, and it remembers what it has read and written.
 
 ``python kernel.py PACKAGE ROOT -f CONNECTION``: PACKAGE is the folder of the package under study, ROOT the book's. The
-package is always compiled from its source files; of each the SHA-256 is kept, so a page can be held to the very code
-that made it. :func:`report` tells that, and which files of the book the cells have read or written. The file is run by
-its path: it must be there before the package is.
+package is always compiled from its source files; each is kept, so a page can be held to the very code that made it.
+:func:`report` tells that, and which files of the book the cells have read or written, as far as Python itself opens
+them: what a program does that a cell starts, nobody sees. The file is run by its path: it must be there before the
+package is.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
+import logging
 import os
 import sys
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 
-held: dict[str, list[str]] = {}  # module -> SHA-256 of each source that was compiled for it
+held: dict[str, list[str]] = {}  # module -> each source that was compiled for it
+sources: set[str] = set()  # their files
 read: set[str] = set()
 written: set[str] = set()
+removed: set[str] = set()
 
 
 class Remembering(SourceFileLoader):
-    """Loads a module from its source, never from cached bytecode, and keeps the hash of what it has compiled."""
+    """Loads a module from its source, never from cached bytecode, and keeps what it has compiled."""
 
     def get_code(self, fullname: str):
         path = self.get_filename(fullname)
+        sources.add(os.path.realpath(path))
         data = self.get_data(path)
-        held.setdefault(fullname, []).append(hashlib.sha256(data).hexdigest())
+        held.setdefault(fullname, []).append(data.decode("utf-8", "surrogateescape"))
         return self.source_to_code(data, path)
 
 
@@ -47,44 +51,81 @@ class Finder:
 
 
 def observe(root: Path, package: Path) -> None:
-    """Keep in mind which files below ``root`` are read or written; ``package`` and what is installed may be read."""
-    inside, free = str(root.resolve()) + os.sep, (str(package) + os.sep, os.path.join(sys.prefix, ""))
-    free += (os.environ["DIFFNOTES_DATA"],) if os.environ.get("DIFFNOTES_DATA") else ()  # known by its checksums
-    private = tuple(os.path.join(os.path.realpath(os.environ[name]), "") for name in ("TMPDIR",) if name in os.environ)
-    writes = {"os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
+    """Keep in mind which files below ``root`` are read or written, but for what is installed, data and caches there."""
+    inside = os.path.join(os.path.realpath(root), "")
+    home = os.environ.get("HOME", os.sep)
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    free = [sys.prefix, caches, os.path.join(package, "press"),
+            *(os.environ[name] for name in ("TMPDIR", "DIFFNOTES_DATA") if os.environ.get(name))]  # fmt: skip
+    free = [os.path.realpath(place) for place in free]
 
-    def note(path: object, writing: bool) -> None:
+    def place_of(path: object, folder: object = -1) -> str | None:
+        """Where ``path`` lies, if that is in the book; a bare name may be meant below the open ``folder``."""
         if not isinstance(path, (str, bytes, os.PathLike)):
-            return
-        place = os.path.abspath(os.fsdecode(path))
-        if place.startswith(inside) and not place.startswith(private):
-            if writing:
-                written.add(place[len(inside) :])
-            elif not place.startswith(free) and not os.path.isdir(place):
-                read.add(place[len(inside) :])
+            return None
+        path = os.fsdecode(path)
+        if isinstance(folder, int) and folder >= 0 and not os.path.isabs(path):
+            path = os.path.join(f"/proc/self/fd/{folder}", path)
+        place = os.path.realpath(path)
+        if not place.startswith(inside) or any(place == one or place.startswith(one + os.sep) for one in free):
+            return None
+        return place
 
     def hook(event: str, arguments: tuple) -> None:
         if event == "open":
             path, mode, flags = arguments
-            words = mode if isinstance(mode, str) else ""
+            if (place := place_of(path)) is None:
+                return
             creating = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-            note(path, bool(creating) or any(letter in words for letter in "wax+"))
-        elif event in writes:
-            for argument in arguments[:2]:
-                note(argument, True)
+            if creating or any(letter in (mode if isinstance(mode, str) else "") for letter in "wax+"):
+                written.add(place)
+            elif os.path.isfile(place):
+                read.add(place)
+        elif event == "sqlite3.connect":
+            if place := place_of(arguments[0]):
+                (read if os.path.exists(place) else written).add(place)
+        elif event in ("os.remove", "os.rmdir"):
+            if place := place_of(*arguments[:2]):
+                removed.add(place)
+        elif event == "os.mkdir":
+            if (place := place_of(arguments[0], arguments[2])) and not os.path.isdir(place):
+                written.add(place)
+        elif event in ("os.rename", "os.link"):
+            old, new = place_of(arguments[0], arguments[2]), place_of(arguments[1], arguments[3])
+            removed.update({old} - {None} if event == "os.rename" else ())
+            written.update({new} - {None})
+        elif event == "os.symlink":
+            if place := place_of(os.path.dirname(os.path.abspath(os.fsdecode(arguments[1]))), -1):
+                written.add(os.path.join(place, os.path.basename(os.fsdecode(arguments[1]))))
+        elif event == "os.truncate" and (place := place_of(arguments[0])):
+            written.add(place)
 
     sys.addaudithook(hook)
 
 
-def report(place: str, names: list[str], chapter: str) -> None:
+def canonical(value: object) -> str:
+    """A parameter's value as text, the same in every process: sets have no order of their own."""
+    if isinstance(value, (set, frozenset)):
+        return f"{type(value).__name__}({sorted(map(canonical, value))})"
+    if isinstance(value, dict):
+        return f"dict({[(canonical(key), canonical(item)) for key, item in value.items()]})"
+    if isinstance(value, (list, tuple)):
+        return f"{type(value).__name__}({[canonical(item) for item in value]})"
+    return f"{type(value).__name__}:{value!r}"
+
+
+def report(place: str, root: str, names: list[str], chapter: str) -> None:
     """Write to ``place`` what this kernel holds: modules and files, the values of ``names``, the rules of a chapter."""
     from IPython import get_ipython
 
-    space = get_ipython().user_ns
+    space, above = get_ipython().user_ns, os.path.realpath(root)
+    left = {path for path in written if os.path.lexists(path)}  # what is gone again was nobody's harm
+    left |= {path for path in removed - written if not os.path.lexists(path)}
     ledger = next((module for name, module in sys.modules.items() if name.endswith(".press.ledger")), None)
     rules = ledger.rules(chapter) if ledger is not None and hasattr(ledger, "rules") else None
-    told = {"held": held, "read": sorted(read), "written": sorted(written), "rules": rules,
-            "values": {name: repr(space.get(name)) for name in names}}  # fmt: skip
+    told = {"held": held, "rules": rules, "values": {name: canonical(space.get(name)) for name in names},
+            "read": sorted(os.path.relpath(path, above) for path in read - sources - written),
+            "written": sorted(os.path.relpath(path, above) for path in left)}  # fmt: skip
     Path(place).write_text(json.dumps(told), encoding="utf-8")
 
 
@@ -99,12 +140,16 @@ def end_with_parent() -> None:
 
 
 def plain_figures() -> None:
-    """Import matplotlib with the settings that come with it: none of the user's, nor of the folder we are in."""
+    """Import matplotlib with the settings that come with it: none of the user's, nor of the folder we are in.
+
+    What it has to say of fonts and folders it says now, not in the chapter.
+    """
     here = os.getcwd()
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     os.chdir(os.environ.get("TMPDIR", here))
     try:
         import matplotlib
+        import matplotlib.font_manager
 
         matplotlib.rcdefaults()
     except ImportError:  # a chapter without figures
@@ -121,6 +166,7 @@ def main(package: Path, root: Path) -> None:
     end_with_parent()
     sys.modules["diffnotes_kernel"] = sys.modules["__main__"]  # for the call that ends a run
     sys.meta_path.insert(0, Finder(package))
+    os.environ["PYTHONPATH"] = str(package.parent)  # what a cell starts imports the same package
     plain_figures()
     from ipykernel.kernelapp import IPKernelApp
 
@@ -133,7 +179,7 @@ def main(package: Path, root: Path) -> None:
         def init_code(self) -> None:
             pass
 
-    app = App.instance(ignore_cwd=True, exec_PYTHONSTARTUP=False)
+    app = App.instance(ignore_cwd=True, exec_PYTHONSTARTUP=False, log_level=logging.ERROR)
     app.initialize(sys.argv[3:])
     app.shell.ask_exit = refuse_exit
     observe(root, package)

@@ -52,7 +52,13 @@ class Project:
     def chapters(self) -> list[str]:
         """Names of all chapters, in the order of the table of contents. PressError if that cannot be read."""
 
+        seen: set[int] = set()
+
         def files(node: Any) -> Iterator[str]:
+            if id(node) in seen:  # YAML's aliases may run in a circle
+                return
+            if isinstance(node, (dict, list)):
+                seen.add(id(node))
             if isinstance(node, dict):
                 yield from (str(value) for key, value in node.items() if key == "file")
             for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
@@ -62,7 +68,10 @@ class Project:
         if not isinstance(toc, dict):
             raise PressError("_toc.yml: it does not hold a table with root: and parts:")
         listed = [file.removesuffix(".ipynb") for file in files(toc)]
-        return [Path(file).name for file in listed if Path(file).parent.as_posix() == CHAPTERS]
+        names = [Path(file).name for file in listed if Path(file).parent.as_posix() == CHAPTERS]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise PressError(f"_toc.yml lists the chapter {twice[0]} twice")
+        return names
 
     def choose(self, names: Iterable[str] = ()) -> list[str]:
         """``names``, or all chapters if there are none. PressError for one that is no chapter or has no notebook."""

@@ -23,6 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .errors import PressError
 from .files import read_toml
 
 __all__ = ["Effect", "Ledger", "collect", "errata", "errata_table", "registry", "table_text"]
@@ -127,7 +128,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 def registry(path: Path = CLAIMS) -> dict[str, dict[str, Any]]:
     """All claims of the file by id, in its order."""
-    return {row["id"]: {"test": "", "part": [], **row} for row in _read(Path(path))["claim"]}
+    path = Path(path)
+    rows = _read(path).get("claim", [])
+    needed = {"id", "statement", "source", "kind", "chapter"}
+    for number, row in enumerate(rows if isinstance(rows, list) else [rows], 1):
+        if not isinstance(row, dict) or not needed <= row.keys():
+            raise PressError(f"{path.name}: claim {number} lacks {', '.join(sorted(needed - set(row)))}")
+    return {row["id"]: {"test": "", "part": [], **row} for row in rows}
 
 
 def errata(path: Path = CLAIMS) -> list[dict[str, str]]:
@@ -278,6 +285,18 @@ def _table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def is_record(record: Any) -> bool:
+    """Whether ``record`` is complete, as :meth:`Ledger.judge` makes it."""
+    texts = {"id", "state", "verdict", "profile"}
+    parts = record.get("parts") if isinstance(record, dict) else None
+    return (
+        isinstance(parts, list) and all(isinstance(record.get(key), str) for key in texts)
+        and record["state"] in VERDICTS and all(isinstance(part, dict) for part in parts)
+        and all(isinstance(part.get(k), str) for part in parts for k in ("name", "measure", "rule", "state", "unit"))
+        and all(isinstance(part.get(key), (int, float)) for part in parts for key in ("value", "low", "high"))
+    )  # fmt: skip
+
+
 def collect(pages: Iterable[Path | str], path: Path = CLAIMS) -> list[dict[str, Any]]:
     """The rows of the ledger: every claim, with ``record``, ``device``, ``page``, ``cell`` where a page recorded it.
 
@@ -292,9 +311,7 @@ def collect(pages: Iterable[Path | str], path: Path = CLAIMS) -> list[dict[str, 
         notebook = read(page)
         provenance = notebook.metadata.get("diffnotes", {}).get("provenance", {})
         for cell, _, record in records(notebook, "claim"):
-            if isinstance(record, dict) and {"id", "state", "verdict", "profile", "parts"} <= record.keys() and (
-                record["id"] in rows
-            ):
+            if record["id"] in rows:
                 found = {"record": record, "device": provenance.get("device", "unknown"), "page": page.stem}
                 rows[record["id"]] |= found | {"cell": cell.get("execution_count")}
     return list(rows.values())

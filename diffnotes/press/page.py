@@ -8,8 +8,10 @@ their box. :func:`with_prose` puts newly edited prose around the results of an e
 from __future__ import annotations
 
 import copy
+import json
 import math
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,13 +64,47 @@ def parse(text: str) -> Any:
     """
     import nbformat
 
-    notebook = nbformat.reads(text, as_version=4)
-    nbformat.validate(notebook)
-    for cell in notebook.cells:
+    ids = [cell.get("id") for cell in json.loads(text).get("cells", []) if isinstance(cell, dict)]
+    if twice := sorted({str(one) for one in ids if one is not None and ids.count(one) > 1}):
+        raise ValueError(f"two cells have the id {twice[0]!r}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it warns of is told by the gates
+        notebook = nbformat.reads(text, as_version=4)
+        nbformat.validate(notebook)
+    check_notes(notebook)
+    return notebook
+
+
+def check_notes(notebook: Any) -> None:
+    """Raise ValueError unless what cells have noted in their metadata has the form that the press relies on."""
+    for index, cell in enumerate(notebook.cells):
+        where = f"cell {index + 1}"
         for part in (cell, *cell.get("outputs", [])):
             if not isinstance(part.get("metadata", {}).get("diffnotes", {}), dict):
-                raise ValueError("metadata.diffnotes of a cell or output is no table")
-    return notebook
+                raise ValueError(f"{where}: metadata.diffnotes is no table")
+        options = cell.metadata.get("mystnb", {})
+        if not all(isinstance(found, dict) for found in (options, *(
+            options.get(key, {}) for key in ("figure", "image") if isinstance(options, dict)
+        ))):  # fmt: skip
+            raise ValueError(f"{where}: metadata.mystnb is no table, or its figure or image is none")
+    for kind, sound in (("figure", _is_figure), ("claim", ledger.is_record)):
+        for cell, _, record in records(notebook, kind):
+            if not sound(record):
+                raise ValueError(f"cell {notebook.cells.index(cell) + 1}: its note of a {kind} is not complete")
+
+
+def _is_figure(note: Any) -> bool:
+    return isinstance(note, dict) and all(isinstance(note.get(key), str) for key in ("name", "caption", "alt"))
+
+
+def source_faults(notebook: Any) -> Iterator[tuple[int, str]]:
+    """(cell index, what is wrong) for tags of a source that would change what is run, or hide it from the hash."""
+    several = [index for index, cell in enumerate(notebook.cells) if "parameters" in tags(cell)][1:]
+    for index, cell in enumerate(notebook.cells):
+        for tag in sorted(tags(cell) & {"skip-execution", "raises-exception", "injected-parameters"}):
+            yield index, f"the tag {tag}, with which a cell is not what is run and checked"
+        if index in several:
+            yield index, "a second cell with the tag parameters"
 
 
 def _short(error: Exception) -> str:
@@ -111,7 +147,8 @@ def records(notebook: Any, kind: str) -> Iterator[tuple[Any, Any, Any]]:
 
 
 def normalise(notebook: Any) -> Any:
-    """The page made from an executed notebook, as a new notebook."""
+    """The page made from an executed notebook, as a new notebook. Raises ValueError for notes of another form."""
+    check_notes(notebook)
     page = copy.deepcopy(notebook)
     state = {key: page.metadata[key] for key in ("diffnotes", "widgets") if key in page.metadata}
     if "diffnotes" in state:

@@ -56,7 +56,7 @@ def environment(folder: str | Path | None = None, **settings: str) -> dict[str, 
     }  # fmt: skip
     if folder is not None:
         names = ("TMPDIR", "IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR",
-                 "XDG_CONFIG_HOME")  # fmt: skip
+                 "XDG_CONFIG_HOME", "MPLCONFIGDIR")  # fmt: skip
         fixed |= dict.fromkeys(names, str(folder))
     return kept | fixed | settings
 
@@ -164,6 +164,11 @@ class Owned:
 
     def end(self) -> None:
         """End the process and all that it has started; nothing if it has ended by itself and left nothing."""
+        import psutil
+
+        below: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error):
+            below = psutil.Process(self.process.pid).children(recursive=True)
         with contextlib.suppress(OSError, ValueError):
             self.process.stdin.close()
         try:
@@ -171,17 +176,12 @@ class Owned:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self._end_rest()
-        _owned.discard(self)
-
-    def _end_rest(self) -> None:
-        """End what its guard could not: it was killed itself, or has no way to find those that went their own way."""
-        import psutil
-
-        for other in psutil.process_iter():
+        # What its guard could not end: it was killed itself, or has no way to find those that went their own way.
+        for other in [*below, *psutil.process_iter()]:
             with contextlib.suppress(psutil.Error, OSError):
-                if other.pid != os.getpid() and other.environ().get(MARK) == self.mark:
+                if other in below or (other.pid != os.getpid() and other.environ().get(MARK) == self.mark):
                     other.kill()
+        _owned.discard(self)
 
 
 def end_all() -> None:

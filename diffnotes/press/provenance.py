@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import ledger, page
-from .cells import READS_DOCUMENTATION, CodeError, essence, newlines, parse, plain, trees
+from .cells import READS_DOCUMENTATION, CodeError, essence, given, newlines, parse, plain, trees
 from .errors import PressError
 
 if TYPE_CHECKING:
@@ -60,7 +60,11 @@ def _code(package: Path, module: str) -> str:
 def _exports(code: str, root: str) -> dict[str, str]:
     """Name -> module, from the imports in ``code``, the ``__init__`` of the package ``root``."""
     names: dict[str, str] = {}
-    for node in ast.walk(parse(code)):
+    try:
+        tree = parse(code)
+    except CodeError:
+        return names
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             module = (node.module or "").removeprefix(root).lstrip(".")
             names |= {alias.asname or alias.name: module or alias.name for alias in node.names}
@@ -101,7 +105,8 @@ def _mentions(code: str, root: str, inside: str | None) -> tuple[frozenset, froz
                 pairs |= {(module.removeprefix(root + "."), alias.name) for alias in node.names}
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and not node.attr.startswith("__"):
             attributes.append((node.value.id, node.attr))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):  # importlib.import_module("root.module")
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            # importlib.import_module("root.module")
             if re.fullmatch(rf"{re.escape(root)}(?:\.\w+)+", node.value):
                 spelled.add(node.value.removeprefix(root + "."))
     names |= {attr for owner, attr in attributes if owner in aliases}
@@ -111,11 +116,17 @@ def _mentions(code: str, root: str, inside: str | None) -> tuple[frozenset, froz
 def _nodes(code: str, root: str, names: set[str]) -> Iterable[ast.AST]:
     """The nodes of ``code`` and of what its magics are given; what cannot be read but names the package takes all."""
     try:
-        for tree in trees(code):
-            if isinstance(tree, ast.AST):
-                yield from ast.walk(tree)
-            elif re.search(rf"\b{re.escape(root)}\b", tree):
-                names.add("*")
+        waiting = list(trees(code))
+        while waiting:
+            tree = waiting.pop()
+            if isinstance(tree, str):
+                names |= {"*"} if re.search(rf"\b{re.escape(root)}\b", tree) else set()
+                continue
+            for node in ast.walk(tree):
+                yield node
+                text = node.value if isinstance(node, ast.Constant) else None
+                if isinstance(text, str) and re.search(rf"\b(?:import|from)\s+{re.escape(root)}\b", text):
+                    waiting += given(text)  # code for another process, perhaps
     except CodeError:  # the run will say so; until then nothing is left out
         if re.search(rf"\b{re.escape(root)}\b", code):
             names.add("*")
@@ -126,7 +137,7 @@ def _imports(code: str, package: Path, inside: str | None = None) -> set[str]:
 
     A name taken from the package itself that cannot be traced to a module counts as a use of them all.
     """
-    exports = _exports((package / "__init__.py").read_text(encoding="utf-8"), package.name)
+    exports = _exports(_code(package, "__init__"), package.name)
     names, pairs, spelled = _mentions(code, package.name, inside)
     found = {text for text in spelled if _file(package, text)}
     for text in names:
@@ -163,29 +174,48 @@ def modules_used(codes: list[str], package: Path, seen: Iterable[str] = ()) -> d
     while todo:
         module = todo.pop()
         code = _code(package, module)
-        done[module] = digest(code if whole or READS_DOCUMENTATION.search(code) else essence(code))
-        todo |= _imports(code, package, _home(package, module)) - done.keys()
+        done[module] = module_digest(code, whole)
+        # The root's own imports are not followed: it names everything, and the run tells what of that was loaded.
+        todo |= (_imports(code, package, _home(package, module)) if module != "__init__" else set()) - done.keys()
+        todo |= {"__init__"} - done.keys()
     return done
 
 
-def sources(package: Path) -> dict[str, str]:
-    """Module -> SHA-256 of its file as it is, for all of ``package`` but the press: what a run must have imported."""
-    files = {".".join(path.relative_to(package).with_suffix("").parts): path for path in package.rglob("*.py")}
-    return {
-        name.removesuffix(".__init__"): hashlib.sha256(path.read_bytes()).hexdigest()
-        for name, path in files.items() if not _of_press(name)
-    }  # fmt: skip
+def module_digest(code: str, whole: bool = False) -> str:
+    """What the hash takes of a module; ``whole``: with its documentation."""
+    return digest(code if whole or READS_DOCUMENTATION.search(code) else essence(code))
+
+
+def reads_documentation(source: Any) -> bool:
+    """Whether a cell of the notebook ``source`` shows documentation or code, so that comments are results."""
+    return any(READS_DOCUMENTATION.search(cell.source) for cell in page.code_cells(source))
+
+
+def all_modules(package: Path, whole: bool = False) -> dict[str, str]:
+    """Module -> hash of its code, for all of ``package`` but the press: what a run may have imported."""
+    modules = [module for module in _everything(package) if not _of_press(module)]
+    return {module: module_digest(_code(package, module), whole) for module in modules}
 
 
 def data_identity(package: Path) -> str:
     """The literal ``IDENTITY`` of the package's ``data`` module: what the data are, e.g. their checksums."""
     path = package / "data.py"
-    code = path.read_text(encoding="utf-8") if path.is_file() else ""
-    for node in parse(code).body:
+    code = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    try:
+        tree = parse(code)
+    except CodeError:  # no chapter can run with it
+        return digest(code)
+    for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(target, ast.Name) and target.id == "IDENTITY" for target in targets) and node.value:
             return ast.get_source_segment(newlines(code), node.value)
     return ""
+
+
+def code_digests(notebook: Any) -> list[str]:
+    """What the hash takes of each code cell of a notebook or page."""
+    whole, codes = reads_documentation(notebook), [newlines(cell.source) for cell in page.code_cells(notebook)]
+    return [digest(code if whole else essence(code, cell=True))[:16] for code in codes]
 
 
 def fingerprint(
@@ -201,13 +231,11 @@ def fingerprint(
         seen: modules that a run was seen to import.
     """
     source = page.read(project.source(name)) if source is None else source
-    codes = [newlines(cell.source) for cell in page.code_cells(source)]
-    whole = any(READS_DOCUMENTATION.search(code) for code in codes)
-    modules = modules_used(codes, project.package, seen)
+    modules = modules_used([newlines(cell.source) for cell in page.code_cells(source)], project.package, seen)
     constraints = project.root / CONSTRAINTS
-    lines = constraints.read_text(encoding="utf-8").splitlines() if constraints.is_file() else []
+    lines = constraints.read_text(encoding="utf-8", errors="replace").splitlines() if constraints.is_file() else []
     parts = {
-        "code": [digest(code if whole else essence(code, cell=True))[:16] for code in codes],
+        "code": code_digests(source),
         "modules": {module: value[:16] for module, value in sorted(modules.items())},
         "rules": digest(ledger.rules(name))[:16],
         "versions": digest([line.strip() for line in lines if line.strip() and not line.startswith("#")])[:16],
@@ -286,6 +314,8 @@ def faults(notebook: Any, name: str | None = None, place: str | None = None) -> 
         problems.append("its outputs, edited after the run")
     if found["hash"] != digest(found["parts"]):
         problems.append("its hash, which is not that of its parts")
+    if found["parts"]["code"] != code_digests(notebook):
+        problems.append("its code, edited after the run")
     if name is not None and found["chapter"] != name:
         problems.append(f"it is a page of {found['chapter']!r}")
     allowed = {"published": ("cpu", "gpu")}.get(place, (place,))
@@ -414,7 +444,7 @@ def examine(
         notebook = page.read(path)
     except PressError as error:
         return Page(place, path, None, Freshness("damaged", [str(error).replace(str(project.root) + "/", "")]))
-    if wrong := [fault for fault in faults(notebook, name, place) if not fault.startswith("its outputs")]:
+    if wrong := [fault for fault in faults(notebook, name, place) if not fault.endswith("edited after the run")]:
         return Page(place, path, notebook, Freshness("damaged", wrong))
     return Page(place, path, notebook, freshness(notebook, project, name, settings, device))
 

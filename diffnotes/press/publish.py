@@ -6,7 +6,7 @@ from pathlib import Path
 
 from . import gates, page, provenance
 from .errors import PressError
-from .files import lock, require_room, sweep, write_whole
+from .files import at_work, lock, require_room, sweep, write_whole
 from .layout import Project
 
 __all__ = ["publish"]
@@ -36,7 +36,7 @@ def publish(project: Project, name: str, profile: str) -> Path:
         listed = [*found.freshness.reasons] * (not found.usable) + [*map(str, problems)]
         raise PressError("the gates refuse:\n  " + "\n  ".join(listed))
     require_room(place.parent, "published pages")
-    with lock(place):
+    with at_work(project.root), lock(place):
         sweep(place)
-        write_whole(place, found.path.read_text(encoding="utf-8"))
+        write_whole(place, page.text(found.notebook))  # what was checked, whatever lies there by now
     return place

@@ -32,7 +32,8 @@ from typing import Any
 from . import gates, page, provenance
 from .cells import CodeError, parse, plain
 from .errors import PressError
-from .files import lock, require_room, sweep, write_whole
+from .files import at_work, lock, require_room, sweep, write_whole
+from .kernel import canonical
 from .layout import PROFILES, Project, seeds
 from .processes import Owned, end_all, environment, interruptible, workspace
 
@@ -165,7 +166,7 @@ class Progress:
     """Where each running chapter is and how long it will take: one line that changes, or now and then a plain line."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self.say, self.live = say, sys.stdout.isatty() and say is print
+        self.say, self.live = say, say is print and sys.stdout is not None and sys.stdout.isatty()
         self.state: dict[str, tuple[int, int]] = {}
         self.begun: dict[str, float] = {}
         self.earlier: dict[str, list[float]] = {}
@@ -237,8 +238,8 @@ class Chapter:
         self.before: dict[str, Any] = {}
 
     def check(self) -> list[str]:
-        """What is known to be wrong before a run: code that cannot be read."""
-        problems = []
+        """What is known to be wrong before a run: code that cannot be read, tags that would change what is run."""
+        problems = [f"{self.name}, cell {index + 1}: {fault}" for index, fault in page.source_faults(self.source)]
         for index, cell in enumerate(self.source.cells):
             try:
                 parse(cell.source if cell.cell_type == "code" else "")
@@ -267,14 +268,10 @@ class Chapter:
 
     def begin(self) -> None:
         """Take down what the run must be made from."""
-        sources = provenance.sources(self.project.package)
-        given = self.project, self.name, self.settings, self.source
-        self.before = {"parts": provenance.fingerprint(*given), "sources": sources, "beside": self._beside(),
-                       "modules": provenance.fingerprint(*given, seen=sources)["modules"],
+        self.whole = provenance.reads_documentation(self.source)
+        self.before = {"parts": provenance.fingerprint(self.project, self.name, self.settings, self.source),
+                       "modules": provenance.all_modules(self.project.package, self.whole),
                        "rules": provenance.ledger.rules(self.name)}  # fmt: skip
-
-    def _beside(self) -> set[str]:
-        return {path.name for path in (self.project.root / "notebooks").iterdir() if not path.name.startswith(".")}
 
     def task(self, threads: int, device: tuple[str, str] | None) -> dict[str, Any]:
         return {"notebook": page.text(self.source), "settings": self.settings, "threads": threads,
@@ -286,29 +283,31 @@ class Chapter:
         """Why the results cannot be taken for those of the sources; ``kernel`` is what the kernel tells of itself."""
         if not kernel:
             return ["the kernel did not say which code it has run"]
-        root, sources = self.project.package.name, self.before["sources"]
+        root, modules = self.project.package.name, self.before["modules"]
         found = []
-        for module, hashes in sorted(self._held(kernel).items()):
-            if {sources.get(module)} != set(hashes):
+        for module, codes in sorted(self._held(kernel).items()):
+            if {modules.get(module)} != {provenance.module_digest(code, self.whole) for code in codes}:
                 found.append(f"the code of {root}.{module} that has run is not that of the package as it was when the "
                              "run began: it was changed meanwhile, or the kernel has another package")
         if kernel["rules"] not in (None, json.loads(json.dumps(self.before["rules"]))):
             found.append("the rules of the claims by which it was judged are not those here")
         for path in kernel["read"]:
             found.append(f"a cell reads {path}, which the page's hash does not cover; data come through the package")
-        new = {f"notebooks/{name}" for name in self._beside() - self.before["beside"]}
-        for path in sorted(new | set(kernel["written"])):
+        for path in kernel["written"]:
             found.append(f"a cell writes {path}: a run must leave the checkout as it is")
         for name, value in kernel["values"].items():
-            if name != "device" and value != repr(self.values[name]):  # "auto" becomes a device
-                found.append(f"a cell changes the parameter {name} from {self.values[name]!r} to {value}")
+            was = canonical(self.values[name])
+            if name != "device" and value != was:  # "auto" becomes a device
+                found.append(f"a cell changes the parameter {name} from {was} to {value}")
         return found
 
     def _held(self, kernel: dict[str, Any]) -> dict[str, list[str]]:
-        """Module -> hashes of the sources that the kernel has compiled, the press left out."""
-        root = self.project.package.name + "."
-        held = {name.removeprefix(root): hashes for name, hashes in kernel["held"].items() if name.startswith(root)}
-        return {name: hashes for name, hashes in held.items() if name.split(".")[0] != "press"}
+        """Module -> the sources that the kernel has compiled for it, the press left out."""
+        root = self.project.package.name
+        held = {name.removeprefix(root + ".") if name != root else "__init__": codes
+                for name, codes in kernel["held"].items() if name.split(".")[0] == root}  # fmt: skip
+        held = {name: codes for name, codes in held.items() if name.split(".")[0] != "press"}
+        return held if held.keys() - {"__init__"} else {}  # the root alone comes with the press
 
     def stamped(self, outcome: dict[str, Any]) -> Any:
         """The page from an executed notebook, with its provenance."""
@@ -317,7 +316,7 @@ class Chapter:
         notebook = page.normalise(nbformat.reads(outcome["notebook"], as_version=4))
         parts = {key: value for key, value in self.before["parts"].items() if key != "hash"}
         used = parts["modules"].keys() | self._held(outcome["kernel"]).keys()
-        parts["modules"] = {name: value for name, value in self.before["modules"].items() if name in used}
+        parts["modules"] = {name: value[:16] for name, value in sorted(self.before["modules"].items()) if name in used}
         notebook.metadata.setdefault("diffnotes", {})["provenance"] = {
             "chapter": self.name,
             "profile": self.profile,
@@ -427,6 +426,7 @@ def run(
         raise PressError(f"timeout = {timeout}; allowed: seconds >= 1", 2)
     with contextlib.ExitStack() as stack:
         stack.enter_context(interruptible())
+        stack.enter_context(at_work(project.root))
         cluster = stack.enter_context(_cluster(workers)) if workers else None
         here = None if cluster else find_device(device)
         profile = profile or ("gpu" if here and here[0] == "cuda" else "cpu")
@@ -436,6 +436,8 @@ def run(
             stack.enter_context(_locked(project.page(profile, name), lambda text=waiting: say(text)))
             report = project.report(profile, name)
             for path in (project.page(profile, name), report, report.with_suffix(".txt")):
+                if path.is_dir():
+                    raise PressError(f"{path} is a folder, where a page or a report should lie; nothing was run")
                 sweep(path)
         chapters = [Chapter(project, name, profile, device, seed, timeout) for name in names]
         if problems := [problem for chapter in chapters for problem in chapter.check()]:
@@ -498,6 +500,7 @@ def _bring_up_to_date(
 
 def _finish(chapter: Chapter, outcome: dict[str, Any]) -> list[str]:
     """Make a page of an outcome, or leave a report; returns what is wrong."""
+    made = None
     try:
         if outcome["error"]:
             chapter.leave(None, outcome["error"])
@@ -505,9 +508,14 @@ def _finish(chapter: Chapter, outcome: dict[str, Any]) -> list[str]:
         if suspicions := chapter.suspicions(outcome["kernel"]):
             chapter.leave(None, "\n".join(suspicions))
             return suspicions
-        return chapter.settle(chapter.stamped(outcome))
-    except PressError as error:
-        return [str(error)]
+        made = chapter.stamped(outcome)
+        return chapter.settle(made)
+    except Exception as error:  # the other chapters go on, and what this one has made is not lost
+        words = str(error) if isinstance(error, PressError) else f"{type(error).__name__}: {error}"
+        if "its text is kept as" not in words:
+            with contextlib.suppress(PressError):
+                chapter.leave(page.text(made) if made else None, words)
+        return [words]
 
 
 Outcomes = Iterator[tuple[Chapter, dict[str, Any], Callable[[str], None]]]
@@ -601,6 +609,8 @@ def _cluster(url: str) -> Iterator[Any]:
         from distributed import Client
     except ImportError as error:
         raise PressError("--workers needs Dask: pip install 'diffnotes[cluster]'", 2) from error
+    except Exception as error:  # settings of Dask's that it cannot read
+        raise PressError(f"--workers: Dask cannot be loaded: {error}") from error
     for name in ("distributed", "tornado", "asyncio"):  # what matters of theirs is told in our words
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:

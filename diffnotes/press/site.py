@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from .errors import PressError
-from .files import lock, require_room
+from .files import at_work, lock, require_room
 from .layout import CHAPTERS, PUBLISHED, Project
 from .processes import Owned, environment, interruptible, workspace
 from .web import Document, script_loads, style_loads
@@ -54,24 +54,43 @@ def build(pages: str, root: Path, *, force: bool = False, say: Callable[[str], N
     folder = project.root / "_build"
     target, source, work = folder / "html", folder / "site-source", folder / "site-work"
     require_room(folder, "the site")
-    with interruptible(), lock(target, lambda: say("site: another build is at work; waiting for that")):
+    waiting = "site: another build is at work; waiting for that"
+    with interruptible(), at_work(project.root), lock(target, lambda: say(waiting)):
         recover(target)
         chosen = choose(project, pages)
         inputs = fingerprint(project, chosen)
-        if not force and intact(target) and json.loads((target / RECORDS).read_text())["inputs"] == inputs:
+        if not force and intact(target) and _inputs(target) == inputs:
             say(f"site: nothing changed since it was built, see {target / 'index.html'}")
             return target
-        assemble(project, chosen, source)
-        check(project, chosen)
+        taken = assemble(project, chosen, source)
+        if fingerprint(project, taken, source) != inputs:
+            raise PressError("a page or the prose was changed while the build took it; build again")
+        check(project, chosen, taken)
         say(f"site: building {len(chosen)} chapter{'s' * (len(chosen) != 1)} and the pages around them")
         site = render(source, work)
         if problems := scan(site):
             raise PressError("the site has faults:\n  " + "\n  ".join(problems))
-        seal(site, chosen, inputs)
+        seal(site, taken, inputs)
         replace(target, site)
-        shutil.rmtree(work)
+        remove(work)
     say(f"site: {target / 'index.html'}")
     return target
+
+
+def remove(path: Path) -> None:
+    """Remove what lies at ``path``, if anything does: a folder with all it holds, of a link the link alone."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
+
+
+def _inputs(site: Path) -> str | None:
+    """What the site says it was made from; None if that cannot be read."""
+    try:
+        return json.loads((site / RECORDS).read_text(encoding="utf8"))["inputs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _aside(target: Path) -> Path:
@@ -81,7 +100,7 @@ def _aside(target: Path) -> Path:
 def replace(target: Path, new: Path) -> None:
     """Put the folder ``new`` in the place of ``target``; if that is cut short, :func:`recover` mends it."""
     try:
-        if target.exists():
+        if os.path.lexists(target):
             target.rename(_aside(target))
         new.rename(target)
     finally:
@@ -90,9 +109,9 @@ def replace(target: Path, new: Path) -> None:
 
 def recover(target: Path) -> None:
     """Bring back the folder that a killed :func:`replace` had put aside, or clear it away where the new one is in."""
-    if _aside(target).exists():
-        if target.exists():
-            shutil.rmtree(_aside(target))
+    if os.path.lexists(_aside(target)):
+        if os.path.lexists(target):
+            remove(_aside(target))
         else:
             _aside(target).rename(target)
 
@@ -109,13 +128,19 @@ def choose(project: Project, pages: str) -> dict[str, Path]:
     return usable
 
 
-def check(project: Project, chosen: dict[str, Path]) -> None:
-    """Let the gates look at the chosen pages. PressError listing what they refuse."""
+def check(project: Project, chosen: dict[str, Path], taken: dict[str, Path] | None = None) -> None:
+    """Let the gates look at the chosen pages. PressError listing what they refuse.
+
+    Args:
+        project: the book.
+        chosen: chapter -> where its page lies.
+        taken: chapter -> the copy to look at, if there is one.
+    """
     from . import gates
     from .page import read
     from .provenance import faults
 
-    pages = {name: read(path) for name, path in chosen.items()}
+    pages = {name: read(path) for name, path in (taken or chosen).items()}
     problems = list(map(str, gates.check_across(pages)))
     for name, page in pages.items():
         place = PUBLISHED if chosen[name] == project.published(name) else chosen[name].parent.name
@@ -125,18 +150,21 @@ def check(project: Project, chosen: dict[str, Path]) -> None:
         raise PressError("the gates refuse:\n  " + "\n  ".join(problems))
 
 
-def fingerprint(project: Project, chosen: dict[str, Path]) -> str:
-    """SHA-256 over everything the site is made of: prose, pages and whether they are fresh, the press, the builder."""
+def fingerprint(project: Project, chosen: dict[str, Path], root: Path | None = None) -> str:
+    """SHA-256 over everything the site is made of: prose, pages and whether they are fresh, the press, the builder.
+
+    ``root`` is where the prose lies, by default in the book itself.
+    """
     from .page import read
     from .provenance import freshness
 
-    digest = hashlib.sha256()
-    prose = [path for name in PROSE for path in _files(project.root / name)]
+    digest, root = hashlib.sha256(), root or project.root
+    prose = [path for name in PROSE for path in _files(root / name)]
     press = [path for path in _files(Path(__file__).parent) if path.suffix in (".py", ".toml")]
-    for path in [p for p in prose if p.parent != project.root / CHAPTERS] + press + list(chosen.values()):
-        digest.update(f"{_place(path, project.root)}\0{_sha256(path)}\n".encode())
+    for path in [p for p in prose if p.parent != root / CHAPTERS] + press:
+        digest.update(f"{_place(path, root)}\0{_sha256(path)}\n".encode())
     for name, page in chosen.items():
-        digest.update(f"{name}\0{freshness(read(page), project, name)}\n".encode())
+        digest.update(f"{name}\0{_sha256(page)}\0{freshness(read(page), project, name)}\n".encode())
     for name in BUILDERS:
         digest.update(f"{name}\0{metadata.version(name)}\n".encode())
     return digest.hexdigest()
@@ -153,16 +181,18 @@ def _place(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
-def assemble(project: Project, chosen: dict[str, Path], source: Path) -> None:
-    """Make ``source`` a tree that ``jupyter-book build`` takes: the prose and the chosen page of each chapter."""
-    shutil.rmtree(source, ignore_errors=True)
+def assemble(project: Project, chosen: dict[str, Path], source: Path) -> dict[str, Path]:
+    """Make ``source`` a tree that ``jupyter-book build`` takes, of the prose and the chosen pages; where these lie."""
+    remove(source)
     source.mkdir(parents=True)
     for name in ("_config.yml", "_toc.yml"):
         shutil.copyfile(project.root / name, source / name)
-    shutil.copytree(project.root / "book", source / "book", ignore=shutil.ignore_patterns(".*", "chapters"))
+    shutil.copytree(project.root / "book", source / "book", ignore=shutil.ignore_patterns(".*", "__*", "chapters"))
     (source / CHAPTERS).mkdir()
+    taken = {name: source / CHAPTERS / f"{name}.ipynb" for name in chosen}
     for name, page in chosen.items():
-        shutil.copyfile(page, source / CHAPTERS / f"{name}.ipynb")
+        shutil.copyfile(page, taken[name])
+    return taken
 
 
 def render(source: Path, work: Path) -> Path:
@@ -173,7 +203,7 @@ def render(source: Path, work: Path) -> Path:
     Raises:
         PressError: with the warnings, if there are any.
     """
-    shutil.rmtree(work, ignore_errors=True)
+    remove(work)
     command = ["-c", "from jupyter_book.cli.main import main; main()", "build", str(source)]
     options = ["--path-output", str(work), "-W", "-n", "--keep-going", "--quiet"]
     with workspace() as private:

@@ -468,9 +468,9 @@ def linear_critic(model: Denoiser, law: GaussianMixture, times: Tensor, n: int, 
         (a, b), fresh = forms
         a = a + ridge * a.diagonal().mean() * torch.eye(len(a), **double)
         systems.append((a, b, *fresh))
-    # A solver looks at the numbers, so all systems are solved at once.
-    solved = torch.linalg.solve(torch.stack([a for a, *_ in systems]), torch.stack([b.T for _, b, *_ in systems]))
+    # A solver looks at the numbers: a GPU is waited for once all systems are there, not after each.
     rows = []
-    for w, (_, _, a_new, b_new) in zip(solved.mT, systems):
+    for a, b, a_new, b_new in systems:
+        w = torch.linalg.solve(a, b.T).T
         rows.append(2 * (w * b_new).sum(-1) - (w @ a_new * w).sum(-1))
     return torch.stack(rows, -1)

@@ -351,9 +351,6 @@ LOOPS = {  # name -> (device, size of the loop) -> result
     "critic": lambda device, n: helmholtz.train_critic(
         network(device, dim=2), PLANE, band=(-3.0, 3.0), width=4, steps=n, batch=8
     ).net,
-    "wave critic": lambda device, n: helmholtz.linear_critic(
-        network(device, dim=2), PLANE, torch.linspace(0.1, 0.9, n, dtype=F64), 30, features=4
-    ),
     "classifier": lambda device, n: features.train_classifier(
         *classes(device), classes(device), width=4, features=3, steps=n, batch=8
     ),
@@ -428,7 +425,7 @@ ABOVE = {
     "sample.ddpm", "sample.ddim", "sample.ode", "sample.sde", "sample.optimal_variance", "sample.predicted_variance",
     "sequence.population_minimiser", "sequence.gap", "sequence.sa_loss", "train.fit", "train.fit_smooth",
     "train.fit_squares", "train.gradient_statistics", "train.importance", "train.levels_of", "train.log_normal",
-    "train.matched", "fleet.train_fleet", "features.train_classifier", "helmholtz.linear_critic", "helmholtz.invisible",
+    "train.matched", "fleet.train_fleet", "features.train_classifier", "helmholtz.invisible",
     "lipschitz.step_constants", "lipschitz.perturbation_response", "lipschitz.time_lipschitz", "lipschitz.sharing_cost",
     "information.excess_error",
 }  # fmt: skip
@@ -497,6 +494,9 @@ FUNCTIONS = {
     "helmholtz.euler_covariance": lambda d: helmholtz.euler_covariance(square(d), lambda t: 0.1 * square(d), 5),
     "helmholtz.gaussian_course": lambda d: helmholtz.gaussian_course(square(d), lambda t: 0.1 * square(d), steps=5),
     "helmholtz.gaussian_split": lambda d: helmholtz.gaussian_split(cloud(d, 2), square(d)),
+    "helmholtz.linear_critic": lambda d: helmholtz.linear_critic(
+        network(d, dim=2), PLANE, unit("cpu", 3), 30, features=4
+    ),
     "helmholtz.linear_errors": lambda d: helmholtz.linear_errors(square(d), 0.3),
     "helmholtz.log_snr_levels": lambda d: helmholtz.log_snr_levels(LINEAR, unit(d), (-3.0, 3.0)),
     "helmholtz.noised_covariance": lambda d: helmholtz.noised_covariance(square(d), 0.3),

@@ -358,13 +358,13 @@ LOOPS = {  # name -> (device, size of the loop) -> result
         network(device).net, LINE, LINEAR, batches=n, batch=4
     ),
     "step constants": lambda device, n: lipschitz.step_constants(
-        network(device), LINE.to(device), torch.linspace(0.1, 0.9, n, dtype=F64)
+        network(device), LINE.to(device, torch.float32), torch.linspace(0.1, 0.9, n, dtype=F64)
     ),
     "step constants of samples": lambda device, n: lipschitz.step_constants(
         network(device), samples(device, 6, 1), torch.linspace(0.1, 0.9, n, dtype=F64).to(device), target="v"
     ),
     "responses": lambda device, n: lipschitz.perturbation_response(
-        network(device), LINE.to(device), torch.linspace(0.1, 0.9, n, dtype=F64), 0.1
+        network(device), LINE.to(device, torch.float32), torch.linspace(0.1, 0.9, n, dtype=F64), 0.1
     ),
     "derivatives": lambda device, n: lipschitz.time_lipschitz(
         LINE.to(device), LINEAR, "v", torch.linspace(0.1, 0.9, n, dtype=F64), "sigma"
@@ -374,7 +374,8 @@ LOOPS = {  # name -> (device, size of the loop) -> result
     ),
     "sharing cost": lambda device, n: tuple(part * n for part in lipschitz.sharing_cost(LINE.to(device), CHAIN, n, 10)),
     "excess error": lambda device, n: information.excess_error(
-        {"net": network(device), "exact": Exact(LINE, LINEAR)}, LINE.to(device), torch.linspace(0.1, 0.9, n, dtype=F64)
+        {"net": network(device), "exact": Exact(LINE, LINEAR)}, LINE.to(device, torch.float32),
+        torch.linspace(0.1, 0.9, n, dtype=F64)
     ),
     "law carried along": lambda device, n: collapse.FlowMap.of_sde(network(device), LINE, times(LINEAR, n), 20, 64),
     "gap": lambda device, n: sequence.gap(

@@ -120,7 +120,8 @@ class Browser:
         return answer["result"]
 
     def open(self, url: str, *, formulas: bool = True) -> None:
-        """Open `url`, wait until it has loaded and, unless told not to, every formula is set."""
+        """Open `url` and wait until it has loaded and every formula is set; without `formulas` they stay as text."""
+        self.send("Network.setBlockedURLs", urls=[] if formulas else ["*/mathjax/*"])
         for list_ in (self.requests, self.blocked, self.errors):
             list_.clear()
         self._loaded = False

@@ -36,7 +36,6 @@ __all__ = ["FlowMap", "Transport", "ansd", "ansd_ratio", "cross_fraction", "law_
            "neighbour_counts", "pair_fraction", "sample_split", "tid", "transport"]  # fmt: skip
 
 Radii = float | Sequence[float] | Tensor
-_home = home_of
 
 
 # --- counts of samples ------------------------------------------------------------------------------------------------
@@ -157,7 +156,7 @@ def tid(generated: Tensor, reference: Tensor, eps: float, k: int) -> float:
 
 
 def _on_line(law: GaussianMixture) -> GaussianMixture:
-    if not isinstance(law, GaussianMixture) or law.dim != 1 or bool((law.std == 0).any()):
+    if not isinstance(law, GaussianMixture) or law.dim != 1 or law.has_points:
         raise ValueError(f"law = {law!r}; allowed: a GaussianMixture on the line with std > 0")
     return law.to("cpu", torch.float64)
 
@@ -197,7 +196,7 @@ def law_renyi2(law: GaussianMixture) -> float:
     >>> round(law_renyi2(GaussianMixture([0.0], 1.0)) * 2 * math.pi**0.5, 12)
     1.0
     """
-    if not isinstance(law, GaussianMixture) or bool((law.std == 0).any()):
+    if not isinstance(law, GaussianMixture) or law.has_points:
         raise ValueError(f"law = {law!r}; allowed: a GaussianMixture with std > 0")
     weight, gap, variance = _couples(law)
     return float((weight * torch.exp(-0.5 * gap**2 / variance) / (2 * math.pi * variance) ** (law.dim / 2)).sum())

@@ -47,7 +47,7 @@ def pair_fraction_variance(law: GaussianMixture, eps: float, n: int) -> float:
     >>> 0 < pair_fraction_variance(GaussianMixture([0.0], 1.0), 0.1, 100) < 1e-4
     True
     """
-    if law.dim != 1 or bool((law.std == 0).any()):
+    if law.dim != 1 or law.has_points:
         raise ValueError(f"law = {law!r}; allowed: a GaussianMixture on the line with std > 0")
     eps, n = number(eps, "eps"), count(n, "n", 2)
     if not (math.isfinite(eps) and eps > 0):

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._numbers import floats, number, samples, working
+from ._numbers import count, floats, number, samples, working
 from ._shape import expand_like
 from .schedule import Chain, Schedule
 from .target import Target, coefficients, convert
@@ -83,9 +83,15 @@ def members_of(denoiser: Denoiser) -> int | None:
     """The number of stacked members, also of a denoiser made of others that does not say it itself."""
     if denoiser.members is not None:
         return denoiser.members
-    parts = [getattr(denoiser, name, None) for name in ("high", "low", "base")]
-    counts = [members_of(part) for part in parts if isinstance(part, Denoiser)]
-    return next((count for count in counts if count is not None), None)
+    parts = [part for part in vars(denoiser).values() if isinstance(part, Denoiser)]
+    return next((one for part in parts if (one := members_of(part)) is not None), None)
+
+
+def _members_in(net: object) -> int | None:
+    """The number of members that a network says it has, or one inside it."""
+    parts = net.modules() if isinstance(net, torch.nn.Module) else [net]
+    told = (getattr(part, "members", None) for part in parts)
+    return next((one for one in told if isinstance(one, int)), None)
 
 
 def home_of(denoiser: Denoiser) -> tuple[torch.dtype, torch.device]:
@@ -140,15 +146,19 @@ class Learned(Denoiser):
         net: a function (x, t) -> prediction of the shape of x, such as a :class:`diffnotes.net.Network`.
         schedule: the schedule or chain whose times the network was trained on.
         target: a name of :data:`diffnotes.target.TARGETS`, or a function (alpha, sigma) -> (a, b).
+        members: of a stacked ensemble; told by a module that has ``members`` itself or in a part, else to be given.
 
     Raises:
         ValueError: for an unknown target.
     """
 
-    def __init__(self, net: Callable[[Tensor, float | Tensor], Tensor], schedule: Schedule | Chain, target: Target):
+    def __init__(
+        self, net: Callable[[Tensor, float | Tensor], Tensor], schedule: Schedule | Chain, target: Target,
+        members: int | None = None,
+    ) -> None:  # fmt: skip
         coefficients(target, 0.8, 0.6)  # refuses an unknown name now rather than in the first step
         self.net, self.schedule, self.target = net, schedule, target
-        self.members = getattr(net, "members", None)
+        self.members = _members_in(net) if members is None else count(members, "members", 1)
 
     def _own(self) -> torch.dtype | None:
         """The dtype of the network's parameters, if it has any."""
@@ -220,12 +230,19 @@ class Mirrored(Denoiser):
 
 
 class Perturbed(Denoiser):
-    """``base`` with an error added to its prediction of ``target``: ``error(x, t)`` of the shape of x."""
+    """``base`` with an error added to its prediction of ``target``: ``error(x, t)`` of the shape of x.
 
-    def __init__(self, base: Denoiser, error: Callable[[Tensor, float | Tensor], Tensor], target: Target = "eps"):
+    ``members``: of an ensemble, where ``base`` is none and a function ``error`` cannot say it.
+    """
+
+    def __init__(
+        self, base: Denoiser, error: Callable[[Tensor, float | Tensor], Tensor], target: Target = "eps",
+        members: int | None = None,
+    ) -> None:  # fmt: skip
         coefficients(target, 0.8, 0.6)
         self.base, self.error, self.target, self.schedule = base, error, target, base.schedule
-        self.members = members_of(base)
+        found = members_of(base)
+        self.members = (found or _members_in(error)) if members is None else count(members, "members", 1)
 
     def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
         if (work := working_of(self, x.dtype)) != x.dtype:

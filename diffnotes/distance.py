@@ -233,7 +233,7 @@ def _mixtures(p: GaussianMixture, q: GaussianMixture) -> list[GaussianMixture]:
     """Both in float64 on the CPU, without components of weight 0."""
     laws = []
     for name, law in (("p", p), ("q", q)):
-        if not isinstance(law, GaussianMixture) or law.dim != 1 or bool((law.std == 0).any()):
+        if not isinstance(law, GaussianMixture) or law.dim != 1 or law.has_points:
             raise ValueError(f"{name} = {law!r}; allowed: a GaussianMixture on the line with std > 0")
         law = law.to("cpu", torch.float64)
         there = law.weights > 0

@@ -110,7 +110,7 @@ def _double(law: GaussianMixture) -> GaussianMixture:
 
 def _smooth(law: GaussianMixture, what: str) -> GaussianMixture:
     """``law`` in float64, checked to have a density."""
-    if bool((law.std == 0).any()):
+    if law.has_points:
         raise ValueError(f"law = {law!r} has a component of std 0, where its {what} is infinite; allowed: std > 0")
     return _double(law)
 
@@ -173,8 +173,13 @@ def mmse(law: GaussianMixture, alpha: Tensor | float, sigma: Tensor | float) -> 
 
 
 def _levels(alpha: Tensor | float, sigma: Tensor | float) -> tuple[Tensor, Tensor]:
-    """Both levels in float64 on the CPU."""
-    return floats(alpha, "alpha", torch.float64).cpu(), floats(sigma, "sigma", torch.float64).cpu()
+    """Both levels in float64 on the CPU, of one shape. Raises ValueError where the shapes do not broadcast."""
+    alpha, sigma = floats(alpha, "alpha", torch.float64).cpu(), floats(sigma, "sigma", torch.float64).cpu()
+    try:
+        return tuple(level.contiguous() for level in torch.broadcast_tensors(alpha, sigma))
+    except RuntimeError as error:
+        raise ValueError(f"alpha has shape {tuple(alpha.shape)}, sigma {tuple(sigma.shape)}; allowed: numbers, or "
+                         "shapes that broadcast") from error
 
 
 def excess_error(

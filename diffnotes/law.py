@@ -126,7 +126,7 @@ class Law(ABC):
         lead = points.shape[: max(points.ndim - len(self.shape), 0)]
         if points.shape[len(lead) :] != self.shape:
             raise ValueError(f"x has shape {tuple(x.shape)}; allowed: (..., {', '.join(map(str, self.shape))})")
-        levels, zero = [], True
+        levels, zero, extreme = [], True, False
         for level, name in ((alpha, "alpha"), (sigma, "sigma")):
             given = tensor(level, name).to(work)
             level = expand_like(given, points, name, work)
@@ -139,6 +139,7 @@ class Law(ABC):
                 if not (low >= 0 and high < math.inf):
                     raise ValueError(f"{name} has the minimum {low:g}; allowed: finite numbers >= 0")
                 none = low == 0
+                extreme = extreme or (name == "sigma" and (high > 1e15 or 0 < low < 1e-15))
             if none and self._pointlike and name == "sigma":
                 raise ValueError("sigma has the minimum 0; allowed: numbers > 0 where the law itself has no smooth "
                                  "density")
@@ -147,6 +148,8 @@ class Law(ABC):
                           level.reshape(level.shape[: len(lead)]).expand(lead).reshape(-1, 1))
         if zero and not bool((levels[0] + levels[1] > 0).all()):
             raise ValueError("alpha and sigma are both 0; allowed: at most one of them")
+        if extreme and work == torch.float32:  # whose squares float32 does not hold
+            return self._rows(kernel, x.double(), alpha, sigma, vector).to(x.dtype)
         run = getattr(self._on(x.device), kernel)
         rows, step = points.to(work).reshape(-1, self.dim), max(1, BLOCK // self._width)
         blocks = [run(rows[i : i + step], *(v if len(v) == 1 else v[i : i + step] for v in levels)).to(x.dtype)
@@ -201,11 +204,18 @@ class GaussianMixture(Law):
             raise ValueError(f"means has shape {tuple(mu.shape)}; allowed: (k, d) or, for d = 1, (k,)")
         s = _double(std, "std").to(mu.device)
         w = torch.ones_like(mu[:, 0]) if weights is None else _double(weights, "weights").to(mu.device)
+        if not max(float(mu.abs().max()), float(s.max()) if s.numel() else 0.0) < 1e150:
+            raise ValueError(f"means = {means!r}, std = {std!r}; allowed: numbers whose squares are finite")
         if s.ndim > 1 or s.numel() not in (1, len(mu)) or (s < 0).any():
             raise ValueError(f"std = {std!r}; allowed: a number >= 0, or {len(mu)} of them")
         if w.shape != mu.shape[:1] or (w < 0).any() or not w.sum() > 0:
             raise ValueError(f"weights = {weights!r}; allowed: {len(mu)} numbers >= 0, not all 0")
         self._set(mu, s.expand(len(mu)), w / w.sum(), _dtype_of(means))
+
+    @property
+    def has_points(self) -> bool:
+        """Whether a component has std 0, so that the law has no density: the parameter, not its rounding to dtype."""
+        return self._pointlike
 
     def _set(self, mu: Tensor, s: Tensor, w: Tensor, dtype: torch.dtype) -> None:
         self._mu, self._s, self._w = mu, s, w

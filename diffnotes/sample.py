@@ -106,8 +106,12 @@ def grid(
         if kind == "log_snr":
             levels = clean + (noisy - clean) * u
         else:
-            first, last = (math.exp(-level / 14) for level in (noisy, clean))
-            levels = -14 * (last + (first - last) * u).log()
+            if noisy < -9000:  # beyond which the first noise level overflows
+                share = math.exp((noisy - clean) / 14)
+                levels = noisy - 14 * (share + (1 - share) * u).log()
+            else:
+                first, last = (math.exp(-level / 14) for level in (noisy, clean))
+                levels = -14 * (last + (first - last) * u).log()
         times = schedule.time_of_log_snr(levels)
     else:
         raise ValueError(f"kind = {kind!r} is unknown; allowed: 'uniform', 'quadratic', 'log_snr', 'karras'")
@@ -223,7 +227,7 @@ class _Path:
             raise ValueError(f"x of shape {tuple(x.shape)}, {x.dtype}; allowed: finite floats (n, d) or with more axes")
         rows = None if rows is None else count(rows, "rows", 1)
         members = members_of(denoiser)
-        if members is not None and x.ndim < 3:
+        if members is not None and (x.ndim < 3 or len(x) != members):
             raise ValueError(f"x has shape {tuple(x.shape)}; allowed: ({members}, n, ...) for {members} members")
         self.dtype, x = x.dtype, x.to(working_of(denoiser, x.dtype))
         self.x, self.schedule, self.target = x, denoiser.schedule, denoiser.target
@@ -246,7 +250,11 @@ class _Path:
         y = torch.empty_like(x)
         # Blocks of equal size, to within one row: a short last block would be multiplied by another kernel.
         for part, out in zip(x.tensor_split(self._blocks, self._axis), y.tensor_split(self._blocks, self._axis)):
-            out.copy_(self._predictors[k](part))
+            answer = self._predictors[k](part)
+            if answer.shape != part.shape:
+                raise ValueError(f"the prediction at x of shape {tuple(part.shape)} has shape {tuple(answer.shape)}; "
+                                 "allowed: the shape of x (a function on an ensemble needs members = their number)")
+            out.copy_(answer)
         return y
 
     def combine(self, p: Tensor, q: Tensor) -> tuple[list[float], list[float]]:

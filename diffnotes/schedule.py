@@ -253,9 +253,9 @@ class Linear(Schedule):
         -2 log(alpha) = log(1 + 1/SNR) is quadratic in t; the root is written without a difference of equal numbers.
         """
         decay = torch.nn.functional.softplus(-_target(log_snr), threshold=50)
-        half = self.beta_min / 2
-        under = (half**2 + (self.beta_max - self.beta_min) / 2 * decay).clamp(min=0)
-        return torch.where(decay.isinf(), 1, decay / (half + under.sqrt())).clamp(0, 1)
+        half, last = self.beta_min / 2, self.beta_min / 2 + self.beta_max / 2  # last: at t = 1, beyond which it is 1
+        under = (half**2 + (self.beta_max - self.beta_min) / 2 * decay.clamp(max=last)).clamp(min=0)
+        return torch.where(decay >= last, 1, decay / (half + under.sqrt())).clamp(0, 1)
 
 
 @dataclass(frozen=True)

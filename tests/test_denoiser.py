@@ -13,7 +13,7 @@ from scipy.integrate import quad
 from diffnotes import TARGETS, Chain, Cosine, Exact, Hybrid, Learned, Linear, Perturbed, convert
 from diffnotes.denoiser import Denoiser, Mirrored, members_of
 from diffnotes.law import Empirical, GaussianMixture, ring
-from diffnotes.sample import ddpm, ddpm_steps
+from diffnotes.sample import ddim, ddpm, ddpm_steps, grid
 
 LINE = GaussianMixture([-1.0, 0.2, 1.5], [0.2, 0.3, 0.1], [0.5, 0.2, 0.3]).to(dtype=torch.float64)
 PLANE = GaussianMixture(torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.3, -2.0]], dtype=torch.float64), [0.2, 0.5, 1.0])
@@ -345,3 +345,53 @@ def test_members_are_carried_by_whatever_is_made_of_an_ensemble():
                  Hybrid(exact, Wrapper(ensemble), 0.5)):
         assert made.members == members_of(made) == 3
     assert members_of(Wrapper(ensemble)) == 3 and members_of(Wrapper(exact)) is None
+
+
+class _Stacked(torch.nn.Module):
+    """Three linear maps of the plane, one a member."""
+
+    def __init__(self):
+        super().__init__()
+        self.members = 3
+        self.weight = torch.nn.Parameter(torch.randn(3, 2, 2, generator=torch.Generator().manual_seed(0)) / 4)
+
+    def forward(self, x, t):
+        return x @ self.weight
+
+
+def test_an_ensemble_inside_other_things_is_found_or_can_be_told():
+    """A module around it, a denoiser that keeps it by another name, a function that is told: all sample as it does."""
+    stacked, times = _Stacked(), grid(Linear(), 5)
+    x = torch.randn(3, 2500, 2, generator=torch.Generator().manual_seed(1))
+    plain = Learned(stacked, Linear(), "x0")
+
+    class Around(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = stacked
+
+        def forward(self, x, t):
+            return self.inner(x, t)
+
+    class Own(Denoiser):
+        schedule, target = plain.schedule, "x0"
+
+        def __init__(self):
+            self.kept = plain
+
+        def predict(self, x, t):
+            return self.kept.predict(x, t)
+
+    wanted = ddim(plain, x, times)
+    for other in (Learned(Around(), Linear(), "x0"), Own(),
+                  Learned(lambda x, t: stacked(x, t), Linear(), "x0", members=3)):
+        assert torch.equal(ddim(other, x, times), wanted)
+    exact = Exact(ring(), Linear())
+    errors = Perturbed(exact, stacked, "x0"), Perturbed(exact, lambda x, t: stacked(x, t), "x0", members=3)
+    assert torch.equal(ddim(errors[0], x, times), ddim(errors[1], x, times))
+    with pytest.raises(ValueError, match="members = their number"):
+        ddim(Learned(lambda x, t: stacked(x, t), Linear(), "x0"), x, times)
+    with pytest.raises(ValueError, match=r"x has shape \(1, 2500, 2\); allowed: \(3, n"):
+        ddim(plain, x[:1], times)
+    with pytest.raises(ValueError, match="members = 0"):
+        Learned(lambda x, t: x, Linear(), "x0", members=0)

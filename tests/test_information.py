@@ -23,7 +23,7 @@ from diffnotes.information import (
     nonlinearity,
     target_mmse,
 )
-from diffnotes.law import GaussianMixture
+from diffnotes.law import GaussianMixture, two_modes
 
 
 def mixture(means, std, weights=None):
@@ -515,3 +515,22 @@ def test_levels_may_be_numpy_s():
     assert torch.equal(mmse(law, alpha, sigma), mmse(law, *same))
     assert torch.equal(mutual_information(law, "v", alpha, sigma), mutual_information(law, "v", *same))
     assert float(mmse(law, 1, np.int64(1))) == float(mmse(law, 1.0, 1.0))
+
+
+def test_levels_broadcast_or_say_that_they_do_not():
+    law, levels = two_modes(), torch.tensor([0.5, 0.6, 0.7], dtype=torch.float64)
+    each = torch.stack([mmse(law, a, 0.5) for a in levels])
+    assert torch.equal(mmse(law, levels, 0.5), each)
+    assert torch.equal(mmse(law, 0.5, levels), torch.stack([mmse(law, 0.5, s) for s in levels]))
+    assert mmse(law, levels[:, None], levels[:2]).shape == (3, 2)
+    assert target_mmse(law, "v", levels, 0.5).shape == mutual_information(law, "x0", levels, 0.5).shape == (3,)
+    with pytest.raises(ValueError, match=r"alpha has shape \(3,\), sigma \(2,\)"):
+        mmse(law, levels, levels[:2])
+
+
+def test_a_density_is_told_from_the_parameters_not_from_their_rounding():
+    narrow = GaussianMixture([0.0], 1e-50)  # 0 in float32
+    assert narrow.std == 0 and not narrow.has_points
+    assert entropy(narrow) == pytest.approx(GAUSSIAN_ENTROPY + math.log(1e-50), abs=1e-12)
+    with pytest.raises(ValueError, match="squares are finite"):
+        GaussianMixture([0.0, 3.0], [1.0, 1e200])

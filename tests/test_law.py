@@ -579,3 +579,13 @@ def test_samples_have_a_floating_dtype(law):
 def test_float32_arrays_make_float32_laws_in_either_byte_order():
     assert GaussianMixture(np.zeros((2, 1), ">f4"), 1.0).dtype == torch.float32
     assert GaussianMixture(np.zeros((2, 1), np.int64), 1.0).dtype == torch.float32
+
+
+@pytest.mark.parametrize("sigma", [1e-30, 1e-20, 1e17, 1e20, 1e30])
+def test_levels_whose_squares_float32_does_not_hold(sigma):
+    """Posterior mean, score and variance are those of float64, rounded once."""
+    law, x = GaussianMixture([0.0, 3.0], 1.0), torch.tensor([[0.1], [2.0]])
+    for name in ("posterior_mean", "score_at", "posterior_variance", "log_prob_at"):
+        wide = getattr(law, name)(x.double(), 1.0, sigma)
+        assert torch.equal(getattr(law, name)(x, 1.0, sigma), wide.float()), name
+        assert bool(wide.isfinite().all())

@@ -673,3 +673,9 @@ def test_half_precision_samples_of_a_network_are_its_own_dtype_s_rounded_once(ow
     exact = all_samplers(denoiser, x.to(own), times)
     for name, found in all_samplers(denoiser, x, times).items():
         assert torch.equal(found, exact[name].to(dtype)), name
+
+
+def test_karras_grids_between_extreme_levels():
+    for schedule in (Chain.linear(10**6), Constant(1e5)):
+        times = grid(schedule, 5, "karras")
+        assert bool((times[1:] < times[:-1]).all()) and bool(times.double().isfinite().all())

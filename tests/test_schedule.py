@@ -584,3 +584,12 @@ def test_a_respaced_chain_keeps_the_levels_of_a_long_one(T, steps):
     for column in (short.beta, short.alpha, short.gamma1, short.gamma2, short.beta_tilde, short.tau, chain.tau):
         assert bool(column.isfinite().all() & (column >= 0).all())
     assert bool(((short.beta >= 0) & (short.beta <= 1)).all())
+
+
+EXTREMES = [(Linear(), -1e308), (Linear(1e-100, 1e100), -1e150), (Linear(1e10, 1e12), -1e308)]
+
+
+@pytest.mark.parametrize("schedule, level", EXTREMES)
+def test_the_time_of_a_level_beyond_the_end_is_the_end(schedule, level):
+    assert float(schedule.time_of_log_snr(level)) == 1
+    assert Linear().time_of_log_snr(torch.tensor([-1e38, -1e37])).tolist() == [1, 1]

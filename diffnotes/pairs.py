@@ -41,11 +41,25 @@ def count_pairs(x: Tensor, radii: Sequence[float], y: Tensor | None = None) -> T
 
     Args:
         x, y: finite points (n, d) and (m, d), on one device; narrower dtypes count as the float32 numbers they are.
-        radii: numbers >= 0.
+        radii: numbers >= 0, in a sequence or vector; every pair is within inf.
+
+    Raises:
+        TypeError: for points or radii that are no numbers, and for one radius that is in no sequence.
+        ValueError: for points that are not (n, d) or not finite, y of another dimension or device than x, and for
+            radii that are negative or nan.
     """
-    x, y, radii = _given(x, "x"), None if y is None else _given(y, "y"), [number(r, "radii") for r in radii]
-    if not len(x) or (y is not None and not len(y)):
-        return torch.zeros(len(radii), dtype=torch.int64)
+    x, y, radii = _given(x, "x"), None if y is None else _given(y, "y"), _radii(radii)
+    if y is not None and (y.shape[1] != x.shape[1] or y.device != x.device):
+        raise ValueError(f"y has shape {tuple(y.shape)} on {y.device}; allowed: dimension and device of x, which has "
+                         f"{tuple(x.shape)} on {x.device}")
+    every = len(x) * (len(x) - 1) // 2 if y is None else len(x) * len(y)
+    finite = [r for r in radii if r < math.inf]
+    found = iter(_counts(x, finite, y) if every and finite else [0] * len(finite))
+    return torch.tensor([next(found) if r < math.inf else every for r in radii], dtype=torch.int64)
+
+
+def _counts(x: Tensor, radii: list[float], y: Tensor | None) -> list[int]:
+    """What :func:`count_pairs` gives, for finite radii and at least one pair."""
     kind = _engine(len(x) if y is None else max(len(x), len(y)), x.shape[1])
     if kind == "line":
         a, b = _sorted(x), None if y is None else _sorted(y)
@@ -58,14 +72,18 @@ def count_pairs(x: Tensor, radii: Sequence[float], y: Tensor | None = None) -> T
         for k, rows, columns, near, extra, _ in _dense(x, radii, y):
             count = _count(near) + len(extra)
             counts[k] += (count - len(rows)) // 2 if y is None and rows is columns else count
-    return torch.tensor(counts, dtype=torch.int64)
+    return counts
 
 
 def count_neighbours(x: Tensor, eps: float) -> Tensor:
-    """For each point of x (n, d), how many others are at most ``eps`` away: (n,) int64 on the device of x."""
-    x, eps = _given(x, "x"), number(eps, "eps")
-    if not len(x):
-        return torch.zeros(0, dtype=torch.int64, device=x.device)
+    """For each point of x (n, d), how many others are at most ``eps`` away: (n,) int64 on the device of x.
+
+    Raises:
+        TypeError, ValueError: as :func:`count_pairs`, for x and for ``eps``, which is one number >= 0 or inf.
+    """
+    x, eps = _given(x, "x"), _radius(eps, "eps")
+    if eps == math.inf or len(x) < 2:
+        return torch.full((len(x),), max(0, len(x) - 1), dtype=torch.int64, device=x.device)
     kind = _engine(len(x), x.shape[1])
     if kind == "line":
         if x.device.type == "cpu":
@@ -91,7 +109,40 @@ def _given(x: Tensor, name: str) -> Tensor:
     x = samples(x, name)
     if x.ndim != 2 or not x.shape[1]:
         raise ValueError(f"{name} has shape {tuple(x.shape)}; allowed: (n, d)")
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+    x = x.detach() if x.dtype in (torch.float32, torch.float64) else x.detach().float()
+    if x.numel():
+        if x.device.type == "cpu":  # on the calling thread alone, without a copy; nan is the least and the largest
+            with np.errstate(invalid="ignore"):
+                ends = [float(x.numpy().min()), float(x.numpy().max())]
+        else:
+            ends = torch.stack(torch.aminmax(x)).tolist()
+        if not all(map(math.isfinite, ends)):
+            raise ValueError(f"{name} has entries from {ends[0]} to {ends[1]}; allowed: finite points")
+    return x
+
+
+def _radius(value: float, name: str) -> float:
+    radius = number(value, name)
+    if not radius >= 0:
+        raise ValueError(f"{name} = {radius}; allowed: numbers >= 0, or inf")
+    return radius
+
+
+def _radii(values: Sequence[float]) -> list[float]:
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) != 1:
+        raise TypeError(f"radii = {values!r}; allowed: a sequence of numbers >= 0")
+    if isinstance(values, Tensor):
+        values = values.tolist()
+    return [_radius(value, "radii") for value in values]
+
+
+def _scale(eps: float) -> float:
+    """A power of two by which differences are multiplied before they are squared, so that those about ``eps`` neither
+    overflow nor vanish; 1 for every ordinary radius. A larger one may become inf, a smaller one 0: it counts as such.
+    """
+    if 2.0**-480 < eps < 2.0**480:
+        return 1.0
+    return 2.0 ** min(1023, -math.frexp(eps)[1]) if eps else 2.0**1023
 
 
 def _total(counts: Tensor) -> int:
@@ -145,10 +196,11 @@ def _reach(a: Tensor, b: Tensor, eps: float) -> Tensor:
 def _reach_on_host(a: np.ndarray, b: np.ndarray, eps: float) -> np.ndarray:
     """:func:`_reach` by numpy, on the calling thread alone: these loops are so short that a second thread, which a busy
     machine may not run at once, costs more than it brings at every size."""
-    ends = np.searchsorted(b, a + eps, side="right")
-    padded = np.concatenate([[-math.inf], b, [math.inf]])
-    # Both a + eps and b - a are rounded, as in :func:`_reach`.
-    wrong = (padded[ends] - a > eps) | (padded[ends + 1] - a <= eps)
+    with np.errstate(over="ignore"):  # a sum beyond all numbers is beyond all points
+        ends = np.searchsorted(b, a + eps, side="right")
+        padded = np.concatenate([[-math.inf], b, [math.inf]])
+        # Both a + eps and b - a are rounded, as in :func:`_reach`.
+        wrong = (padded[ends] - a > eps) | (padded[ends + 1] - a <= eps)
     if wrong.any():
         wrong = wrong.nonzero()[0]
         start, low, high = a[wrong], np.zeros_like(wrong), np.full_like(wrong, len(b))
@@ -222,7 +274,8 @@ class _Boxes:
 
     def _walk(self, eps: float, whole: Callable[[int, np.ndarray, np.ndarray], None]) -> Iterator[tuple]:
         """Call ``whole(level, i, j)`` where all points of two boxes are close; yield the undecided leaves (i, j)."""
-        a, b, square = self.a, self.b, eps * eps
+        a, b, scale = self.a, self.b, _scale(eps)
+        square = (eps * scale) ** 2
         slack = square * (len(a.leaves) + 8) * 2.0**-52  # more than the rounding error of a squared distance
         stack = [(0, np.zeros(1, np.int64), np.zeros(1, np.int64))]
         while stack:
@@ -230,6 +283,8 @@ class _Boxes:
             near, far = np.zeros(len(i)), np.zeros(len(i))
             for low, high, low_, high_ in zip(a.low[level], a.high[level], b.low[level], b.high[level]):
                 right, left = low_[j] - high[i], low[i] - high_[j]
+                if scale != 1:
+                    right, left = right * scale, left * scale
                 near += np.maximum(np.maximum(right, left), 0) ** 2
                 far += np.minimum(right, left) ** 2
             # The farthest corners are high_ - low and high - low_, whichever is larger.
@@ -249,7 +304,8 @@ class _Boxes:
     def _batches(self, eps: float, whole: Callable[[int, np.ndarray, np.ndarray], None],
                  tally: Callable[[np.ndarray, np.ndarray, np.ndarray], object]) -> list:
         """``tally(i, j, near)`` for batches of undecided leaves, near (leaf, leaf, batch) bool, on several threads."""
-        a, b, square = self.a.leaves, self.b.leaves, _square_below(eps)
+        a, b, scale = self.a.leaves, self.b.leaves, _scale(eps)
+        square = _square_below(eps * scale)
         size = max(1, _BATCH // (a.shape[1] * b.shape[1]))
 
         def run(pairs: tuple[np.ndarray, np.ndarray]) -> list:
@@ -260,6 +316,8 @@ class _Boxes:
                 part, s, t = (v[..., : len(i)] for v in (near, gap, total))
                 for axis, (p, q) in enumerate(zip(a, b)):
                     np.subtract(p[:, None, i], q[None, :, j], out=s if axis else t)
+                    if scale != 1:
+                        np.multiply(s if axis else t, scale, out=s if axis else t)
                     if axis:
                         np.multiply(s, s, out=s)
                         np.add(t, s, out=t)
@@ -283,7 +341,7 @@ class _Boxes:
             with np.errstate(invalid="ignore", over="ignore"):  # holds for one thread
                 return run(piece)
 
-        with ThreadPoolExecutor(workers) as pool:
+        with np.errstate(invalid="ignore", over="ignore"), ThreadPoolExecutor(workers) as pool:
             return [r for results in pool.map(quietly, pieces()) for r in results]
 
     def total(self, eps: float) -> int:
@@ -335,6 +393,8 @@ class _Boxes:
 
 def _square_below(eps: float) -> float:
     """The largest s with sqrt(s) <= eps in float64: comparing squares with it is comparing distances with eps."""
+    if not 0 <= eps < math.inf:
+        raise ValueError(f"eps = {eps}; allowed: finite numbers >= 0")
     square = eps * eps
     while math.sqrt(math.nextafter(square, math.inf)) <= eps:
         square = math.nextafter(square, math.inf)
@@ -427,12 +487,12 @@ def _blocks_of(x: Tensor, radii: Sequence[float], y: Tensor | None, spread: Call
     size = max(1, min(_WIDTH, _NUMBERS // d))
     both = [x] if y is None else [x, y]
     largest = max(float(part.abs().max()) for v in both for part in v.split(size))
-    scale = 2.0 ** -math.frexp(largest)[1] if largest > 0 else 1.0
+    scale = 2.0 ** min(1023, -math.frexp(largest)[1]) if largest > 0 else 1.0
     centre = sum((part.double() * scale).sum(0) for part in x.split(size)) / len(x)
     a = _Sorted(x, scale, centre, size)
     b = a if y is None else _Sorted(y, scale, centre, size)
-    radii = [r * scale for r in radii]
-    squares = [r * r for r in radii]
+    # Two points are nearer to each other than 4 sqrt(d) when scaled: a larger radius is like this one.
+    squares = [min(r * scale, 4 * d**0.5) ** 2 for r in radii]
     # A user who allows TF32 or bfloat16 products would break the error bound.
     dtype = torch.float32 if torch.get_float32_matmul_precision() == "highest" else torch.float64
 
@@ -501,7 +561,10 @@ def _again(a: _Sorted, rows: Tensor, b: _Sorted, columns: Tensor) -> tuple[Tenso
 
 
 def _close(a: _Sorted, i: Tensor, b: _Sorted, j: Tensor, r: float) -> Tensor:
-    """Which of the pairs (i, j) are within r, by differences."""
-    size = max(1, _NUMBERS // (4 * a.x.shape[1]))
-    parts = [a.rows(m).sub_(b.rows(n)).square_().sum(1).sqrt() <= r for m, n in zip(i.split(size), j.split(size))]
+    """Which of the pairs (i, j) are within r, by differences of the points as they were given."""
+    size, scale, parts = max(1, _NUMBERS // (4 * a.x.shape[1])), _scale(r), []
+    for m, n in zip(i.split(size), j.split(size)):
+        gaps = a.x[m].double().sub_(b.x[n].double())
+        gaps = gaps if scale == 1 else gaps.mul_(scale)
+        parts.append(gaps.square_().sum(1).sqrt() <= r * scale)
     return torch.cat(parts)

@@ -1,6 +1,9 @@
 """Exact counts of close pairs, by every engine, against brute force on random and adversarial points."""
 
+import math
 import time
+import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -234,3 +237,114 @@ def test_points_of_any_kind_and_none_at_all(n, d):
     assert count_pairs(none, [0.1], x).tolist() == [0] and count_neighbours(none, 1.0).shape == (0,)
     with pytest.raises(ValueError, match=r"x has shape \(300,\)"):
         count_pairs(x[:, 0], [1.0])
+
+
+# ---------------------------------------------------------------- what is allowed, and sizes of every order
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 9])
+@pytest.mark.parametrize("bad", [-1, -1e-300, -math.inf, math.nan, np.float32("nan"), torch.tensor(-2.0)])
+def test_radii_that_are_negative_or_nan_are_refused(d, bad):
+    x = draws(50, d)
+    none = x[:0]
+    for call in (lambda: count_pairs(x, [0.5, bad]), lambda: count_pairs(x, [bad], x), lambda: count_pairs(none, [bad])):
+        with pytest.raises(ValueError, match=r"radii = (-|nan).*allowed: numbers >= 0"):
+            call()
+    with pytest.raises(ValueError, match=r"eps = (-|nan).*allowed: numbers >= 0"):
+        count_neighbours(x, bad)
+
+
+@pytest.mark.parametrize("bad", [0.5, np.float64(0.5), np.array(0.5), torch.tensor(0.5), torch.ones(1, 1), "12", None,
+                                 ["a"], [None], [[0.5]], [True]])  # fmt: skip
+def test_radii_that_are_no_sequence_of_numbers_are_refused(bad):
+    with pytest.raises(TypeError, match="radii = "):
+        count_pairs(draws(50, 2), bad)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 9])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_points_that_are_not_finite_are_refused(d, dtype, bad):
+    x = draws(50, d, dtype=dtype)
+    y = x.clone()
+    y[17, d - 1] = bad
+    for call in (lambda: count_pairs(y, [0.5]), lambda: count_pairs(y, [math.inf]), lambda: count_neighbours(y, 0.5)):
+        with pytest.raises(ValueError, match=r"x has entries from .*(nan|inf).*allowed: finite"):
+            call()
+    with pytest.raises(ValueError, match=r"y has entries from .*(nan|inf).*allowed: finite"):
+        count_pairs(x, [0.5], y)
+
+
+@pytest.mark.parametrize(("d", "other"), [(1, 2), (2, 1), (2, 3), (3, 2), (9, 8), (2, 9)])
+def test_points_of_two_dimensions_are_refused(d, other):
+    for n in (30, 0):
+        with pytest.raises(ValueError, match=rf"y has shape \({n}, {other}\) .*which has \(50, {d}\)"):
+            count_pairs(draws(50, d), [0.5], draws(n, other))
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 9])
+def test_infinite_radii_are_all_pairs_and_gradients_are_left_alone(d):
+    x, y = draws(50, d), draws(30, d, seed=1)
+    near = [count_pairs(x, [0.5]).item(), count_pairs(x, [0.5], y).item()]
+    x.requires_grad_()
+    assert count_pairs(x, [math.inf, 0.5, np.inf]).tolist() == [1225, near[0], 1225]
+    assert count_pairs(x, torch.tensor([0.5, math.inf]), y).tolist() == [near[1], 1500]
+    assert count_neighbours(x, math.inf).tolist() == [49] * 50
+    assert count_neighbours(x, 0.5).sum().item() == 2 * near[0] and x.requires_grad
+    assert count_pairs(x, []).tolist() == [] and count_pairs(x[:1], [0.0, math.inf]).tolist() == [0, 0]
+
+
+def engines(d):
+    return ("line",) if d == 1 else ("boxes", "dense")
+
+
+@pytest.mark.parametrize("power", [-1060, -1000, -600, -450, 450, 600, 1000, 1022])
+@pytest.mark.parametrize("d", [1, 2, 3, 9])
+def test_counts_do_not_change_with_the_unit(d, power, monkeypatch):
+    # Multiples of 1/4 times a power of two, as far as numbers reach: every coordinate is exact.
+    x = torch.from_numpy(np.random.default_rng(d).integers(-6, 7, (80, d)) / 4)
+    moved = x.numpy() * 2.0 ** (power // 2) * 2.0 ** (power - power // 2)
+    radii = [0.0, 0.75, 1.0, 2.0 * d**0.5 + 0.01]
+    unit = [r * 2.0 ** (power // 2) * 2.0 ** (power - power // 2) for r in radii[:3]]
+    gaps = distances(x, x)
+    triangle = torch.ones(80, 80, dtype=torch.bool).triu(1)
+    for kind in engines(d):
+        monkeypatch.setattr(pairs, "_engine", lambda n, d, kind=kind: kind)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert count_pairs(moved, unit).tolist() == [int((gaps <= r)[triangle].sum()) for r in radii[:3]]
+            assert count_pairs(moved, unit, moved[::3]).tolist() == [int((gaps[:, ::3] <= r).sum()) for r in radii[:3]]
+            for r, u in zip(radii, unit):
+                assert torch.equal(count_neighbours(moved, u), (gaps <= r).sum(1) - 1)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 9])
+def test_points_of_very_different_sizes(d, monkeypatch):
+    # Against fractions, which know no largest and no smallest number.
+    rng = np.random.default_rng(d)
+    sizes = 10.0 ** rng.choice([-320, -300, -170, -20, 0, 170, 300, 308], 60)
+    x = rng.uniform(-1.7, 1.7, (60, d)) * sizes[:, None]
+    x[40:] = x[:20] * (1 + 1e-3 * rng.uniform(size=(20, 1)))
+    x[:3] = x[3:6]
+    radii = [0.0, 5e-324, 1e-322, 1e-300, 1e-170, 1e-162, 1e-20, 1.0, 1e154, 1e200, 1e300, 1.7e308]
+    exact = [[Fraction(float(v)) for v in row] for row in x]
+    squares = {(i, j): sum((a - b) ** 2 for a, b in zip(exact[i], exact[j])) for i in range(60) for j in range(i)}
+    expected = [sum(square <= Fraction(r) ** 2 for square in squares.values()) for r in radii]
+    assert len(set(expected)) > 5
+    for kind in engines(d):
+        monkeypatch.setattr(pairs, "_engine", lambda n, d, kind=kind: kind)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert count_pairs(x, radii).tolist() == expected
+            for r, count in zip(radii, expected):
+                assert count_neighbours(x, r).sum().item() == 2 * count
+
+
+def test_the_largest_square_below_is_found_or_refused():
+    for eps in (0.0, 5e-324, 1e-170, 1e-155, 0.3, 1e154, 1e200, 1.7e308):
+        square = pairs._square_below(eps)
+        assert math.sqrt(square) <= eps and (square == 1.7976931348623157e308 or
+                                             math.sqrt(math.nextafter(square, math.inf)) > eps)  # fmt: skip
+    for eps in (-1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="allowed: finite numbers >= 0"):
+            pairs._square_below(eps)

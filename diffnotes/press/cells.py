@@ -8,6 +8,7 @@ parameters of a chapter, which are plain values and therefore known before any r
 from __future__ import annotations
 
 import ast
+import copy
 import io
 import math
 import re
@@ -23,13 +24,14 @@ __all__ = ["CodeError", "essence", "given", "parse", "plain", "trees", "values"]
 READS_DOCUMENTATION = re.compile(
     r"__doc__|\bgetdoc\b|getsource|\bgetcomments\b|\bdoctest\b|\bhelp\s*\(|\bpydoc\b|\binspect\b|\btraceback\b"
     r"|_exc\b|_exception\b|(?:extract|format|print)_stack\b|\blinecache\b|get_source"
-    r"|^\s*%p(?:doc|source|info|file)|^\s*\?{1,2}\w|^\s*[\w.]+\?{1,2}\s*$",
+    r"|^\s*%p(?:doc|source|info|file)|^\s*\?{1,2}\w|^\s*[\w.]+\?{1,2}\s*$"
+    r"|__file__|lineno\b|__code__|\bco_\w|\bIn\[|\b_ih?\b|%hist|\bdis\b|spec_from_file_location",
     re.M,
 )
 COOKIE = re.compile(r"^(?:[^\n]*\n)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # of the first two lines
 SAFE = {name: __builtins__[name] if isinstance(__builtins__, dict) else getattr(__builtins__, name)
         for name in ("abs", "bool", "dict", "float", "int", "len", "list", "max", "min", "range", "round", "set",
-                     "sorted", "str", "sum", "tuple", "zip", "enumerate")}  # fmt: skip
+                     "sorted", "str", "sum", "tuple")}  # fmt: skip
 _PLAIN_NODES = (
     ast.Module, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr, ast.expr_context, ast.operator, ast.unaryop,
     ast.boolop, ast.cmpop, ast.Constant, ast.Name, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.UnaryOp, ast.BinOp,
@@ -209,12 +211,29 @@ def values(code: str) -> dict[str, Any]:
             line = newlines(code).split("\n")[getattr(node, "lineno", 1) - 1].strip()
             raise CodeError(f"line {getattr(node, 'lineno', 1)}: {line[:60]!r} is no plain value; allowed: numbers, "
                             f"texts, lists, arithmetic, {', '.join(sorted(SAFE))}")
-    found: dict[str, Any] = {"__builtins__": SAFE}
+    found: dict[str, Any] = {"__builtins__": {**SAFE, "__power__": _power}}
+    tree = ast.fix_missing_locations(_Powers().visit(copy.deepcopy(tree)))
     try:
         exec(compile(tree, "<parameters>", "exec"), found)
     except Exception as error:
         raise CodeError(f"{type(error).__name__}: {error}") from error
     return {name: value for name, value in found.items() if not name.startswith("__")}
+
+
+class _Powers(ast.NodeTransformer):
+    """Has every power in a tree computed by :func:`_power`."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        if not isinstance(node.op, ast.Pow):
+            return node
+        return ast.copy_location(ast.Call(ast.Name("__power__", ast.Load()), [node.left, node.right], []), node)
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    if isinstance(base, int) and isinstance(exponent, int) and exponent * base.bit_length() > 10_000:
+        raise ValueError(f"{base} ** {exponent} has thousands of digits")
+    return base**exponent
 
 
 def _is_text(node: ast.AST) -> bool:

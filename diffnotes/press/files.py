@@ -136,11 +136,12 @@ def at_work(root: Path, alone: bool = False) -> Iterator[None]:
 
     handle = os.open(root, os.O_RDONLY)
     try:
-        fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            who = "a run, a build or a publication" if alone else "diffnotes clean"
+            raise PressError(f"{who} is at work here; nothing was done") from error
         yield
-    except BlockingIOError as error:
-        who = "a run, a build or a publication" if alone else "diffnotes clean"
-        raise PressError(f"{who} is at work here; nothing was done") from error
     finally:
         os.close(handle)
 

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 
@@ -82,7 +83,8 @@ def observe(root: Path, package: Path) -> None:
             elif os.path.isfile(place):
                 read.add(place)
         elif event == "sqlite3.connect":
-            if place := place_of(arguments[0]):
+            name = os.fsdecode(arguments[0]) if isinstance(arguments[0], (str, bytes, os.PathLike)) else ""
+            if place := place_of(name.removeprefix("file:").split("?")[0]):
                 (read if os.path.exists(place) else written).add(place)
         elif event in ("os.remove", "os.rmdir"):
             if place := place_of(*arguments[:2]):
@@ -166,7 +168,12 @@ def main(package: Path, root: Path) -> None:
     end_with_parent()
     sys.modules["diffnotes_kernel"] = sys.modules["__main__"]  # for the call that ends a run
     sys.meta_path.insert(0, Finder(package))
-    os.environ["PYTHONPATH"] = str(package.parent)  # what a cell starts imports the same package
+    # What a cell starts finds the same package, and nothing else that lies beside it.
+    alone = Path(os.environ.get("TMPDIR") or tempfile.mkdtemp(), "package")
+    alone.mkdir()
+    (alone / package.name).symlink_to(package, target_is_directory=True)
+    sys.path.insert(0, str(alone))
+    os.environ["PYTHONPATH"] = str(alone)
     plain_figures()
     from ipykernel.kernelapp import IPKernelApp
 

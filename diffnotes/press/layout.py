@@ -177,11 +177,12 @@ def seeds(parameters: dict[str, Any], where: str) -> list[int]:
     seed, many = parameters["seed"], plain(parameters.get("seeds", 1))
     if not _whole(seed):
         raise PressError(f"{where}: seed = {seed!r}; allowed: a whole number >= 0", 2)
-    if _whole(many) and many > 0:
+    if _whole(many) and 0 < many <= 1_000_000:
         return [seed + i for i in range(many)]
     if isinstance(many, list) and many and all(map(_whole, many)):
         return many
-    raise PressError(f"{where}: seeds = {many!r}; allowed: how many (>= 1), or a list of whole numbers >= 0", 2)
+    allowed = "how many (1 to a million), or a list of whole numbers >= 0"
+    raise PressError(f"{where}: seeds = {many!r}; allowed: {allowed}", 2)
 
 
 def _whole(value: Any) -> bool:

@@ -83,10 +83,12 @@ def check_notes(notebook: Any) -> None:
             if not isinstance(part.get("metadata", {}).get("diffnotes", {}), dict):
                 raise ValueError(f"{where}: metadata.diffnotes is no table")
         options = cell.metadata.get("mystnb", {})
-        if not all(isinstance(found, dict) for found in (options, *(
-            options.get(key, {}) for key in ("figure", "image") if isinstance(options, dict)
-        ))):  # fmt: skip
-            raise ValueError(f"{where}: metadata.mystnb is no table, or its figure or image is none")
+        if not isinstance(options, dict):
+            raise ValueError(f"{where}: metadata.mystnb is no table")
+        for key in ("figure", "image"):
+            shown = options.get(key, {})
+            if not isinstance(shown, dict) or not all(isinstance(text, str) for text in shown.values()):
+                raise ValueError(f"{where}: metadata.mystnb.{key} is no table of texts")
     for kind, sound in (("figure", _is_figure), ("claim", ledger.is_record)):
         for cell, _, record in records(notebook, kind):
             if not sound(record):

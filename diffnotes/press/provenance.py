@@ -183,6 +183,7 @@ def modules_used(codes: list[str], package: Path, seen: Iterable[str] = ()) -> d
 
 def module_digest(code: str, whole: bool = False) -> str:
     """What the hash takes of a module; ``whole``: with its documentation."""
+    code = newlines(code)
     return digest(code if whole or READS_DOCUMENTATION.search(code) else essence(code))
 
 

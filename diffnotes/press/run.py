@@ -271,7 +271,13 @@ class Chapter:
         self.whole = provenance.reads_documentation(self.source)
         self.before = {"parts": provenance.fingerprint(self.project, self.name, self.settings, self.source),
                        "modules": provenance.all_modules(self.project.package, self.whole),
-                       "rules": provenance.ledger.rules(self.name)}  # fmt: skip
+                       "rules": provenance.ledger.rules(self.name),
+                       "listing": _listing(self.project.root)}  # fmt: skip
+
+    def appeared(self) -> list[str]:
+        """Files of the checkout that were made or changed since the run began, by whomever."""
+        now = _listing(self.project.root)
+        return sorted(path for path in now if now[path] != self.before["listing"].get(path))
 
     def task(self, threads: int, device: tuple[str, str] | None) -> dict[str, Any]:
         return {"notebook": page.text(self.source), "settings": self.settings, "threads": threads,
@@ -378,6 +384,19 @@ class Chapter:
             raise PressError(f"{path} cannot be written: {why}; its text is kept as {kept}") from error
 
 
+def _listing(root: Path) -> dict[str, tuple[int, int]]:
+    """Time and size of the files below ``root``, without what is hidden, made by the press, or installed."""
+    found = {}
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith((".", "_build", "__"))]
+        for name in files:
+            with contextlib.suppress(OSError):
+                path = Path(folder, name)
+                if not name.startswith("."):
+                    found[path.relative_to(root).as_posix()] = (path.lstat().st_mtime_ns, path.lstat().st_size)
+    return found
+
+
 def _rescue(name: str, text: str) -> str:
     """Put ``text`` into a temporary file and return its path, or a word that says that there is no room at all."""
     for folder in dict.fromkeys((tempfile.gettempdir(), str(Path.home()))):
@@ -480,7 +499,7 @@ def _bring_up_to_date(
             continue
         old = page.text(found[0])
         notebook = provenance.sealed(page.with_prose(found[0], chapter.source))
-        if problems := chapter.settle(notebook):
+        if problems := _settle(chapter, notebook):
             failed[chapter.name] = problems
         else:
             updated = page.text(notebook) != old or found[1] != chapter.path
@@ -495,12 +514,14 @@ def _bring_up_to_date(
                 else:
                     took = f"{clock(outcome['seconds'])}, {outcome['memory_mib']} MiB at the peak"
                     tell(f"{chapter.name}: done in {took}")
+                if new := chapter.appeared() if chapter.before else []:
+                    shown = ", ".join(new[:5]) + (" and more" if len(new) > 5 else "")
+                    tell(f"{chapter.name}: note: changed since the run began: {shown}; a cell must not do that")
     return failed
 
 
 def _finish(chapter: Chapter, outcome: dict[str, Any]) -> list[str]:
     """Make a page of an outcome, or leave a report; returns what is wrong."""
-    made = None
     try:
         if outcome["error"]:
             chapter.leave(None, outcome["error"])
@@ -509,8 +530,16 @@ def _finish(chapter: Chapter, outcome: dict[str, Any]) -> list[str]:
             chapter.leave(None, "\n".join(suspicions))
             return suspicions
         made = chapter.stamped(outcome)
+    except Exception as error:
+        return [_failure(error)["error"]]
+    return _settle(chapter, made)
+
+
+def _settle(chapter: Chapter, made: Any) -> list[str]:
+    """Settle a page; whatever goes wrong, the other chapters go on, and what this one has made is not lost."""
+    try:
         return chapter.settle(made)
-    except Exception as error:  # the other chapters go on, and what this one has made is not lost
+    except Exception as error:
         words = str(error) if isinstance(error, PressError) else f"{type(error).__name__}: {error}"
         if "its text is kept as" not in words:
             with contextlib.suppress(PressError):

@@ -159,15 +159,19 @@ def fingerprint(project: Project, chosen: dict[str, Path], root: Path | None = N
     from .provenance import freshness
 
     digest, root = hashlib.sha256(), root or project.root
-    prose = [path for name in PROSE for path in _files(root / name)]
     press = [path for path in _files(Path(__file__).parent) if path.suffix in (".py", ".toml")]
-    for path in [p for p in prose if p.parent != root / CHAPTERS] + press:
+    for path in _prose(root) + press:
         digest.update(f"{_place(path, root)}\0{_sha256(path)}\n".encode())
     for name, page in chosen.items():
         digest.update(f"{name}\0{_sha256(page)}\0{freshness(read(page), project, name)}\n".encode())
     for name in BUILDERS:
         digest.update(f"{name}\0{metadata.version(name)}\n".encode())
     return digest.hexdigest()
+
+
+def _prose(root: Path) -> list[Path]:
+    """The files of the site that are no pages of chapters."""
+    return [path for name in PROSE for path in _files(root / name) if path.parent != root / CHAPTERS]
 
 
 def _sha256(path: Path) -> str:
@@ -185,10 +189,11 @@ def assemble(project: Project, chosen: dict[str, Path], source: Path) -> dict[st
     """Make ``source`` a tree that ``jupyter-book build`` takes, of the prose and the chosen pages; where these lie."""
     remove(source)
     source.mkdir(parents=True)
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copyfile(project.root / name, source / name)
-    shutil.copytree(project.root / "book", source / "book", ignore=shutil.ignore_patterns(".*", "__*", "chapters"))
-    (source / CHAPTERS).mkdir()
+    for path in _prose(project.root):
+        copy = source / path.relative_to(project.root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    (source / CHAPTERS).mkdir(parents=True, exist_ok=True)
     taken = {name: source / CHAPTERS / f"{name}.ipynb" for name in chosen}
     for name, page in chosen.items():
         shutil.copyfile(page, taken[name])

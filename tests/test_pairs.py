@@ -246,8 +246,8 @@ def test_points_of_any_kind_and_none_at_all(n, d):
 @pytest.mark.parametrize("bad", [-1, -1e-300, -math.inf, math.nan, np.float32("nan"), torch.tensor(-2.0)])
 def test_radii_that_are_negative_or_nan_are_refused(d, bad):
     x = draws(50, d)
-    none = x[:0]
-    for call in (lambda: count_pairs(x, [0.5, bad]), lambda: count_pairs(x, [bad], x), lambda: count_pairs(none, [bad])):
+    none, pairs_of = x[:0], count_pairs
+    for call in (lambda: pairs_of(x, [0.5, bad]), lambda: pairs_of(x, [bad], x), lambda: pairs_of(none, [bad])):
         with pytest.raises(ValueError, match=r"radii = (-|nan).*allowed: numbers >= 0"):
             call()
     with pytest.raises(ValueError, match=r"eps = (-|nan).*allowed: numbers >= 0"):

@@ -138,17 +138,30 @@ VIEWS = {
 }  # fmt: skip
 INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}  # take indices on the host as well
 COPIES = {"_to_copy", "copy_", "_local_scalar_dense"}
-NUMBERS = {"where", "fill_", "masked_fill", "masked_fill_", "_fused_adam_"}  # take numbers in tensors of the host
+# Take numbers in tensors of the host, beside two and more tensors of the device.
+NUMBERS = {"clamp", "clamp_", "fill_", "masked_fill", "masked_fill_", "where", "_fused_adam_"}
 # The size of the result, or an error, hangs on the numbers: the host waits for them.
 WAITS = {
-    "_unique", "_unique2", "bincount", "equal", "histc", "linalg_cholesky_ex", "linalg_inv_ex", "linalg_lstsq",
-    "masked_select", "nonzero", "unique_consecutive", "unique_dim", "_linalg_eigh", "_linalg_solve_ex", "_linalg_svd",
+    "_unique", "_unique2", "allclose", "bincount", "equal", "histc", "linalg_cholesky_ex", "linalg_eig",
+    "linalg_inv_ex", "linalg_ldl_factor_ex", "linalg_lstsq", "linalg_lu_factor_ex", "linalg_pinv", "masked_select",
+    "nonzero", "unique_consecutive", "unique_dim", "_linalg_eigh", "_linalg_eigvals", "_linalg_solve_ex", "_linalg_svd",
 }  # fmt: skip
+SPACES = {"linspace", "logspace"}  # ask tensors for their ends
+SOMETIMES = {"multinomial", "repeat_interleave"} | SPACES  # wait or not, as they are asked
+HOST_ONLY = {"histogram", "_histogramdd_bin_edges", "_histogramdd_from_bin_cts", "_histogramdd_from_bin_tensors"}
 # Sums by atomic additions: PyTorch's list of what torch.use_deterministic_algorithms concerns.
 UNORDERED = {
     "bincount", "cumsum", "cumsum_", "histc", "index_add", "index_add_", "index_reduce", "index_reduce_", "kthvalue",
-    "median", "put_", "scatter_add", "scatter_add_", "scatter_reduce", "scatter_reduce_", "embedding_dense_backward",
-    "adaptive_avg_pool2d_backward", "_adaptive_avg_pool2d_backward", "upsample_bilinear2d_backward",
+    "median", "put", "put_", "scatter_add", "scatter_add_", "scatter_reduce", "scatter_reduce_",
+    "embedding_dense_backward",
+    "_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward", "adaptive_avg_pool2d_backward",
+    "adaptive_avg_pool3d_backward", "adaptive_max_pool2d_backward", "avg_pool3d_backward",
+    "fractional_max_pool2d_backward", "fractional_max_pool3d_backward", "grid_sampler_2d_backward",
+    "grid_sampler_3d_backward", "max_pool3d_with_indices_backward", "nll_loss2d_forward",
+    "reflection_pad1d_backward", "reflection_pad2d_backward", "reflection_pad3d_backward",
+    "replication_pad1d_backward", "replication_pad2d_backward", "replication_pad3d_backward",
+    "upsample_bicubic2d_backward", "upsample_bilinear2d_backward", "upsample_linear1d_backward",
+    "upsample_trilinear3d_backward", "_upsample_bicubic2d_aa_backward", "_upsample_bilinear2d_aa_backward",
 }  # fmt: skip
 BACKWARD = {Tensor.backward, torch.autograd.backward, torch.autograd.grad}
 FAMILIAR = {"dim", "dtype", "keepdim", "requires_grad"}  # options that name no device and no generator
@@ -179,7 +192,7 @@ def _kind(func) -> _Kind:
         numbers = 9 if name in NUMBERS else 2 if torch.Tag.pointwise in func.tags or name.startswith("_foreach") else 0
         writes = (name.endswith("_") and not name.endswith("__")) or "out" in func._schema.overload_name.split("_")
         known = _KINDS[func] = _Kind(name, name in INDEXED, name in COPIES, numbers, writes, name in VIEWS,
-                                     name in WAITS, name in UNORDERED)  # fmt: skip
+                                     name in WAITS or name in SOMETIMES, name in UNORDERED)  # fmt: skip
     return known
 
 
@@ -245,7 +258,7 @@ class Device(TorchDispatchMode):
             self.launches += 1
             self.doubles += any(t.dtype in DOUBLES for t in tensors)
             if kind.copies or kind.waits or kind.indexed or kind.unordered:
-                self._count(kind, args, device)
+                self._count(kind, args, kwargs)
         if device is not None:
             named["device"] = CPU
             named.pop("pin_memory", None)
@@ -270,8 +283,12 @@ class Device(TorchDispatchMode):
             generator = next((value for value in args if isinstance(value, _Generator)), None)
         if generator is not None and generator._cdata not in _ON_CUDA:
             self._refuse(func, "a generator on the cpu for tensors on cuda")
+        if kind.name in HOST_ONLY:
+            self._refuse(func, "has a kernel on the cpu alone")
+        if kind.name == "linalg_lstsq" and kwargs.get("driver") not in (None, "gels"):
+            self._refuse(func, f"driver {kwargs['driver']!r} is for the cpu alone")
         hosts = [t for t in tensors if type(t) is not There]
-        if not hosts or kind.copies:
+        if not hosts or kind.copies or (kind.name in SPACES and not any(t.ndim for t in hosts)):
             return
         if kind.indexed:
             if type(args[0]) is not There:
@@ -286,7 +303,8 @@ class Device(TorchDispatchMode):
             shapes = ", ".join(f"{tuple(t.shape)} on {t.device.type}" for t in tensors)
             self._refuse(func, f"tensors on two devices, {shapes}")
 
-    def _count(self, kind: _Kind, args, device) -> None:
+    def _count(self, kind: _Kind, args, kwargs) -> None:
+        device = kwargs.get("device")
         if kind.name == "_local_scalar_dense":
             self.sync("item")
         elif kind.name == "_to_copy":
@@ -299,19 +317,30 @@ class Device(TorchDispatchMode):
                 self.sync("to the host")
             elif type(args[1]) is not There:
                 self.upload("copy_")
+        elif kind.name in SPACES:
+            for end in args[:2]:
+                if type(end) is There:
+                    self.sync("item")
+        elif kind.name == "multinomial":  # probabilities are checked, but for several draws with replacement
+            if args[1] == 1 or not (args[2] if len(args) > 2 else kwargs.get("replacement")):
+                self.sync(kind.name)
+        elif kind.name == "repeat_interleave":
+            if kwargs.get("output_size") is None:
+                self.sync(kind.name)
         elif kind.waits:
             self.sync(kind.name)
         if kind.indexed:
             found = [index for index in args[1] if index is not None]
             masks = [index for index in found if index.dtype in (torch.bool, torch.uint8)]
             # One number written where one mask says so is a masked fill, which needs no count of the places.
-            filled = kind.writes and len(found) == len(masks) == 1 and args[2].numel() == 1
+            put = "index_put" in kind.name
+            filled = put and len(found) == len(masks) == 1 and args[2].numel() == 1
             for index in found:
                 if type(index) is not There:
                     self.upload("index")
             if any(type(index) is There for index in masks) and not filled:
                 self.sync("boolean index")
-            if kind.writes and len(args) > 3 and args[3]:
+            if put and (args[3] if len(args) > 3 else kwargs.get("accumulate")):
                 self.unordered["index_put_ that accumulates", place()] += 1
         if kind.unordered:
             self.unordered[kind.name, place()] += 1

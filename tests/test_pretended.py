@@ -65,6 +65,11 @@ REFUSED = {
     "a network on the gpu": lambda: MLP(2).to("cuda")(HOST, 0.5),
     "scattered by the host": lambda: on_gpu().scatter_add(0, torch.zeros(1, 2, dtype=torch.long), on_gpu()),
     "looked up": lambda: torch.nn.functional.embedding(torch.tensor([0]), on_gpu()),
+    "a histogram": lambda: torch.histogram(on_gpu(), 3),
+    "a histogram in the plane": lambda: torch.histogramdd(on_gpu(), [3, 3]),
+    "clamped by many": lambda: on_gpu().clamp(torch.zeros(2), HALF),
+    **{f"least squares, {driver}": lambda driver=driver: torch.linalg.lstsq(on_gpu(), on_gpu(), driver=driver)
+       for driver in ("gelsd", "gelsy", "gelss")},
     "solved": lambda: torch.linalg.solve(on_gpu(torch.eye(2)), torch.ones(2)),
 }  # fmt: skip
 
@@ -83,6 +88,8 @@ def test_numpy_is_refused(look):
 
 COUNTED = {  # what is counted -> what asks for it
     "item": [float, bool, int, lambda x: x.item(), lambda x: f"{x:g}", lambda x: HOST[x.long()],
+             lambda x: torch.linspace(x, x + 1, 3), lambda x: torch.linspace(0.0, x, 3, device="cuda"),
+             lambda x: torch.logspace(x, 2.0, 3, device="cuda"),
              lambda x: range(x.long()), lambda x: torch.tensor(1.0) if x > 0 else None],
     "to the host": [lambda x: x.cpu(), lambda x: x.to("cpu"), lambda x: x.tolist(), lambda x: x.to(HOST), repr,
                     lambda x: torch.empty(()).copy_(x), lambda x: torch.tensor([x]), lambda x: x.numpy(force=True)],
@@ -94,6 +101,15 @@ COUNTED = {  # what is counted -> what asks for it
     "equal": [lambda x: torch.equal(x, x)],
     "linalg_cholesky_ex": [lambda x: torch.linalg.cholesky(x.reshape(1, 1))],
     "_linalg_eigh": [lambda x: torch.linalg.eigh(x.reshape(1, 1))],
+    "multinomial": [lambda x: x.reshape(1).multinomial(1), lambda x: x.reshape(1).multinomial(1, True)],
+    "allclose": [lambda x: torch.allclose(x, x)],
+    "repeat_interleave": [lambda x: x.reshape(1).repeat_interleave(x.long().reshape(1), 0),
+                          lambda x: torch.repeat_interleave(x.long().reshape(1))],
+    "linalg_eig": [lambda x: torch.linalg.eigvals(x.reshape(1, 1)), lambda x: torch.linalg.eig(x.reshape(1, 1))],
+    "linalg_lu_factor_ex": [lambda x: torch.linalg.lu_factor(x.reshape(1, 1))],
+    "linalg_ldl_factor_ex": [lambda x: torch.linalg.ldl_factor(x.reshape(1, 1))],
+    "linalg_pinv": [lambda x: torch.linalg.pinv(x.reshape(1, 1))],
+    "linalg_lstsq": [lambda x: torch.linalg.lstsq(x.reshape(1, 1), x.reshape(1, 1), driver="gels")],
     "synchronize": [lambda x: torch.cuda.synchronize()],
 }  # fmt: skip
 
@@ -126,6 +142,40 @@ def test_uploads_launches_doubles_and_unordered_sums_are_counted():
     assert not gpu.syncs
 
 
+SUMMED = {
+    "index_put_ that accumulates": [lambda x: x[torch.tensor([0, 0])], lambda x: x[:, [0, 1, 1]]],
+    "upsample_linear1d_backward": [lambda x: torch.nn.functional.interpolate(x[None], scale_factor=2, mode="linear")],
+    **{f"upsample_{mode}_backward": [lambda x, axes=axes, mode=mode: torch.nn.functional.interpolate(
+        x.reshape(1, *axes), scale_factor=2, mode=mode[:-2])]
+       for mode, axes in (("bilinear2d", (1, 3, 2)), ("bicubic2d", (1, 3, 2)), ("trilinear3d", (1, 1, 3, 2)))},
+    "reflection_pad1d_backward": [lambda x: torch.nn.functional.pad(x[None], (1, 1), mode="reflect")],
+    "replication_pad2d_backward": [lambda x: torch.nn.functional.pad(x[None, None], (1, 1, 1, 1), mode="replicate")],
+    "put": [lambda x: x.take(torch.zeros(2, dtype=torch.long, device="cuda"))],
+    "scatter_add": [lambda x: x.gather(0, torch.zeros(2, 2, dtype=torch.long, device="cuda"))],
+    "index_add": [lambda x: x.index_select(0, torch.zeros(2, dtype=torch.long, device="cuda"))],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "ask"), [(what, ask) for what, asks in SUMMED.items() for ask in asks])
+def test_derivatives_that_sum_in_any_order_are_counted(what, ask):
+    with pretended() as gpu:
+        x = on_gpu().requires_grad_()
+        y = ask(x)
+        assert not gpu.unordered
+        y.sum().backward()
+    assert {name for name, _ in gpu.unordered} <= {what, what + "_"} and gpu.unordered
+
+
+def test_the_host_does_not_wait_where_it_need_not():
+    with pretended() as gpu:
+        x, twice = on_gpu(), torch.full((3,), 2, device="cuda")
+        assert x.repeat_interleave(twice, 0, output_size=6).shape == (6, 2)
+        assert (x + 1).multinomial(5, replacement=True).shape == (3, 5)
+        assert x.repeat_interleave(2, 0).shape == (6, 2)
+        assert torch.linspace(HALF, 1, 3, device="cuda").device.type == "cuda"
+    assert not gpu.syncs
+
+
 def test_places_are_lines_of_the_package_and_of_cells():
     code = compile("\nvalue = x.item()\n", CELL + "4", "exec")
     with pretended() as gpu:
@@ -142,6 +192,9 @@ ALLOWED = {
     "a number in place": lambda to: to(HOST).clone().mul_(HALF),
     "a number chosen": lambda to: torch.where(to(MASK)[:, None], to(HOST), HALF),
     "a number filled": lambda to: to(HOST).masked_fill(to(MASK)[:, None], HALF),
+    "clamped by numbers": lambda to: to(HOST).clamp(HALF, torch.tensor(2.0)),
+    "clamped by numbers on both": lambda to: to(HOST).clamp(HALF, to(torch.tensor(2.0))),
+    "clamped in place": lambda to: to(HOST).clone().clamp_(torch.tensor(1.0), torch.tensor(2.0)),
     "a number at an index": lambda to: torch.clone(to(HOST)).index_put_((torch.tensor([1]),), HALF),
     "an index on the host": lambda to: to(HOST)[torch.tensor([1, 0])] + to(HOST)[MASK],
     "a list as index": lambda to: to(HOST)[[1, 0], [0, 1]],

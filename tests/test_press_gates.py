@@ -12,22 +12,26 @@ from typing import Any
 
 import pytest
 from faults import (
+    CHANGES,
     GOOD_MARKDOWN,
     LOADING,
     MARKDOWN,
+    NO_CHANGES,
     NO_PATHS,
     NO_PROGRESS,
+    NO_WRITES,
     PATHS,
     PROGRESS,
     QUIET,
     RUNNING,
+    WRITES,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from presses import ALT, executed, project, source, stamped
 
-from diffnotes.press import page, prose, site, traces, web
+from diffnotes.press import conduct, page, prose, site, traces, web
 from diffnotes.press.gates import check_across, check_page, check_source, numerals
 from diffnotes.press.layout import Project
 
@@ -361,6 +365,22 @@ def test_code_gate(name: str) -> None:
     assert any(complaint in problem for problem in problems) if complaint else problems == [], problems
 
 
+@pytest.mark.parametrize("code", CHANGES + NO_CHANGES)
+def test_what_changes_a_parameter(code: str) -> None:
+    assert conduct.changes(code, {"size", "seed"}) == ["size"] * (code in CHANGES)
+
+
+@pytest.mark.parametrize("code", WRITES + NO_WRITES)
+def test_what_writes_a_file(code: str) -> None:
+    assert bool(conduct.writes(code)) == (code in WRITES)
+
+
+def test_names_are_known_in_later_cells() -> None:
+    names = conduct.Names()
+    assert conduct.writes("from torch import save\nfolder = 'a'", names) == []
+    assert conduct.writes("save(x, 'a.pt')", names) and conduct.writes("open(f'{folder}/x', 'w')", names)
+
+
 # --- what a page must not load, run, or bring ---------------------------------------------------------------------
 
 
@@ -547,6 +567,17 @@ a = 4
 """
 
 
+@pytest.mark.parametrize("text", [
+    "as shown (Ho, 2020)", "by Ho et al., 2020, too", "Song et al. (2021a) say",
+    "(Ho & Salimans, 2021; Song et al., 2020b)",
+    "in June 2020 we", "12 June 2020", "see appendix A.2", "line 3 to 5", "§3", "§§ 3.1–3.4", "Lecture 4", "Week 3",
+    "Question 1", "Task 3", "Listing 2", "Vol. 3", "PyTorch 2.6", "CUDA 12", "with Python 3.11.", "a 64-bit float",
+    "CIFAR10, SHA256, T7", r"$x \sim p_0$, $a\times 3$",
+])  # fmt: skip
+def test_pointers_citations_and_versions(text: str) -> None:
+    assert numerals(text) == []
+
+
 def test_numerals_that_may_stand() -> None:
     assert numerals(ALLOWED) == []
 
@@ -583,6 +614,12 @@ def test_numerals_that_may_stand() -> None:
             "twelve per cent, thirty-one per cent, zero point three one",
             ["twelve per cent", "thirty-one per cent", "zero point three one"],
         ),
+        (r"$\approx\,0.31$, $\approx{0.31}$", [r"\approx\,0.31", r"\approx{0.31"]),
+        (r"$\approx \mathbf{0.31}$, $≈ 0.31$", [r"\approx \mathbf{0.31", "≈ 0.31"]),
+        (r"$\cong 0.31$, $\simeq .31$, $2.5\times{}$", [r"\cong 0.31", r"\simeq .31", r"2.5\times{}"]),
+        ("an FID32, MSE31", ["32", "31"]),
+        ("PyTorch 2.6 times faster, CUDA 12 ms, PyTorch 31 %", ["2.6", "12", "31 %"]),
+        ("Appendix 0.31, §31 %, 64 bits, (to 2020)", ["0.31", "31 %", "64", "2020"]),
         ("twenty times as large, a hundred per cent", ["twenty times as", "a hundred per cent"]),
     ],
 )
@@ -757,6 +794,43 @@ def test_time_of_a_whole_page(book: Project, seed: str) -> None:
 
     short, long = (seconds(whole, seed * (length // len(seed))) for length in (10_000, 80_000))
     assert long < 24 * short + 0.1, (short, long)
+
+
+def chain(first: str, step: str, last: str, reverse: bool = False) -> Callable[[int], str]:
+    def code(length: int) -> str:
+        steps = [first, *(step.format(a=f"a{i}", b=f"a{i + 1}") for i in range(length))]
+        return "\n".join([*(reversed(steps) if reverse else steps), last.format(a=f"a{length}")])
+
+    return code
+
+
+def conduct_all(code: str) -> None:
+    [*conduct.shown_numerals(code)]
+    [*conduct.typed_values([(0, code)])]
+    conduct.writes(code)
+    conduct.changes(code, {"size"})
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("step", ["{b} = {a} + {a}", "{b} = f'{{{a}}}{{{a}}}'", "{b} = {a} if {a} else 'x' + {a}",
+                                  "{b} = 2 * {a}", "a0 = {a} / a0", "f(caption={a} + '1')"])  # fmt: skip
+def test_time_of_chains_of_names(step: str, reverse: bool) -> None:
+    code = chain("a0 = '0.31'", step, "f(caption={a})\nglue(x={a})\nopen({a}, 'w')\nexec({a})", reverse)
+    short, long = (seconds(conduct_all, code(length)) for length in (100, 800))
+    assert long < 24 * short + 0.3, (short, long)
+
+
+def test_what_a_chain_of_names_says() -> None:
+    assert {*conduct.shown_numerals("a0 = '0.31 '\na1 = a0 + a0\na2 = a1 + a1\nf(caption=a2)")} == {("caption", "0.31")}
+    code = chain("a0 = 0.31", "{b} = {a}", "glue(x={a})", reverse=True)(300)
+    assert [*conduct.typed_values([(0, code)])] == [(0, "x", "a300")]
+    assert [*conduct.typed_values([(0, f"{code}\nprint(a0)")])] == []
+
+
+@pytest.mark.parametrize("seed", ["'", '"', "\\\\\"", "[[", "((", "> ", "a;", "# ", "$(", "rm -", "2>&1 "])
+def test_time_of_shell_code(seed: str) -> None:
+    short, long = (seconds(conduct._shell_writes, seed * length) for length in (1_000, 8_000))
+    assert long < 24 * short + 0.05
 
 
 def test_three_hundred_thousand_digits_take_no_time() -> None:

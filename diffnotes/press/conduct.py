@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import pairwise
 
-from .cells import CodeError, parse
+from .cells import CodeError, given, parse
 from .prose import numerals
 
-__all__ = ["changes", "constants", "idle", "shown_numerals", "tree", "typed_values", "writes"]
+__all__ = ["Names", "changes", "constants", "idle", "shown_numerals", "tree", "typed_values", "writes"]
 
 TEXTS = ("caption", "alt")
 TYPED = "\u2060"  # before a number that is formatted although it was typed; nobody sees it
@@ -25,12 +29,57 @@ PURE = {"float", "int", "str", "round", "abs", "complex", "Decimal", "Fraction",
         "float64", "float32", "item", "format"}  # fmt: skip  what gives a number back as it is
 
 
+# Magics that are given something else than code of this notebook.
+OTHERS = {"bash", "sh", "script", "system", "sx", "cmd", "perl", "ruby", "python", "python2", "python3", "pypy",
+          "html", "HTML", "latex", "markdown", "javascript", "js", "svg", "SVG", "writefile", "file", "env",
+          "set_env", "config", "alias", "alias_magic", "pip", "conda", "mamba", "uv", "matplotlib", "load_ext",
+          "reload_ext", "cd", "ls", "R", "cython", "macro", "logstart"}  # fmt: skip
+TAKES_NAMES = {"capture", "xdel", "reset_selective"}  # magics that set or delete the variables they are given
+
+
+@lru_cache(maxsize=256)
 def tree(code: str) -> ast.Module:
-    """The syntax tree of a cell; an empty one if it cannot be read, which the run says."""
+    """The syntax tree of a cell and of the code its magics are given; an empty one if it cannot be read.
+
+    The run says what cannot be read.
+    """
     try:
-        return parse(code)
+        todo = [parse(code)]
     except CodeError:
         return ast.Module(body=[], type_ignores=[])
+    body: list[ast.stmt] = []
+    while todo:
+        module = todo.pop()
+        body += module.body
+        for node in ast.walk(module):
+            for text in _magic_codes(node):
+                part = next(given(text))
+                if isinstance(part, ast.Module):
+                    todo.append(part)
+    return ast.Module(body=body, type_ignores=[])
+
+
+def _magic(node: ast.AST) -> list[str]:
+    """Name, line and perhaps body of the magic that a node calls; nothing if it calls none."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return []
+    if node.func.attr not in ("run_line_magic", "run_cell_magic"):
+        return []
+    return [part.value if _is_text(part) else "" for part in node.args]
+
+
+def _magic_codes(node: ast.AST) -> Iterator[str]:
+    """The code of this notebook that a call of IPython is given."""
+    if name := _magic(node)[:1]:
+        yield from (text for text in _magic(node)[1:] if text.strip() and name[0] not in OTHERS | TAKES_NAMES)
+        if name[0] in TAKES_NAMES:
+            yield from _magic(node)[2:]
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("ex", "run_cell"):
+        yield from (part.value for part in node.args if _is_text(part))
+
+
+def _is_text(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def constants(codes: Iterable[str]) -> set[float]:
@@ -61,32 +110,57 @@ def _assigned(module: ast.Module) -> dict[str, list[ast.expr]]:
 # --- what a reader sees -----------------------------------------------------------------------------------------------
 
 
-def _typed(node: ast.AST, names: dict[str, list[ast.expr]], seen: frozenset[str] = frozenset()) -> Iterator[str]:
-    """The texts that are typed into an expression, and numbers that are formatted although they were typed."""
-    if isinstance(node, ast.Constant):
-        if isinstance(node.value, str):
-            yield node.value
-    elif isinstance(node, ast.FormattedValue):
-        if isinstance(node.value, ast.Constant) or _is_typed(node.value, {}):
-            yield f"{TYPED} {ast.unparse(node.value)}"
-    elif isinstance(node, ast.Name):
-        if node.id not in seen:
-            for value in names.get(node.id, ()):
-                if isinstance(value, (ast.Constant, ast.JoinedStr, ast.BinOp, ast.IfExp)):
-                    yield from _typed(value, names, seen | {node.id})
-    elif isinstance(node, ast.JoinedStr):
-        yield "".join(text if isinstance(part, ast.Constant) else f" {text} " if text else "\u2009"
-                      for part in node.values for text in [" ".join(_typed(part, names, seen))])  # fmt: skip
-    elif isinstance(node, (ast.Subscript, ast.Compare)):
-        return
-    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        parts = [" ".join(_typed(part, names, seen)) for part in (node.left, node.right)]
-        yield "".join(parts)
-    elif isinstance(node, ast.Call) and _called(node) not in ("join", "format", "dedent", "strip", "show", "str"):
-        return
-    else:
-        for child in ast.iter_child_nodes(node):
-            yield from _typed(child, names, seen)
+class _Texts:
+    """The texts that are typed into expressions, and numbers that are formatted although they were typed.
+
+    What is put together is kept for each name, and has at most ``LONGEST`` characters: longer ones stay in pieces.
+    """
+
+    LONGEST, MOST, DEEPEST = 2_000, 100, 60
+
+    def __init__(self, names: dict[str, list[ast.expr]]):
+        self.names = names
+        self.kept: dict[str, list[str]] = {}
+
+    def of(self, node: ast.AST, depth: int = 0) -> list[str]:
+        if depth > self.DEEPEST:
+            return []
+        if isinstance(node, ast.Constant):
+            return [node.value] if isinstance(node.value, str) else []
+        if isinstance(node, ast.FormattedValue):
+            typed = isinstance(node.value, ast.Constant) or _is_typed(node.value, {})
+            return [f"{TYPED} {ast.unparse(node.value)}"] if typed else []
+        if isinstance(node, ast.Name):
+            if node.id not in self.kept:
+                self.kept[node.id] = []  # a name that is made from itself adds nothing
+                shown = (ast.Constant, ast.JoinedStr, ast.BinOp, ast.IfExp, ast.Name)
+                values = [value for value in self.names.get(node.id, ()) if isinstance(value, shown)]
+                self.kept[node.id] = self._some(text for value in values for text in self.of(value, depth + 1))
+            return self.kept[node.id]
+        if isinstance(node, ast.JoinedStr):
+            parts = [self.of(part, depth + 1) for part in node.values]
+            return self._joined(parts, [" " * (not isinstance(part, ast.Constant)) for part in node.values], "\u2009")
+        if isinstance(node, (ast.Subscript, ast.Compare)):
+            return []
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            terms: list[ast.AST] = []
+            while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+                terms.append(node.right)
+                node = node.left
+            parts = [self.of(part, depth + 1) for part in [node, *reversed(terms)]]
+            return self._joined(parts, [""] * len(parts), "")
+        if isinstance(node, ast.Call) and _called(node) not in ("join", "format", "dedent", "strip", "show", "str"):
+            return []
+        return self._some(text for child in ast.iter_child_nodes(node) for text in self.of(child, depth + 1))
+
+    def _some(self, texts: Iterable[str]) -> list[str]:
+        return list(dict.fromkeys(texts))[: self.MOST]
+
+    def _joined(self, parts: list[list[str]], around: list[str], empty: str) -> list[str]:
+        if sum(len(text) + 1 for part in parts for text in part) > self.LONGEST:
+            return self._some(text for part in parts for text in part)
+        pieces = [f"{space}{' '.join(part)}{space}" if part else empty for part, space in zip(parts, around)]
+        return ["".join(pieces)]
 
 
 def shown_numerals(code: str, known: Iterable[float] = ()) -> Iterator[tuple[str, str]]:
@@ -95,8 +169,9 @@ def shown_numerals(code: str, known: Iterable[float] = ()) -> Iterator[tuple[str
     A number that is a constant of the chapter (``known``) may stand in a text alternative: it is a setting.
     """
     module = tree(code)
-    names = _assigned(module)
+    texts = _Texts(_assigned(module))
     known = set(known)
+    found: dict[str, list[str]] = {}
     for node in ast.walk(module):
         pairs = []
         if isinstance(node, ast.keyword) and node.arg in TEXTS:
@@ -105,8 +180,10 @@ def shown_numerals(code: str, known: Iterable[float] = ()) -> Iterator[tuple[str
             pairs = [(key.value, value) for key, value in zip(node.keys, node.values)
                      if isinstance(key, ast.Constant) and key.value in TEXTS]  # fmt: skip
         for what, value in pairs:
-            for text in _typed(value, names):
-                for numeral in numerals(text, known):
+            for text in texts.of(value):
+                if text not in found:
+                    found[text] = numerals(text, known)
+                for numeral in found[text]:
                     if what == "caption" or TYPED in text or not _setting(numeral, known):
                         yield what, numeral
 
@@ -181,46 +258,78 @@ def typed_values(cells: list[tuple[int, str]], parameters: Iterable[str] = ()) -
                     for child in ast.walk(value):
                         if isinstance(child, ast.Name):
                             inside[child.id] = inside.get(child.id, 0) + 1
-    # Names of one constant, or of one made of such, that nothing but glue uses.
-    names: dict[str, ast.expr] = {}
     lone = {name: values[0] for name, values in given.items()
             if len(values) == 1 and bound.get(name) == 1 and name not in parameters}  # fmt: skip
-    while more := {name: value for name, value in lone.items() if name not in names and _is_typed(value, names)}:
-        names |= more
-    while True:
-        within: dict[str, int] = {}
-        for value in names.values():
-            for child in ast.walk(value):
-                if isinstance(child, ast.Name):
-                    within[child.id] = within.get(child.id, 0) + 1
-        used = [name for name in names if uses.get(name, 0) > inside.get(name, 0) + within.get(name, 0)]
-        if not used:
-            break
-        for name in used:
-            del names[name]
-        names = {name: value for name, value in names.items() if _is_typed(value, names)}
+    names = _lone_constants(lone, uses, inside)
     for index, key, value in glued:
         if not isinstance(value, ast.Constant) or not isinstance(value.value, str) or re.search(r"\d", value.value):
             if _is_typed(value, names):
                 yield index, key, ast.unparse(value)
 
 
+def _lone_constants(
+    lone: dict[str, ast.expr], uses: dict[str, int], inside: dict[str, int]
+) -> dict[str, ast.expr]:
+    """Those of the names that are given one constant, or what is made of such ones, and that nothing but glue uses.
+
+    Each name is settled once: those that are made of it are looked at when it is settled, and not before.
+    """
+    mentioned = {name: Counter(child.id for child in ast.walk(value) if isinstance(child, ast.Name))
+                 for name, value in lone.items()}  # fmt: skip
+    made_of: dict[str, list[str]] = {}
+    for name, others in mentioned.items():
+        for other in others:
+            made_of.setdefault(other, []).append(name)
+    missing, names = {}, {}
+    for name, value in lone.items():
+        if _is_typed(value, dict.fromkeys(mentioned[name].keys() & lone.keys())):  # if those all are
+            missing[name] = {other for other in mentioned[name] if other in lone and other != name}
+            if name in mentioned[name]:
+                del missing[name]
+    todo = [name for name, others in missing.items() if not others]
+    while todo:
+        name = todo.pop()
+        names[name] = lone[name]
+        for other in made_of.get(name, ()):
+            if name in missing.get(other, ()):
+                missing[other].remove(name)
+                if not missing[other]:
+                    todo.append(other)
+    within: Counter[str] = Counter()
+    for name in names:
+        within.update(mentioned[name])
+    todo = [name for name in names if uses.get(name, 0) > inside.get(name, 0) + within[name]]
+    while todo:
+        name = todo.pop()
+        if name not in names:
+            continue
+        del names[name]
+        todo += [other for other in made_of.get(name, ()) if other in names]
+        within.subtract(mentioned[name])
+        todo += [other for other in mentioned[name]
+                 if other in names and uses.get(other, 0) > inside.get(other, 0) + within[other]]  # fmt: skip
+    return names
+
+
 # --- what a cell changes ----------------------------------------------------------------------------------------------
 
 
-def _statements(node: ast.AST, names: frozenset[str] = frozenset()) -> Iterator[ast.AST]:
-    """Nodes of the cell's own scope; of functions only what they say of global ``names``."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, SCOPES):
-            yield child
-            declared = {name for inner in ast.walk(child) if isinstance(inner, ast.Global) for name in inner.names}
-            if declared:
-                yield from (inner for inner in ast.walk(child) if getattr(inner, "id", None) in declared)
-            yield from (inner for inner in ast.walk(child) if isinstance(inner, ast.NamedExpr)
-                        and not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)))  # fmt: skip
-        else:
-            yield child
-            yield from _statements(child, names)
+def _statements(module: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
+    """(node, whether it is in the cell's own scope); of functions only what they say of names of the notebook."""
+    todo = [*reversed([*ast.iter_child_nodes(module)])]
+    while todo:
+        node = todo.pop()
+        yield node, True
+        if not isinstance(node, SCOPES):
+            todo += reversed([*ast.iter_child_nodes(node)])
+            continue
+        declared = {name for inner in ast.walk(node) if isinstance(inner, ast.Global) for name in inner.names}
+        function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        for inner in ast.walk(node):
+            if getattr(inner, "id", None) in declared or (isinstance(inner, ast.NamedExpr) and not function):
+                yield inner, True
+            elif isinstance(inner, (ast.Subscript, ast.Call)):
+                yield inner, False
 
 
 def _root(node: ast.AST) -> str:
@@ -231,139 +340,381 @@ def _root(node: ast.AST) -> str:
 
 def changes(code: str, parameters: Iterable[str]) -> list[str]:
     """Names of the ``parameters`` that a cell sets, deletes or changes, in any way that can be read from its code."""
+    module = tree(code)
     names, found = set(parameters), []
-    for node in _statements(tree(code)):
+    texts = _Texts(_assigned(module))
+    for node, own in _statements(module):
         touched: list[str] = []
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+        if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load) and _is_globals(node.value, own):
+            touched = _keys(node.slice)
+        elif isinstance(node, ast.Call):
+            touched = _touched(node, own, texts, names)
+        elif not own:
+            continue
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
             touched = [node.id]
         elif isinstance(node, (ast.Subscript, ast.Attribute)) and not isinstance(node.ctx, ast.Load):
-            touched = [_root(node)]
-            if isinstance(node, ast.Subscript) and _is_globals(node.value):
-                touched = [str(getattr(node.slice, "value", ""))]
+            touched = [node.attr if isinstance(node, ast.Attribute) and _is_main(node.value) else _root(node)]
         elif isinstance(node, ast.NamedExpr):
             touched = [node.target.id]
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             touched = [node.name]
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             touched = [(alias.asname or alias.name).split(".")[0] for alias in node.names]
-        elif isinstance(node, ast.ExceptHandler):
+        elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
             touched = [node.name or ""]
-        elif isinstance(node, (ast.MatchAs, ast.MatchStar)):
-            touched = [node.name or ""]
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            if _is_globals(node.func.value) and node.func.attr in MUTATORS | {"__setitem__", "__delitem__"}:
-                touched = [word.arg or "" for word in node.keywords]
-                touched += [str(child.value) for part in node.args for child in ast.walk(part)
-                            if isinstance(child, ast.Constant)]  # fmt: skip
-            elif node.func.attr in MUTATORS:
-                touched = [_root(node.func.value)]
-            elif node.func.attr in ("run_line_magic", "run_cell_magic", "ex", "push", "run_cell"):
-                text = " ".join(part.value for part in node.args if isinstance(getattr(part, "value", None), str))
-                touched = re.findall(r"\b(\w+)\s{0,3}(?:[-+*/|&^%@]|//|\*\*|<<|>>)?=(?!=)", text)
-        elif isinstance(node, ast.Call) and _called(node) in ("exec", "setattr", "delattr") and node.args:
-            text = " ".join(part.value for part in node.args if isinstance(getattr(part, "value", None), str))
-            touched = re.findall(r"\b\w+\b", text)
+        elif isinstance(node, ast.MatchMapping):
+            touched = [node.rest or ""]
         found += [name for name in touched if name in names]
     return list(dict.fromkeys(found))
 
 
-def _is_globals(node: ast.AST) -> bool:
-    return (isinstance(node, ast.Call) and _called(node) in ("globals", "locals", "vars")) or (
-        isinstance(node, ast.Attribute) and node.attr == "user_ns"
+def _touched(node: ast.Call, own: bool, texts: _Texts, names: set[str]) -> list[str]:
+    """The names of the notebook that a call sets or changes."""
+    name, arguments = _called(node), node.args
+    owner = node.func.value if isinstance(node.func, ast.Attribute) else None
+    if magic := _magic(node):
+        words = " ".join(magic[1:2]).split()
+        if magic[0] in TAKES_NAMES:
+            return words
+        return [word for before, word in pairwise(words) if before in ("--out", "--err")]
+    if owner is not None and _is_globals(owner, own) and name in MUTATORS | {"__setitem__", "__delitem__"}:
+        return [word.arg or "" for word in node.keywords] + [key for part in (
+            [*arguments, *(word.value for word in node.keywords if not word.arg)] if name == "update" else arguments[:1]
+        ) for key in _keys(part)]  # fmt: skip
+    if name in ("setitem", "delitem") and len(arguments) > 1 and _is_globals(arguments[0], own):
+        return _keys(arguments[1])
+    if owner is not None and name == "push" and isinstance(owner, (ast.Call, ast.Name)):
+        return [key for part in arguments[:1] for key in _keys(part)]
+    if name in ("setattr", "delattr") and len(arguments) > 1 and _is_main(arguments[0]):
+        return _keys(arguments[1])
+    if not own:
+        return []
+    if owner is not None and name in MUTATORS:
+        return [_root(owner)]
+    if name in ("exec", "eval") and owner is None and arguments:
+        if len(arguments) > 1 and not _is_globals(arguments[1], own):  # in a namespace of its own
+            return []
+        code = arguments[0]
+        if isinstance(code, ast.Call) and _called(code) == "compile" and code.args:
+            code = code.args[0]
+        codes = [text.replace("\u2009", "0").replace(TYPED, "").strip() for text in texts.of(code)]
+        return [name for text in codes for name in changes(text, names)]
+    return []
+
+
+def _keys(node: ast.AST) -> list[str]:
+    """The keys of a dictionary, of pairs, or a key itself, as far as they are typed."""
+    if _is_text(node):
+        return [node.value]
+    if isinstance(node, ast.Dict):
+        return [key.value for key in node.keys if _is_text(key)]
+    if isinstance(node, ast.Call) and _called(node) == "dict":
+        return [word.arg or "" for word in node.keywords]
+    if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
+        return [key for part in node.elts for key in (_keys(part)[:1] if isinstance(part, ast.Tuple) else _keys(part))]
+    return []
+
+
+def _is_main(node: ast.AST) -> bool:
+    """Whether an expression is the module that a notebook is."""
+    if isinstance(node, ast.Call):  # import_module("__main__"), __import__("__main__")
+        node = node.args[0] if node.args else node
+    if isinstance(node, ast.Subscript):  # sys.modules["__main__"], sys.modules[__name__]
+        node = node.slice
+        if isinstance(node, ast.Name) and node.id == "__name__":
+            return True
+    return (isinstance(node, ast.Name) and node.id == "__main__") or (_is_text(node) and node.value == "__main__")
+
+
+def _is_globals(node: ast.AST, own: bool = True) -> bool:
+    """Whether an expression is the dictionary of the notebook's names; in functions locals() is another one."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        if node.func.id == "vars" and node.args:
+            return _is_main(node.args[0])
+        return node.func.id == "globals" or (own and node.func.id in ("locals", "vars"))
+    return isinstance(node, ast.Attribute) and (
+        node.attr == "user_ns" or (node.attr == "__dict__" and _is_main(node.value))
     )
 
 
-SAVES = {"savefig": 0, "save": None, "savez": 0, "savez_compressed": 0, "savetxt": 0, "tofile": 0, "dump": 1,
-         "to_csv": 0, "to_json": 0, "to_parquet": 0, "to_excel": 0, "to_pickle": 0, "to_hdf": 0, "to_html": 0,
-         "to_feather": 0, "write_image": 0, "write_html": 0, "imsave": 0, "imwrite": 0, "save_model": None,
-         "save_file": None, "urlretrieve": 1, "NamedTemporaryFile": 9}  # fmt: skip
+# --- what a cell writes -----------------------------------------------------------------------------------------------
+
+# Functions and methods that write a file, and where their path stands: for methods of objects it is the first.
+SAVES = {"savefig", "save", "savez", "savez_compressed", "savetxt", "savemat", "tofile", "dump", "to_csv", "to_json",
+         "to_parquet", "to_excel", "to_pickle", "to_hdf", "to_html", "to_feather", "write_image", "write_html",
+         "imsave", "imwrite", "save_model", "save_file", "save_image", "save_pretrained", "urlretrieve"}  # fmt: skip
+SECOND = {"dump", "save_file", "save_model", "save_image", "urlretrieve"}  # the path is the second; torch.save, too
 OS_WRITES = {"remove", "rename", "replace", "mkdir", "makedirs", "rmdir", "unlink", "removedirs", "symlink", "link",
              "truncate", "copy", "copy2", "copyfile", "copytree", "move", "rmtree", "make_archive"}  # fmt: skip
+COPIES = {"symlink", "link", "copy", "copy2", "copyfile", "copytree"}  # these leave their first path as it is
 PATH_WRITES = {"write_text", "write_bytes", "mkdir", "touch", "unlink", "rmdir", "rename", "replace", "symlink_to",
                "hardlink_to"}  # fmt: skip
-FILE_WORDS = ("fname", "file", "f", "path", "filename", "path_or_buf", "fp")
-FILE_MODULES = ("io", "gzip", "bz2", "lzma", "codecs")
+FILE_WORDS = ("fname", "file", "f", "path", "filename", "path_or_buf", "fp", "dst")
+KEEPS = {"joinpath", "with_suffix", "with_name", "with_stem", "resolve", "absolute", "format", "replace"}
+FILE_MODULES = ("io", "gzip", "bz2", "lzma", "codecs", "tarfile", "builtins")
+USUAL = {"np": "numpy", "plt": "matplotlib.pyplot", "pd": "pandas"} | {name: name for name in (
+    "numpy", "torch", "os", "shutil", "subprocess", "pickle", "json", "joblib", *FILE_MODULES)}  # fmt: skip
 SHELLS = ("bash", "sh", "script", "system", "sx")
-SHELL = re.compile(r">|\b(?:tee|touch|cp|mv|rm|mkdir|ln|dd|wget|curl|sed\s+-i|git|pip|truncate|install|unzip|tar)\b")
 WRITE_MAGICS = {"writefile", "file", "save", "logstart", "notebook", "cp", "mv", "rm", "mkdir", "edit"}
 
 
-def _is_path(node: ast.AST | None, names: dict[str, list[ast.expr]], depth: int = 0) -> bool:
-    """Whether an expression is a path that was typed: a text, or one made from texts."""
-    if isinstance(node, (ast.Constant, ast.JoinedStr)):
-        return isinstance(node, ast.JoinedStr) or isinstance(node.value, str)
-    if isinstance(node, ast.Name) and depth < 3:
-        return any(_is_path(value, names, depth + 1) for value in names.get(node.id, ()))
-    if isinstance(node, ast.BinOp):
-        left = node.left
-        return _is_path(left, names, depth) if isinstance(node.op, (ast.Div, ast.Add, ast.Mod)) else False
-    if isinstance(node, ast.Call):
-        if _called(node) in ("Path", "PurePath", "PosixPath", "join", "abspath", "expanduser", "str", "fspath"):
-            return not node.args or _is_path(node.args[0], names, depth)
-        if isinstance(node.func, ast.Attribute):
-            if node.func.attr in ("joinpath", "with_suffix", "with_name", "resolve", "absolute", "format"):
-                return _is_path(node.func.value, names, depth)
-            return node.func.attr in ("cwd", "home", "getcwd")
-    if isinstance(node, ast.Attribute):
-        return node.attr in ("parent", "parents") and _is_path(node.value, names, depth)
+@dataclass
+class Names:
+    """What the cells of a chapter say of names: which are typed paths, what was imported as what, and last values."""
+
+    paths: set[str] = field(default_factory=set)
+    origins: dict[str, str] = field(default_factory=lambda: dict(USUAL))
+    values: dict[str, ast.expr] = field(default_factory=dict)
+
+    def add(self, module: ast.Module) -> None:
+        """Takes in what a cell says."""
+        for node in ast.walk(module):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    name = alias.name if alias.asname else alias.name.split(".")[0]
+                    self.origins[alias.asname or name] = name
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                for alias in node.names:
+                    self.origins[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+        assigned = _assigned(module)
+        for _ in range(3):
+            for name, values in assigned.items():
+                self.values[name] = values[-1]
+                if name not in self.paths and any(_is_path(value, self.paths) for value in values):
+                    self.paths.add(name)
+
+    def origin(self, node: ast.AST) -> str:
+        """The full name of a function of a module; "" for anything else."""
+        parts: list[str] = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        root = self.origins.get(node.id, "") if isinstance(node, ast.Name) else ""
+        return ".".join([root, *reversed(parts)]) if root else ""
+
+
+def _is_path(node: ast.AST | None, paths: set[str]) -> bool:
+    """Whether an expression is a path that was typed: a text, or one that begins with a typed one."""
+    while node is not None:
+        if isinstance(node, ast.Constant):
+            return isinstance(node.value, (str, bytes)) and node.value not in ("/dev/null", "")
+        if isinstance(node, ast.Name):
+            return node.id in paths
+        if isinstance(node, ast.JoinedStr):
+            first = node.values[0] if node.values else None
+            if isinstance(first, ast.FormattedValue) and isinstance(first.value, ast.Constant):
+                return True
+            node = first.value if isinstance(first, ast.FormattedValue) else first
+        elif isinstance(node, ast.BinOp):
+            node = node.left if isinstance(node.op, (ast.Div, ast.Add, ast.Mod)) else None
+        elif isinstance(node, ast.Call):
+            if _called(node) in ("Path", "PurePath", "PosixPath", "abspath", "expanduser", "str", "fspath") or (
+                _called(node) == "join" and isinstance(node.func, ast.Attribute) and not _is_text(node.func.value)
+            ):
+                if not node.args:
+                    return _called(node) != "str"
+                node = node.args[0]
+            elif isinstance(node.func, ast.Attribute):
+                if node.func.attr in ("cwd", "home", "getcwd"):
+                    return True
+                node = node.func.value if node.func.attr in KEEPS else None
+                if _is_text(node) and node.value.startswith("{"):  # "{}/a".format(folder)
+                    return False
+            else:
+                return False
+        elif isinstance(node, ast.Subscript):
+            node = node.value if isinstance(node.value, ast.Attribute) else None
+        elif isinstance(node, ast.Attribute):
+            node = node.value if node.attr in ("parent", "parents") else None
+        else:
+            return False
     return False
 
 
-def writes(code: str, names: dict[str, list[ast.expr]] | None = None) -> list[str]:
+def writes(code: str, names: Names | None = None) -> list[str]:
     """What in a cell writes to a file whose path was typed; buffers and temporary folders may be written.
 
     Args:
         code: the cell.
-        names: the values that the cells above have given to names; those of this cell are added.
+        names: what the cells above have said of names; what this cell says is added.
     """
-    module, found = tree(code), []
-    names = {} if names is None else names
-    for name, values in _assigned(module).items():
-        names.setdefault(name, []).extend(values)
-    for node in ast.walk(module):
-        if not isinstance(node, ast.Call):
-            continue
-        name, arguments = _called(node), node.args
-        owner = node.func.value if isinstance(node.func, ast.Attribute) else None
-        words = {word.arg: word.value for word in node.keywords}
-        shell = isinstance(owner, ast.Call) and _called(owner) == "get_ipython"
-        if shell:
-            text = " ".join(part.value for part in arguments if isinstance(getattr(part, "value", None), str))
-            magic = text.split()[0] if text.split() else ""
-            if name in ("system", "getoutput") and SHELL.search(text):
-                found.append(f"!{text[:40]}")
-            elif name.startswith("run_"):
-                if magic in WRITE_MAGICS or (magic in SHELLS and SHELL.search(text)):
-                    found.append(f"%{text[:40]}")
-        elif name == "open":
-            plain = owner is None or _of(owner, *FILE_MODULES)
-            path = words.get("file", arguments[0] if arguments else None) if plain else owner
-            mode = words.get("mode", (arguments[plain : plain + 1] or [None])[0])
-            letters = getattr(mode, "value", "")
-            if isinstance(letters, str) and set(letters) & set("wax+") and _is_path(path, names):
-                found.append(ast.unparse(node)[:60])
-        elif name in PATH_WRITES and owner is not None and _is_path(owner, names) and not isinstance(
-            owner, (ast.Constant, ast.JoinedStr)
-        ):
-            if not (name == "replace" and not any(isinstance(part, ast.Call) for part in ast.walk(owner))):
-                found.append(ast.unparse(node)[:60])
-        elif name in OS_WRITES and owner is not None and _of(owner, "os", "shutil"):
-            if any(_is_path(part, names) for part in arguments):
-                found.append(ast.unparse(node)[:60])
-        elif name in SAVES and owner is not None:
-            place = SAVES[name]
-            chosen = arguments if place is None else arguments[place : place + 1]
-            given = [*chosen, *(words[key] for key in FILE_WORDS if key in words)]
-            if any(_is_path(part, names) for part in given):
-                found.append(ast.unparse(node)[:60])
-        elif _of(owner, "subprocess") or (_of(owner, "os") and name in ("system", "popen")):
-            if SHELL.search(" ".join(str(child.value) for child in ast.walk(node) if isinstance(child, ast.Constant))):
-                found.append(ast.unparse(node)[:60])
-    return found
+    module = tree(code)
+    names = Names() if names is None else names
+    names.add(module)
+    calls = [node for node in ast.walk(module) if isinstance(node, ast.Call)]
+    return [f"%{' '.join(_magic(node))[:40]}" if _magic(node) else ast.unparse(node)[:60]
+            for node in calls if _writes(node, names)]  # fmt: skip
 
 
-def _of(owner: ast.AST | None, *modules: str) -> bool:
-    return isinstance(owner, ast.Name) and owner.id in modules
+def _writes(node: ast.Call, names: Names) -> bool:
+    owner = node.func.value if isinstance(node.func, ast.Attribute) else None
+    origin, arguments = names.origin(node.func), node.args
+    module, _, name = origin.rpartition(".") if origin else ("", "", _called(node))
+    words = {word.arg: word.value for word in node.keywords}
+    if magic := _magic(node):
+        return _magic_writes(magic)
+    if isinstance(owner, ast.Call) and _called(owner) == "get_ipython":
+        return name in ("system", "getoutput") and any(_shell_writes(_command(part, names)) for part in arguments[:1])
+    if name in ("open", "File", "ZipFile", "TarFile") and (owner is None or module or name != "open"):
+        if name == "open" and module and module not in FILE_MODULES:
+            return False
+        mode = words.get("mode", arguments[1] if len(arguments) > 1 else None)
+        return _opens(mode) and _is_path(words.get("file", arguments[0] if arguments else None), names.paths)
+    if name == "open":
+        return _opens(words.get("mode", arguments[0] if arguments else None)) and _is_path(owner, names.paths)
+    if module.split(".")[0] == "subprocess" or origin in ("os.system", "os.popen"):
+        first = arguments[0] if arguments else words.get("args")
+        return first is not None and _process_writes(first, names)
+    if module in ("os", "shutil") and name in OS_WRITES:
+        chosen = arguments[1:] if name in COPIES else arguments[:1] if name == "make_archive" else arguments
+        given = [*chosen, *(words[key] for key in FILE_WORDS if key in words)]
+        return any(_is_path(part, names.paths) for part in given)
+    if name in SAVES and (owner is not None or module):
+        second = bool(module) and (name in SECOND or (name == "save" and module.split(".")[0] == "torch"))
+        given = [*arguments[second : second + 1], *(words[key] for key in FILE_WORDS if key in words)]
+        return any(_is_path(part, names.paths) for part in given)
+    if name in PATH_WRITES and owner is not None and not module:
+        if isinstance(owner, (ast.Constant, ast.JoinedStr)):
+            return False
+        if name == "replace" and len(arguments) + len(words) != 1:  # that of a text has two arguments
+            return False
+        return _is_path(owner, names.paths)
+    return False
+
+
+def _opens(mode: ast.AST | None) -> bool:
+    return _is_text(mode) and bool(set(mode.value.split(":")[0]) & set("wax+"))
+
+
+# --- commands of a shell ----------------------------------------------------------------------------------------------
+
+COMMANDS = {"tee", "touch", "cp", "mv", "rm", "mkdir", "rmdir", "ln", "dd", "truncate", "unzip", "install", "wget",
+            "rsync", "patch", "gzip", "gunzip", "zip", "unlink", "shred", "mkfifo", "mktemp"}  # fmt: skip
+LAST = {"cp", "mv", "ln", "install", "rsync"}  # what these write is named last
+SUBCOMMANDS = {
+    "git": {"add", "am", "apply", "bisect", "checkout", "cherry-pick", "clean", "clone", "commit", "fetch", "gc",
+            "init", "merge", "mv", "pull", "push", "rebase", "reset", "restore", "revert", "rm", "stash", "submodule",
+            "switch", "worktree"},
+    **{name: {"install", "uninstall", "download", "wheel", "update", "upgrade", "remove", "create", "add", "sync"}
+       for name in ("pip", "pip3", "conda", "mamba", "uv", "apt", "apt-get", "npm", "brew")},
+}  # fmt: skip
+BEFORE = {"sudo", "time", "env", "nice", "exec", "command", "nohup", "if", "then", "else", "elif", "do", "while",
+          "until", "!", "{", "(", "xargs"}  # fmt: skip
+_QUOTED = re.compile(r"\\.|'([^']*+)'|\"((?:\\.|[^\"\\])*+)\"", re.S)
+_TESTS = re.compile(r"\[\[[^\n\[\]]*+\]\]|\(\([^\n()]*+\)\)|(?m:^|(?<=\s))#[^\n]*+")
+_REDIRECTION = re.compile(r"(?<![<>])(?:\d|&)?>{1,2}\|?[ \t]*+(?![&($>{=]|/dev/|\s|$)")
+_BREAKS = re.compile(r"[;|&\n`()]|\$\(")
+
+
+def _shell_writes(text: str) -> bool:
+    """Whether a line or script of a shell writes a file: into one, or by a command that does.
+
+    >>> [_shell_writes(text) for text in ("git log > a", "git log 2>&1", "echo '->'", "touch a", "touch $folder/a")]
+    [True, False, False, True, False]
+    """
+    quoted: list[str] = []
+
+    def aside(match: re.Match[str]) -> str:
+        inside = match[1] if match[1] is not None else match[2]
+        if inside is None:
+            return match[0]
+        quoted.append(inside)
+        return "$" if re.match(r"[${]", inside) else "/dev/" if inside.startswith("/dev/") else f"\0{len(quoted) - 1}\0"
+
+    plain = _TESTS.sub(" ", _QUOTED.sub(aside, text.replace("\\\n", " ")))
+    if _REDIRECTION.search(plain):
+        return True
+
+    def whole(word: str) -> str:
+        return re.sub("\0(\\d+)\0", lambda match: quoted[int(match[1])], word)
+
+    return any(_command_writes([whole(word) for word in part.split()]) for part in _BREAKS.split(plain))
+
+
+def _command_writes(words: list[str]) -> bool:
+    """Whether a command of these words writes to something that was typed; what begins with $ or { was not."""
+    place = 0
+    while place < len(words) and (words[place] in BEFORE or re.match(r"\w+=", words[place])):
+        place += 1
+    words = words[place:]
+    if not words:
+        return False
+    name, rest = words[0].rpartition("/")[2], words[1:]
+    if "-c" in rest[:3] and re.fullmatch(r"(?:ba|z|da|k)?sh", name):
+        return any(_shell_writes(word) for word in rest[rest.index("-c") + 1 :][:1])
+    if re.fullmatch(r"python[\d.]*|\$\w*", name) and rest[:1] == ["-m"]:
+        return _command_writes(rest[1:])
+    plain = [word for word in rest if not re.match(r"[-<>]|\d?>", word)]
+    if name in SUBCOMMANDS:
+        places = [word for before, word in zip([name, *rest], rest) if before not in ("-C", "-c")]
+        chosen = next((word for word in places if not word.startswith("-")), "")
+        if name == "git" and chosen in ("branch", "tag", "config", "remote"):
+            reads = {"--list", "-l", "--get", "-v", "show", "get-url"} & set(rest)
+            return len(plain) > 1 and not reads
+        if name == "git" and chosen in ("stash", "worktree") and "list" in rest:
+            return False
+        return chosen in SUBCOMMANDS[name] and "--dry-run" not in rest
+    if name == "find":
+        return "-delete" in rest or any(
+            before in ("-exec", "-execdir", "-ok") and word in COMMANDS for before, word in pairwise(rest)
+        )
+    if name in ("sed", "perl"):
+        return any(re.match(r"-[a-z]*i|--in-place", word) for word in rest)
+    if name == "curl":
+        kept = any(re.match(r"-[a-zA-Z]*[oO]\b|--output|--remote-name", word) for word in rest)
+        return kept and "/dev/null" not in rest
+    if name == "tar":
+        return bool(rest) and bool(re.match(r"-?[a-z]*[xcru]|--(?:extract|create|append)", rest[0]))
+    if name == "wget" and any(re.fullmatch(r"-q?O-?|--spider", word) for word in rest):
+        return "-O" in rest and not any(word == "-" or re.match(r"[${/]", word) for word in plain)
+    if name in ("gzip", "gunzip", "unzip") and any(re.fullmatch(r"-[a-z]*[clptkz]+[a-z]*|--stdout", w) for w in rest):
+        return False
+    if name == "dd":
+        return any(word.startswith("of=") and not re.match(r"of=(?:[${]|/dev/)", word) for word in rest)
+    if name in COMMANDS:
+        written = plain[-1:] if name in LAST else plain
+        if name == "mv":
+            written = plain
+        return any(not re.match(r"[${]|/dev/", word) for word in written)
+    return False
+
+
+def _command(node: ast.AST, names: Names) -> str:
+    """The text of a command; what is put into it by an expression is ``$x``."""
+    if isinstance(node, ast.Name):
+        node = names.values.get(node.id, node)
+    if _is_text(node):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(part.value if _is_text(part) else "$x" for part in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Mod)):
+        return _command(node.left, names) + (_command(node.right, names) if isinstance(node.op, ast.Add) else "")
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
+        return re.sub(r"\{\w{0,40}\}", "$x", _command(node.func.value, names))
+    return "$x"
+
+
+def _process_writes(node: ast.AST, names: Names) -> bool:
+    """Whether the command that a process is given, as a list or a text, writes a file."""
+    if isinstance(node, ast.Name):
+        node = names.values.get(node.id, node)
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return _command_writes([_command(part, names) for part in node.elts])
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "split":
+        node = node.args[0] if node.args and not _is_text(node.func.value) else node.func.value
+    return _shell_writes(_command(node, names))
+
+
+def _magic_writes(magic: list[str]) -> bool:
+    name, line, body = [*magic, "", ""][:3]
+    if name in WRITE_MAGICS:
+        return not re.match(r"(?:-\w+\s+)*[${]", line)
+    if name in SUBCOMMANDS:
+        return _command_writes([name, *line.split()])
+    if name in SHELLS:
+        return _shell_writes(body if body else line)
+    return False
 
 
 # --- solutions --------------------------------------------------------------------------------------------------------

@@ -9,10 +9,13 @@ numeral may stand in prose, be it of digits of any script, a fraction or Roman s
 
 * in code, roles (their titles are prose), directive options (but alt and caption), addresses of links, HTML tags (but
   their titles), labels, and numbering at the start of a heading or list item;
-* in words that start with a letter (T7, x0, R², min-SNR-5; not loss/0.31, gap-0.31, gap:0.31), in dimensions (2-D);
-* after a word that points somewhere: after figure, section, equation, theorem, exercise, version, ... a number like 3
-  or 3.1, and a list of them after a plural; after objective, source, part, step, row, page, ... a whole number;
+* in words that start with a letter (T7, x0, R², min-SNR-5; not loss/0.31, gap-0.31, gap:0.31), in dimensions (2-D), in
+  widths (64-bit); the name of a measure with a number behind it is none (FID32);
+* after a word that points somewhere: after figure, section, §, equation, theorem, exercise, version, ... a number like
+  3 or 3.1 (or A.2), a range, and a list of them after a plural; after objective, source, part, step, row, page,
+  lecture, week, question, ... a whole number; after the name of a program (PyTorch 2.6), no unit following;
 * as a year after in, since, until, or "paper of" and the like, before punctuation or a capital, or in parentheses;
+  behind a month; behind "et al.", or in parentheses behind a name (Ho, 2020), with a letter if need be (2020a);
 * in mathematics, which is for constants of the theory: there, digits are a result if they follow an approximate sign
   or are followed by a per-cent sign, or by a final multiplication sign, or if a formula is nothing but a number (with
   sign, error, unit) that is no constant of the chapter: one that stands in its code or in the claims it decides.
@@ -141,7 +144,7 @@ def _conduct(notebook: Any, indices: list[int]) -> Found:
     """What the code cells do that they must not."""
     cells = [(index, notebook.cells[index].source) for index in indices]
     parameters = page.parameters(notebook).keys()
-    names: dict[str, Any] = {}
+    names = conduct.Names()
     for index, code in cells:
         for name in conduct.changes(code, parameters - {"device"}):  # "auto" becomes a device
             yield index, f"it changes {name}, which is set in the parameters cell", "Give the new value another name"

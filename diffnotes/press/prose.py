@@ -120,8 +120,8 @@ OTHER = _class(_NUMERIC)  # numerals that are no decimal digits: fractions, Roma
 ENDS = _class(c for c in _NUMERIC if c not in RAISED)  # those that end a word; x² is one
 WORD = rf"[^\W\d_{OTHER}](?:[^\W{ENDS}])*+"
 
-PLURAL = r"figures?|figs?|sections?|secs?|chapters?|ch|equations?|eqs?|theorems?|lemmas?|propositions?|corollar(?:y|ies)|definitions?|remarks?|examples?|exercises?|tables?|algorithms?|appendi(?:x|ces)|versions?|python"  # noqa: E501
-WHOLE = r"objectives?|sources?|parts?|steps?|lines?|rows?|cells?|claims?|pages?|pp?"
+PLURAL = r"figures?|figs?|sections?|secs?|chapters?|ch|equations?|eqs?|theorems?|lemmas?|propositions?|corollar(?:y|ies)|definitions?|remarks?|examples?|exercises?|tables?|algorithms?|appendi(?:x|ces)|versions?|python|listings?"  # noqa: E501
+WHOLE = r"objectives?|sources?|parts?|steps?|lines?|rows?|cells?|claims?|pages?|pp?|lectures?|weeks?|questions?|tasks?|problems?|vols?|volumes?|footnotes?"  # noqa: E501
 _DOTTED, _PLAIN = r"[1-9]\d{0,3}+(?:\.\d{1,2}+)*+(?!\d)", r"[1-9]\d{0,3}+(?!\.?\d)"
 
 
@@ -129,9 +129,22 @@ def _pointer(words: str, number: str) -> str:
     number = rf"\(?+{number}\)?+"
     listed = rf"(?:\s{{0,3}},\s{{0,3}}{number})*+\s{{0,3}},?+\s{{1,3}}(?:and|or|to)\s{{1,3}}{number}"
     several = rf"(?:(?<=s\s)|(?<=s\.\s)|(?<=pp\s)|(?<=pp\.\s)){number}{listed}"
-    one = rf"{number}(?:\s?[-–]\s?{number})*+"
+    one = rf"{number}(?:\s?[-–]\s?{number}|\s{{1,3}}to\s{{1,3}}{number})*+"
     return rf"\b(?:{words})\.?(?:\s{{1,2}}|(?=\())(?:{several}|{one})(?!\s{{0,3}}(?:%|per\s?cent\b|times\b|fold\b))"
 
+
+_NAME = r"(?-i:[^\W\d_a-z])[\w'’-]{1,40}"
+_CITED = rf"{_NAME}(?:\s(?:and|&)\s{_NAME}|\set\sal\.?)?"
+_YEAR = r"(?:19|20)\d\d[a-z]?(?!\w|[.,]\d)"
+_MONTH = (r"(?-i:January|February|March|April|May|June|July|August|September|October|November|December"
+          r"|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?")  # fmt: skip
+_PRODUCT = (  # what has versions
+    r"(?-i:(?:Py)?Torch|torch|CUDA|cuDNN|ROCm|NumPy|SciPy|Matplotlib|[CI]?Python|PyPy|Jupyter(?:Lab| Book)?|JupyterLab"
+    r"|Sphinx|MyST|[Pp]andas|scikit-learn|JAX|Flax|TensorFlow|Keras|Triton|GCC|Clang|LLVM|CMake|Linux|Ubuntu|Debian"
+    r"|Fedora|Windows|macOS|Chromium|Chrome|Firefox|Safari|[Gg]it|Dask|Ray|Node(?:\.js)?|Rust|Java|Julia|MATLAB|OpenMP"
+    r"|MKL|MathJax|KaTeX|HTML|CSS|Unicode|Docker|Hypothesis|pytest|Ruff|papermill|Papermill|ONNX|NCCL|Slurm)"
+)
+_UNITS = r"%|per\s?cent\b|times\b|fold\b|[mµn]?s\b|seconds?\b|minutes?\b|hours?\b|[kKMG]i?B\b|x\b|×|points?\b"
 
 _PATTERNS = [
     re.compile(pattern, re.M | re.I)
@@ -140,20 +153,34 @@ _PATTERNS = [
         r"^\([\w:.-]++\)=[ \t]*+$",  # labels
         r"(?<=#)[ \t]*+\d{1,3}+(?:\.\d{1,3}+)*+\.\s",  # numbered headings
         r"(?<=\])\(\s{0,3}<?(?:[^()\s<>]++|\([^()\s]*+\))*+>?|https?://\S++|\[\^[\w-]++\]",  # links, footnotes
+        # Citations, dates, versions, bits.
+        rf"{_NAME}\set\sal\.?,?\s\(?{_YEAR}",
+        rf"(?:(?<=\()|(?<=;\s))(?:see\s|cf\.\s|e\.g\.,?\s)?{_CITED},?\s{_YEAR}(?:,\s{_YEAR})?(?=\s?[;,)])",
+        rf"(?:\b\d{{1,2}}\.?\s)?\b{_MONTH}\s(?:\d{{1,2}},\s)?{_YEAR}",
+        rf"\b{_PRODUCT}\s\d{{1,4}}(?:\.\d{{1,4}}){{0,3}}(?![\w%]|[.,]\d)(?!\s{{0,3}}(?:{_UNITS}))",
+        r"(?<![\w.,-])[1-9]\d{0,3}-bits?\b",
+        rf"\b(?:{PLURAL})\.?\s{{1,2}}\(?(?-i:[A-Z])\.?\d{{1,2}}(?:\.\d{{1,2}}){{0,3}}(?![\w%]|\.\d)",
+        rf"§{{1,2}}\s?{_DOTTED}(?:\s?(?:[-–,]|to|and)\s?{_DOTTED})*+(?!\s{{0,3}}(?:%|per\s?cent\b|times\b))",
         _pointer(PLURAL, _DOTTED),
         _pointer(WHOLE, _PLAIN),
         r"\b(?:in|since|until|(?:paper|article|work|poster|note|essay|preprint|edition)s? (?:of|from))\s{1,3}"
-        r"(?:19|20)\d\d(?=[.,;:)](?!\d)|\s{1,3}(?-i:[A-Z])|\s{0,3}$)|\((?:19|20)\d\d\)",  # years
+        r"(?:19|20)\d\d(?=[.,;:)](?!\d)|\s{1,3}(?-i:[A-Z])|\s{0,3}$)|\((?:19|20)\d\d[a-z]?\)",  # years
         r"(?<![\w.])\d-?D\b",  # dimensions
         # Words, and names like min-SNR-5; a number behind a slash, or with a point, is one.
         rf"(?<![\w.]){WORD}(?!\.\d)(?:[-‑](?:{WORD}|\d++)(?![.,]?\d)|[/.'’]{WORD}(?!\.\d))*+",
     )
 ]
 _FOUND = re.compile(rf"[-−]?(?:\d[\d.,{OTHER}]*(?<![.,])|[{OTHER}]++)(?:e[-+]?\d++)?(?:[ \t\n]{{0,3}}%)?")
+_SPACES = r"(?:\\[,;:!> ]|\\(?:math|text)(?:bf|rm|it|sf|tt|normal)?\b|\\(?:boldsymbol|bm|bf|rm|quad|left)\b|[{}(~\s])"
 _RESULTS = [re.compile(pattern) for pattern in (
-    r"\\(?:approx|simeq|doteq|sim)\s{0,3}-?\d[\d.]*", r"\d[\d.]*+(?:\\[,;: ]|[ \t\n~]){0,9}\\%",
-    r"\d[\d.]*+[ \t\n]{0,3}\\times\s*+$",
+    rf"(?:\\(?:approx(?:eq)?|thickapprox|simeq|cong|doteq|sim)(?![a-zA-Z])|[≈≃≅∼≐]){_SPACES}{{0,12}}"
+    r"[-−+]?(?:\d[\d.]*+|\.\d++)",
+    rf"(?<![\d.])\.?\d[\d.]*+{_SPACES}{{0,9}}\\%",
+    rf"(?<![\d.])\.?\d[\d.]*+{_SPACES}{{0,6}}(?:\\times\b|×){_SPACES}*+$",
 )]  # fmt: skip
+# The name of a measure with its value behind it is no name: FID32, but not T7, x0.
+_METRICS = re.compile(r"\b(?:FID|KID|PSNR|SSIM|LPIPS|NLL|ELBO|R?MSE|MAE|BPD|MMD|KL|NFE|AUC|SNR|(?:[Ll]oss|[Ee]rror"
+                      r"|[Gg]ap|[Aa]ccuracy|[Ss]core)(?=\d\d))(?=\d++(?!\w))")  # fmt: skip
 _DOLLARS = re.compile(r"(?<!\\)\$(?:\\.|[^$\\\n]|\n(?![ \t]*\n))++\$|\$\$[^$]++\$\$")
 _TENS = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
 _TEENS = "eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"
@@ -194,6 +221,7 @@ def numerals(text: str, known: Iterable[float] = ()) -> list[str]:
     text = re.sub(r"<[/!]?[a-zA-Z][^<>]*+>", _spoken, text)
     spelled = _SPELLED.findall(text)
     text = "\n".join(_without_items(text.split("\n")))
+    text = _METRICS.sub(" ", text)
     for pattern in _PATTERNS:
         text = pattern.sub(" ", text)
     found = _FOUND.findall(text)

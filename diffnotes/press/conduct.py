@@ -116,7 +116,7 @@ class _Texts:
     What is put together is kept for each name, and has at most ``LONGEST`` characters: longer ones stay in pieces.
     """
 
-    LONGEST, MOST, DEEPEST = 2_000, 100, 60
+    LONGEST, MOST, DEEPEST = 1_000, 100, 60
 
     def __init__(self, names: dict[str, list[ast.expr]]):
         self.names = names

@@ -121,7 +121,7 @@ ENDS = _class(c for c in _NUMERIC if c not in RAISED)  # those that end a word; 
 WORD = rf"[^\W\d_{OTHER}](?:[^\W{ENDS}])*+"
 
 PLURAL = r"figures?|figs?|sections?|secs?|chapters?|ch|equations?|eqs?|theorems?|lemmas?|propositions?|corollar(?:y|ies)|definitions?|remarks?|examples?|exercises?|tables?|algorithms?|appendi(?:x|ces)|versions?|python|listings?"  # noqa: E501
-WHOLE = r"objectives?|sources?|parts?|steps?|lines?|rows?|cells?|claims?|pages?|pp?|lectures?|weeks?|questions?|tasks?|problems?|vols?|volumes?|footnotes?"  # noqa: E501
+WHOLE = r"objectives?|sources?|parts?|steps?|lines?|rows?|cells?|claims?|pages?|pp?|lectures?|weeks?|questions?|tasks?|problems?|vols?|volumes?|footnotes?|assumptions?|slides?|box(?:es)?"  # noqa: E501
 _DOTTED, _PLAIN = r"[1-9]\d{0,3}+(?:\.\d{1,2}+)*+(?!\d)", r"[1-9]\d{0,3}+(?!\.?\d)"
 
 
@@ -134,7 +134,8 @@ def _pointer(words: str, number: str) -> str:
 
 
 _NAME = r"(?-i:[^\W\d_a-z])[\w'’-]{1,40}"
-_CITED = rf"{_NAME}(?:\s(?:and|&)\s{_NAME}|\set\sal\.?)?"
+_CITED = rf"(?:[a-z]{{2,4}}\s){{0,2}}{_NAME}(?:\s{_NAME}|,?\s(?:and|&)\s{_NAME}|,\s{_NAME}){{0,6}}(?:\set\sal\.?)?"
+_LETTERED = r"(?-i:[A-Z])\.?\d{1,2}(?:\.\d{1,2}){0,3}"
 _YEAR = r"(?:19|20)\d\d[a-z]?(?!\w|[.,]\d)"
 _MONTH = (r"(?-i:January|February|March|April|May|June|July|August|September|October|November|December"
           r"|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?")  # fmt: skip
@@ -154,17 +155,18 @@ _PATTERNS = [
         r"(?<=#)[ \t]*+\d{1,3}+(?:\.\d{1,3}+)*+\.\s",  # numbered headings
         r"(?<=\])\(\s{0,3}<?(?:[^()\s<>]++|\([^()\s]*+\))*+>?|https?://\S++|\[\^[\w-]++\]",  # links, footnotes
         # Citations, dates, versions, bits.
-        rf"{_NAME}\set\sal\.?,?\s\(?{_YEAR}",
-        rf"(?:(?<=\()|(?<=;\s))(?:see\s|cf\.\s|e\.g\.,?\s)?{_CITED},?\s{_YEAR}(?:,\s{_YEAR})?(?=\s?[;,)])",
+        rf"{_NAME}\set\sal\.?,?\s[(\[]?{_YEAR}",
+        rf"(?:(?<=[(\[])|(?<=;\s))(?:see\s|cf\.\s|e\.g\.,?\s)?{_CITED},?\s{_YEAR}(?:,\s{_YEAR})?(?=\s?[;,)\]])",
         rf"(?:\b\d{{1,2}}\.?\s)?\b{_MONTH}\s(?:\d{{1,2}},\s)?{_YEAR}",
-        rf"\b{_PRODUCT}\s\d{{1,4}}(?:\.\d{{1,4}}){{0,3}}(?![\w%]|[.,]\d)(?!\s{{0,3}}(?:{_UNITS}))",
+        rf"\b{_PRODUCT}\s\d{{1,4}}(?:\.\d{{1,4}}){{0,3}}(?:\s?(?:and|or|to|[-–])\s?\d{{1,4}}\.\d{{1,4}})?"
+        rf"(?![\w%]|[.,]\d)(?!\s{{0,3}}(?:{_UNITS}))",
         r"(?<![\w.,-])[1-9]\d{0,3}-bits?\b",
-        rf"\b(?:{PLURAL})\.?\s{{1,2}}\(?(?-i:[A-Z])\.?\d{{1,2}}(?:\.\d{{1,2}}){{0,3}}(?![\w%]|\.\d)",
+        rf"\b(?:{PLURAL})\.?\s{{1,2}}\(?{_LETTERED}(?:,?\s(?:and|or|to)\s{_LETTERED}|[-–,]\s?{_LETTERED}){{0,9}}(?![\w%]|\.\d)",
         rf"§{{1,2}}\s?{_DOTTED}(?:\s?(?:[-–,]|to|and)\s?{_DOTTED})*+(?!\s{{0,3}}(?:%|per\s?cent\b|times\b))",
         _pointer(PLURAL, _DOTTED),
         _pointer(WHOLE, _PLAIN),
         r"\b(?:in|since|until|(?:paper|article|work|poster|note|essay|preprint|edition)s? (?:of|from))\s{1,3}"
-        r"(?:19|20)\d\d(?=[.,;:)](?!\d)|\s{1,3}(?-i:[A-Z])|\s{0,3}$)|\((?:19|20)\d\d[a-z]?\)",  # years
+        r"(?:19|20)\d\d(?=[.,;:)](?!\d)|\s{1,3}(?-i:[A-Z])|\s{0,3}$)|\((?:19|20)\d\d[a-z]?(?:,\s(?:19|20)\d\d[a-z]?)*+\)",  # years
         r"(?<![\w.])\d-?D\b",  # dimensions
         # Words, and names like min-SNR-5; a number behind a slash, or with a point, is one.
         rf"(?<![\w.]){WORD}(?!\.\d)(?:[-‑](?:{WORD}|\d++)(?![.,]?\d)|[/.'’]{WORD}(?!\.\d))*+",
@@ -173,14 +175,14 @@ _PATTERNS = [
 _FOUND = re.compile(rf"[-−]?(?:\d[\d.,{OTHER}]*(?<![.,])|[{OTHER}]++)(?:e[-+]?\d++)?(?:[ \t\n]{{0,3}}%)?")
 _SPACES = r"(?:\\[,;:!> ]|\\(?:math|text)(?:bf|rm|it|sf|tt|normal)?\b|\\(?:boldsymbol|bm|bf|rm|quad|left)\b|[{}(~\s])"
 _RESULTS = [re.compile(pattern) for pattern in (
-    rf"(?:\\(?:approx(?:eq)?|thickapprox|simeq|cong|doteq|sim)(?![a-zA-Z])|[≈≃≅∼≐]){_SPACES}{{0,12}}"
+    rf"(?:\\(?:approx(?:eq)?|thickapprox|simeq|cong|doteq|asymp|sim)(?![a-zA-Z])|[≈≃≅∼≐]){_SPACES}{{0,12}}"
     r"[-−+]?(?:\d[\d.]*+|\.\d++)",
     rf"(?<![\d.])\.?\d[\d.]*+{_SPACES}{{0,9}}\\%",
     rf"(?<![\d.])\.?\d[\d.]*+{_SPACES}{{0,6}}(?:\\times\b|×){_SPACES}*+$",
 )]  # fmt: skip
 # The name of a measure with its value behind it is no name: FID32, but not T7, x0.
-_METRICS = re.compile(r"\b(?:FID|KID|PSNR|SSIM|LPIPS|NLL|ELBO|R?MSE|MAE|BPD|MMD|KL|NFE|AUC|SNR|(?:[Ll]oss|[Ee]rror"
-                      r"|[Gg]ap|[Aa]ccuracy|[Ss]core)(?=\d\d))(?=\d++(?!\w))")  # fmt: skip
+_METRICS = re.compile(r"\b(?:FID|KID|PSNR|SSIM|LPIPS|NLL|ELBO|R?MSE|MAE|BPD|MMD|KL|NFE|AUC|(?:[Ll]oss|[Ee]rror"
+                      r"|[Gg]ap|[Aa]ccuracy|[Ss]core)(?=-?\d\d))(?=-?\d++(?!\w))")  # fmt: skip
 _DOLLARS = re.compile(r"(?<!\\)\$(?:\\.|[^$\\\n]|\n(?![ \t]*\n))++\$|\$\$[^$]++\$\$")
 _TENS = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
 _TEENS = "eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"

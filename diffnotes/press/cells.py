@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["CodeError", "essence", "given", "parse", "plain", "trees", "values"]
+__all__ = ["CodeError", "essence", "given", "parse", "plain", "reads_documentation", "trees", "values"]
 
 # What these read of a code at run time is its documentation: there, docstrings and comments are results.
 READS_DOCUMENTATION = re.compile(
@@ -38,6 +38,12 @@ _PLAIN_NODES = (
     ast.BoolOp, ast.Compare, ast.IfExp, ast.Call, ast.keyword, ast.Starred, ast.Subscript, ast.Slice, ast.ListComp,
     ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.comprehension,
 )  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def reads_documentation(code: str) -> bool:
+    """Whether ``code`` looks at code or its documentation when it runs, so that comments and docstrings are results."""
+    return bool(READS_DOCUMENTATION.search(code))
 
 
 class CodeError(ValueError):
@@ -60,23 +66,28 @@ def _python(code: str) -> ast.Module:
         raise SyntaxError(str(error) or type(error).__name__) from error
 
 
-@lru_cache(maxsize=1024)
 def parse(code: str) -> ast.Module:
     """The syntax tree of a cell or module, magics and shell escapes as the calls that IPython makes of them.
 
     Raises:
         CodeError: for code that neither Python nor IPython can read.
     """
+    return _tree(code)[0]
+
+
+@lru_cache(maxsize=1024)
+def _tree(code: str) -> tuple[ast.Module, bool]:
+    """The tree, and whether it may hold calls of IPython's shell."""
     code = newlines(code)
     try:
-        return _python(code)
+        return _python(code), "get_ipython" in code
     except SyntaxError as error:
         if not re.search(r"[%!?]", code):
             raise CodeError(_what(error)) from error
     from IPython.core.inputtransformer2 import TransformerManager
 
     try:
-        return _python(TransformerManager().transform_cell(code))
+        return _python(TransformerManager().transform_cell(code)), True
     except SyntaxError as error:
         raise CodeError(_what(error)) from error
 
@@ -92,9 +103,9 @@ def trees(code: str) -> Iterator[ast.AST | str]:
     >>> [type(part).__name__ for part in trees("%time import os")]
     ['Module', 'Module']
     """
-    tree = parse(code)
+    tree, magic = _tree(code)
     yield tree
-    for node in ast.walk(tree):
+    for node in ast.walk(tree) if magic else ():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _is_shell(node.func.value):
             for argument in node.args[node.func.attr.startswith("run_") :]:  # the first names the magic
                 text = argument.value if isinstance(argument, ast.Constant) else ast.unparse(argument)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import ledger, page
-from .cells import READS_DOCUMENTATION, CodeError, essence, given, newlines, parse, plain, trees
+from .cells import CodeError, essence, given, newlines, parse, plain, reads_documentation, trees
 from .errors import PressError
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def modules_used(codes: list[str], package: Path, seen: Iterable[str] = ()) -> d
     ``seen`` are further modules, such as a run was seen to import. Where a cell reads documentation, that counts, too.
     """
     todo = set().union({module for module in seen if _file(package, module)}, *(_imports(c, package) for c in codes))
-    whole = any(READS_DOCUMENTATION.search(code) for code in codes)
+    whole = any(map(reads_documentation, codes))
     done: dict[str, str] = {}
     while todo:
         module = todo.pop()
@@ -181,15 +181,16 @@ def modules_used(codes: list[str], package: Path, seen: Iterable[str] = ()) -> d
     return done
 
 
+@lru_cache(maxsize=1024)
 def module_digest(code: str, whole: bool = False) -> str:
     """What the hash takes of a module; ``whole``: with its documentation."""
     code = newlines(code)
-    return digest(code if whole or READS_DOCUMENTATION.search(code) else essence(code))
+    return digest(code if whole or reads_documentation(code) else essence(code))
 
 
-def reads_documentation(source: Any) -> bool:
-    """Whether a cell of the notebook ``source`` shows documentation or code, so that comments are results."""
-    return any(READS_DOCUMENTATION.search(cell.source) for cell in page.code_cells(source))
+def shows_documentation(source: Any) -> bool:
+    """Whether a cell of the notebook ``source`` looks at documentation or code, so that comments are results."""
+    return any(reads_documentation(newlines(cell.source)) for cell in page.code_cells(source))
 
 
 def all_modules(package: Path, whole: bool = False) -> dict[str, str]:
@@ -215,7 +216,7 @@ def data_identity(package: Path) -> str:
 
 def code_digests(notebook: Any) -> list[str]:
     """What the hash takes of each code cell of a notebook or page."""
-    whole, codes = reads_documentation(notebook), [newlines(cell.source) for cell in page.code_cells(notebook)]
+    whole, codes = shows_documentation(notebook), [newlines(cell.source) for cell in page.code_cells(notebook)]
     return [digest(code if whole else essence(code, cell=True))[:16] for code in codes]
 
 

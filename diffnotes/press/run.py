@@ -268,7 +268,7 @@ class Chapter:
 
     def begin(self) -> None:
         """Take down what the run must be made from."""
-        self.whole = provenance.reads_documentation(self.source)
+        self.whole = provenance.shows_documentation(self.source)
         self.before = {"parts": provenance.fingerprint(self.project, self.name, self.settings, self.source),
                        "modules": provenance.all_modules(self.project.package, self.whole),
                        "rules": provenance.ledger.rules(self.name),

@@ -451,6 +451,7 @@ COPIES = {"symlink", "link", "copy", "copy2", "copyfile", "copytree"}  # these l
 PATH_WRITES = {"write_text", "write_bytes", "mkdir", "touch", "unlink", "rmdir", "rename", "replace", "symlink_to",
                "hardlink_to"}  # fmt: skip
 FILE_WORDS = ("fname", "file", "f", "path", "filename", "path_or_buf", "fp", "dst")
+MAKES = {"Path", "PurePath", "PosixPath", "abspath", "expanduser", "str", "fspath", "join"}
 KEEPS = {"joinpath", "with_suffix", "with_name", "with_stem", "resolve", "absolute", "format", "replace"}
 FILE_MODULES = ("io", "gzip", "bz2", "lzma", "codecs", "tarfile", "builtins")
 USUAL = {"np": "numpy", "plt": "matplotlib.pyplot", "pd": "pandas"} | {name: name for name in (
@@ -477,6 +478,8 @@ class Names:
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 for alias in node.names:
                     self.origins[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+                    if node.module in ("pathlib", "os.path", "posixpath") and alias.name in MAKES:
+                        self.paths.add(f"{alias.asname or alias.name}()")
         assigned = _assigned(module)
         for _ in range(3):
             for name, values in assigned.items():
@@ -509,7 +512,7 @@ def _is_path(node: ast.AST | None, paths: set[str]) -> bool:
         elif isinstance(node, ast.BinOp):
             node = node.left if isinstance(node.op, (ast.Div, ast.Add, ast.Mod)) else None
         elif isinstance(node, ast.Call):
-            if _called(node) in ("Path", "PurePath", "PosixPath", "abspath", "expanduser", "str", "fspath") or (
+            if _called(node) in MAKES - {"join"} or f"{_called(node)}()" in paths or (
                 _called(node) == "join" and isinstance(node.func, ast.Attribute) and not _is_text(node.func.value)
             ):
                 if not node.args:
@@ -613,6 +616,7 @@ def _shell_writes(text: str) -> bool:
     >>> [_shell_writes(text) for text in ("git log > a", "git log 2>&1", "echo '->'", "touch a", "touch $folder/a")]
     [True, False, False, True, False]
     """
+    text = _without_documents(text.replace("\\\n", " "))
     quoted: list[str] = []
 
     def aside(match: re.Match[str]) -> str:
@@ -622,7 +626,7 @@ def _shell_writes(text: str) -> bool:
         quoted.append(inside)
         return "$" if re.match(r"[${]", inside) else "/dev/" if inside.startswith("/dev/") else f"\0{len(quoted) - 1}\0"
 
-    plain = _TESTS.sub(" ", _QUOTED.sub(aside, text.replace("\\\n", " ")))
+    plain = _TESTS.sub(" ", _QUOTED.sub(aside, text))
     if _REDIRECTION.search(plain):
         return True
 
@@ -630,6 +634,21 @@ def _shell_writes(text: str) -> bool:
         return re.sub("\0(\\d+)\0", lambda match: quoted[int(match[1])], word)
 
     return any(_command_writes([whole(word) for word in part.split()]) for part in _BREAKS.split(plain))
+
+
+def _without_documents(text: str) -> str:
+    """A script without the texts that it hands to commands, from <<EOF to EOF."""
+    lines, end = text.split("\n"), None
+    alone = {line.strip() for line in lines}
+    kept = []
+    for line in lines:
+        if end is None:
+            kept.append(line)
+            start = re.search(r"(?<!<)<<-?\s{0,3}['\"\\]?([A-Za-z_]\w*+)", line)
+            end = start[1] if start and start[1] in alone else None
+        elif line.strip() == end:
+            end = None
+    return "\n".join(kept)
 
 
 def _command_writes(words: list[str]) -> bool:

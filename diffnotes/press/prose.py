@@ -158,7 +158,8 @@ _PATTERNS = [
         rf"{_NAME}\set\sal\.?,?\s[(\[]?{_YEAR}",
         rf"(?:(?<=[(\[])|(?<=;\s))(?:see\s|cf\.\s|e\.g\.,?\s)?{_CITED},?\s{_YEAR}(?:,\s{_YEAR})?(?=\s?[;,)\]])",
         rf"(?:\b\d{{1,2}}\.?\s)?\b{_MONTH}\s(?:\d{{1,2}},\s)?{_YEAR}",
-        rf"\b{_PRODUCT}\s\d{{1,4}}(?:\.\d{{1,4}}){{0,3}}(?:\s?(?:and|or|to|[-–])\s?\d{{1,4}}\.\d{{1,4}})?"
+        rf"\b{_PRODUCT}\s\d{{1,4}}(?:\.\d{{1,4}}){{0,3}}"
+        r"(?:\s?(?:and|or|to|[-–])\s?\d{1,4}\.\d{1,4})?"
         rf"(?![\w%]|[.,]\d)(?!\s{{0,3}}(?:{_UNITS}))",
         r"(?<![\w.,-])[1-9]\d{0,3}-bits?\b",
         rf"\b(?:{PLURAL})\.?\s{{1,2}}\(?{_LETTERED}(?:,?\s(?:and|or|to)\s{_LETTERED}|[-–,]\s?{_LETTERED}){{0,9}}(?![\w%]|\.\d)",
@@ -166,7 +167,8 @@ _PATTERNS = [
         _pointer(PLURAL, _DOTTED),
         _pointer(WHOLE, _PLAIN),
         r"\b(?:in|since|until|(?:paper|article|work|poster|note|essay|preprint|edition)s? (?:of|from))\s{1,3}"
-        r"(?:19|20)\d\d(?=[.,;:)](?!\d)|\s{1,3}(?-i:[A-Z])|\s{0,3}$)|\((?:19|20)\d\d[a-z]?(?:,\s(?:19|20)\d\d[a-z]?)*+\)",  # years
+        r"(?:19|20)\d\d(?=[.,;:)](?!\d)|\s{1,3}(?-i:[A-Z])|\s{0,3}$)"
+        r"|\((?:19|20)\d\d[a-z]?(?:,\s(?:19|20)\d\d[a-z]?)*+\)",  # years
         r"(?<![\w.])\d-?D\b",  # dimensions
         # Words, and names like min-SNR-5; a number behind a slash, or with a point, is one.
         rf"(?<![\w.]){WORD}(?!\.\d)(?:[-‑](?:{WORD}|\d++)(?![.,]?\d)|[/.'’]{WORD}(?!\.\d))*+",

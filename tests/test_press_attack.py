@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -521,9 +522,11 @@ def test_a_site_that_is_odd_or_damaged_is_built_anew(tmp_path: Path, monkeypatch
     assert build() == 1 and "# New " in made[-1]
 
 
-def test_a_tree_of_the_build_is_the_tree_of_the_book(tmp_path: Path) -> None:
+def test_a_tree_of_the_build_is_the_tree_of_the_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever lies below book/, the copy has the fingerprint of the original, but for what is hidden in both."""
     book = runnable(tmp_path / "book")
+    press = Path(shutil.copytree(ROOT / "diffnotes/press", book.root / "diffnotes/press"))
+    monkeypatch.setattr(site, "__file__", str(press / "site.py"))  # as in a checkout, where the press lies in the book
     for name in ("chapters/img/a.png", "extra/chapters/a.md", "__draft/b.md", ".hidden", "a b/c.md", "_one.md"):
         (book.root / "book" / name).parent.mkdir(parents=True, exist_ok=True)
         (book.root / "book" / name).write_text("x")

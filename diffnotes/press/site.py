@@ -159,9 +159,10 @@ def fingerprint(project: Project, chosen: dict[str, Path], root: Path | None = N
     from .provenance import freshness
 
     digest, root = hashlib.sha256(), root or project.root
-    press = [path for path in _files(Path(__file__).parent) if path.suffix in (".py", ".toml")]
-    for path in _prose(root) + press:
-        digest.update(f"{_place(path, root)}\0{_sha256(path)}\n".encode())
+    own = Path(__file__).parent
+    press = [(path, own) for path in _files(own) if path.suffix in (".py", ".toml")]
+    for path, above in [(path, root) for path in _prose(root)] + press:
+        digest.update(f"{path.relative_to(above).as_posix()}\0{_sha256(path)}\n".encode())
     for name, page in chosen.items():
         digest.update(f"{name}\0{_sha256(page)}\0{freshness(read(page), project, name)}\n".encode())
     for name in BUILDERS:
@@ -179,10 +180,6 @@ def _sha256(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise PressError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _place(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
 def assemble(project: Project, chosen: dict[str, Path], source: Path) -> dict[str, Path]:

@@ -16,7 +16,7 @@ import threading
 import tokenize
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 __all__ = ["CodeError", "essence", "given", "parse", "plain", "reads_documentation", "trees", "values"]
 
@@ -222,8 +222,9 @@ def values(code: str) -> dict[str, Any]:
             line = newlines(code).split("\n")[getattr(node, "lineno", 1) - 1].strip()
             raise CodeError(f"line {getattr(node, 'lineno', 1)}: {line[:60]!r} is no plain value; allowed: numbers, "
                             f"texts, lists, arithmetic, {', '.join(sorted(SAFE))}")
-    found: dict[str, Any] = {"__builtins__": {**SAFE, "__power__": _power}}
-    tree = ast.fix_missing_locations(_Powers().visit(copy.deepcopy(tree)))
+    own = {"__power__": _power, "__times__": _times, "range": _range}
+    found: dict[str, Any] = {"__builtins__": {**SAFE, **own}}
+    tree = ast.fix_missing_locations(_Limited().visit(copy.deepcopy(tree)))
     try:
         exec(compile(tree, "<parameters>", "exec"), found)
     except Exception as error:
@@ -231,20 +232,43 @@ def values(code: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if not name.startswith("__")}
 
 
-class _Powers(ast.NodeTransformer):
-    """Has every power in a tree computed by :func:`_power`."""
+class _Limited(ast.NodeTransformer):
+    """Has powers, shifts and products in a tree computed by functions that refuse what would fill the memory."""
+
+    NAMES: ClassVar = {ast.Pow: "__power__", ast.LShift: "__power__", ast.Mult: "__times__"}
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
-        if not isinstance(node.op, ast.Pow):
+        if type(node.op) not in self.NAMES:
             return node
-        return ast.copy_location(ast.Call(ast.Name("__power__", ast.Load()), [node.left, node.right], []), node)
+        left, right = node.left, node.right
+        if isinstance(node.op, ast.LShift):  # a << b is a 2^b
+            right = ast.Call(ast.Name("__power__", ast.Load()), [ast.Constant(2), node.right], [])
+        name = "__times__" if isinstance(node.op, ast.LShift) else self.NAMES[type(node.op)]
+        return ast.copy_location(ast.Call(ast.Name(name, ast.Load()), [left, right], []), node)
+
+
+MOST = 1_000_000  # entries of a parameter
 
 
 def _power(base: Any, exponent: Any) -> Any:
     if isinstance(base, int) and isinstance(exponent, int) and exponent * base.bit_length() > 10_000:
         raise ValueError(f"{base} ** {exponent} has thousands of digits")
     return base**exponent
+
+
+def _times(left: Any, right: Any) -> Any:
+    for many, times in ((left, right), (right, left)):
+        if isinstance(many, (str, bytes, list, tuple)) and isinstance(times, int) and len(many) * times > MOST:
+            raise ValueError(f"more than {MOST} entries")
+    return left * right
+
+
+def _range(*ends: int) -> range:
+    found = range(*ends)
+    if len(found) > MOST:
+        raise ValueError(f"{found} has more than {MOST} entries")
+    return found
 
 
 def _is_text(node: ast.AST) -> bool:

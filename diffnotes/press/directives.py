@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,26 @@ def _source_read(app: Any, docname: str, source: list[str]) -> None:
             source[0] = with_boxes(source[0], boxes)
 
 
+def _doctree_read(app: Any, doctree: Any) -> None:
+    """Warn of what the finished document has taken from outside, however its text managed to say so."""
+    from docutils import nodes
+    from sphinx.util import logging
+
+    from .web import elsewhere, unsafe_link
+
+    warn, name, top = logging.getLogger(__name__).warning, app.env.docname, Path(app.srcdir).resolve()
+    for dependency in sorted(app.env.dependencies.get(name, ())):
+        place = (top / dependency).resolve()
+        if not place.is_relative_to(top) and not place.is_relative_to(Path(sys.prefix).resolve()):
+            warn("the page takes in a file from outside the book: %s", place.name, location=name)
+    for node in doctree.findall(nodes.image):
+        if elsewhere(str(node.get("uri", ""))):
+            warn("the page loads an image from elsewhere: %s", node["uri"], location=name)
+    for node in doctree.findall(nodes.reference):
+        if unsafe_link(str(node.get("refuri", ""))):
+            warn("a link of the page does something: %s", node["refuri"], location=name)
+
+
 def _macros(app: Any, config: Any) -> None:
     path = Path(app.srcdir) / NOTATION
     if path.exists():
@@ -304,6 +325,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.add_directive("ledger", Ledger)
     app.connect("config-inited", _macros)
     app.connect("source-read", _source_read)
+    app.connect("doctree-read", _doctree_read)
     app.connect("html-page-context", _launch_source, priority=900)
     app.connect("html-page-context", _safe_without_script, priority=950)
     app.connect("build-finished", _tidy)

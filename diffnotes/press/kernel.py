@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 
@@ -116,6 +115,13 @@ def canonical(value: object) -> str:
     return f"{type(value).__name__}:{value!r}"
 
 
+def _told(value: object) -> str:
+    try:
+        return canonical(value)
+    except Exception as error:
+        return f"something that cannot be told: {type(error).__name__}"
+
+
 def report(place: str, root: str, names: list[str], chapter: str) -> None:
     """Write to ``place`` what this kernel holds: modules and files, the values of ``names``, the rules of a chapter."""
     from IPython import get_ipython
@@ -125,7 +131,7 @@ def report(place: str, root: str, names: list[str], chapter: str) -> None:
     left |= {path for path in removed - written if not os.path.lexists(path)}
     ledger = next((module for name, module in sys.modules.items() if name.endswith(".press.ledger")), None)
     rules = ledger.rules(chapter) if ledger is not None and hasattr(ledger, "rules") else None
-    told = {"held": held, "rules": rules, "values": {name: canonical(space.get(name)) for name in names},
+    told = {"held": held, "rules": rules, "values": {name: _told(space.get(name)) for name in names},
             "read": sorted(os.path.relpath(path, above) for path in read - sources - written),
             "written": sorted(os.path.relpath(path, above) for path in left)}  # fmt: skip
     Path(place).write_text(json.dumps(told), encoding="utf-8")
@@ -168,12 +174,9 @@ def main(package: Path, root: Path) -> None:
     end_with_parent()
     sys.modules["diffnotes_kernel"] = sys.modules["__main__"]  # for the call that ends a run
     sys.meta_path.insert(0, Finder(package))
-    # What a cell starts finds the same package, and nothing else that lies beside it.
-    alone = Path(os.environ.get("TMPDIR") or tempfile.mkdtemp(), "package")
-    alone.mkdir()
-    (alone / package.name).symlink_to(package, target_is_directory=True)
-    sys.path.insert(0, str(alone))
-    os.environ["PYTHONPATH"] = str(alone)
+    # What a cell starts finds the same package: the run's own copy, beside which nothing lies.
+    sys.path.insert(0, str(package.parent))
+    os.environ["PYTHONPATH"] = str(package.parent)
     plain_figures()
     from ipykernel.kernelapp import IPKernelApp
 

@@ -61,6 +61,9 @@ class Project:
                 seen.add(id(node))
             if isinstance(node, dict):
                 yield from (str(value) for key, value in node.items() if key == "file")
+                for entry in (one for key in ("chapters", "sections") for one in _entries(node, key)):
+                    if not isinstance(entry, dict) or not entry.keys() & {"file", "url", "glob"}:
+                        raise PressError(f"_toc.yml: {entry!r} in a list; allowed: - file: book/chapters/NAME")
             for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
                 yield from files(child)
 
@@ -69,6 +72,8 @@ class Project:
             raise PressError("_toc.yml: it does not hold a table with root: and parts:")
         listed = [file.removesuffix(".ipynb") for file in files(toc)]
         names = [Path(file).name for file in listed if Path(file).parent.as_posix() == CHAPTERS]
+        if not names:
+            raise PressError("_toc.yml lists no chapter; allowed: entries - file: book/chapters/NAME in a part")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise PressError(f"_toc.yml lists the chapter {twice[0]} twice")
         return names
@@ -160,6 +165,13 @@ class Project:
         seeds(own | wanted, f"notebooks/{name}.ipynb in profile {profile}")
         # Told apart by what is written, not by ==: 1 is not true, NaN is NaN.
         return {key: value for key, value in wanted.items() if repr(plain(value)) != repr(plain(own[key]))}
+
+
+def _entries(node: dict[str, Any], key: str) -> list[Any]:
+    found = node.get(key, [])
+    if not isinstance(found, list):
+        raise PressError(f"_toc.yml: {key}: {found!r}; allowed: a list of entries with file:")
+    return found
 
 
 def _injectable(value: Any) -> bool:

@@ -17,7 +17,9 @@ __all__ = ["foreign", "lines", "numerals", "without_code"]
 
 VERBATIM = {"", "code", "code-block", "code-cell", "sourcecode", "literalinclude", "bibliography", "raw", "mermaid",
             "eval-rst"}  # fmt: skip
-FENCE = re.compile(r"^[ \t>]*+(`{3,}+|~{3,}+|:{3,}+)[ \t]*+(?:\{([\w:.+-]++)\})?(.*)$", re.S)
+# What may stand before a block on its line: quotes, and the marks of lists, definitions and footnotes.
+BEFORE = r"^(?:[ \t>]|[-+*][ \t]|\d{1,9}[.)][ \t]|:[ \t]|\[\^[^\]\s]{1,99}\]:[ \t])*+"
+FENCE = re.compile(BEFORE + r"(`{3,}+|~{3,}+|:{3,}+)[ \t]*+(?:\{([\w:.+-]++)\})?(.*)$", re.S)
 OPTION = re.compile(r"^[ \t>]*+:([\w-]++):(.*)$", re.S)
 SPOKEN = {"alt", "caption", "title", "header"}  # options that a reader sees
 LABELS = re.compile(r"(?:ref|numref|eq|doc|any|download|prf:ref|glue\b.*|cite\b.*|py:\w+|footcite\b.*|bib\b.*)")
@@ -40,7 +42,7 @@ def lines(text: str) -> Iterator[tuple[str, str]]:
             yield ("code" if inside == "code" else "math end" if inside == "math" else "fence"), ":::"
             head = False
         elif fence and inside == "text" and not (fence[1][0] == ":" and not fence[2] and not fence[3].strip()):
-            name = fence[2] or ""
+            name = (fence[2] or "").lower()  # as docutils has it
             kind = "code" if name in VERBATIM and (name or fence[1][0] != ":") else "math" if name == "math" else "text"
             opened.append((fence[1], kind))
             if kind == "code":
@@ -327,12 +329,12 @@ def foreign(text: str, own: bool = False) -> Iterator[tuple[str, str]]:
     for kind, line in lines(text):
         fence = FENCE.match(line) if kind in ("fence", "code") else None
         if fence and fence[2]:
-            argument = fence[3].strip()
-            if FILES.fullmatch(fence[2]) and not (own and fence[2] in ("literalinclude", "csv-table", "include")):
+            name, argument = fence[2].lower(), fence[3].strip()
+            if FILES.fullmatch(name) and not (own and name in ("literalinclude", "csv-table", "include")):
                 yield f"a directive that brings what no gate sees: {{{fence[2]}}}", "Write it into the chapter"
-            elif (FILES.fullmatch(fence[2]) or PICTURES.fullmatch(fence[2])) and outside(argument, deep):
+            elif (FILES.fullmatch(name) or PICTURES.fullmatch(name)) and outside(argument, deep):
                 yield f"a file from outside the book: {argument[:60]}", elsewhere_
-            elif PICTURES.fullmatch(fence[2]) and elsewhere(argument):
+            elif PICTURES.fullmatch(name) and elsewhere(argument):
                 yield f"something loaded from elsewhere: {argument[:60]}", elsewhere_
         option = OPTION.match(line) if kind in ("option", "code") else None
         if option and option[1].lower() in GIVEN:
@@ -363,7 +365,8 @@ def foreign(text: str, own: bool = False) -> Iterator[tuple[str, str]]:
             yield f"something that runs: {handler[0].strip()}", "Leave it out"
     if substitution := re.search(r"\{\{[^{}]{0,200}\}\}", _DOLLARS.sub(" ", _environments(bare, []))):
         yield f"a substitution: {substitution[0][:40]}", "Write the words themselves, or glue the value"
-    for macro, inside in re.findall(r"\\(href|style|cssId|class|require|unicode)\s{0,3}\{([^{}]{0,2000})\}", text):
+    macros = r"\\(href|style|cssId|class|require|unicode)(?:\s|%[^\n]{0,99}\n){0,50}\{([^{}]{0,2000})\}"
+    for macro, inside in re.findall(macros, text):
         if (macro == "href" and unsafe_link(inside)) or (macro == "style" and style_loads(inside)):
             yield f"a formula that does something: \\{macro}{{{inside[:40]}}}", "Leave it out"
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Freshness", "Page", "examine", "fingerprint", "freshness", "modules_used", "seal", "source_reasons"]
 
 CONSTRAINTS = ".ci/constraints.txt"
+STARTS = re.compile(r"\b(?:subprocess|multiprocessing|joblib|concurrent\.futures|os\.(?:fork|system|popen|exec|spawn))")
 PARTS = ("code", "modules", "rules", "versions", "data", "parameters")
 
 
@@ -169,7 +170,9 @@ def modules_used(codes: list[str], package: Path, seen: Iterable[str] = ()) -> d
     ``seen`` are further modules, such as a run was seen to import. Where a cell reads documentation, that counts, too.
     """
     todo = set().union({module for module in seen if _file(package, module)}, *(_imports(c, package) for c in codes))
-    whole = any(map(reads_documentation, codes))
+    if any(map(STARTS.search, codes)):  # what another process imports, nobody sees
+        todo |= {module for module in _everything(package) if not _of_press(module)}
+    whole = any(map(reads_documentation, codes)) or _looks_at_itself(package)
     done: dict[str, str] = {}
     while todo:
         module = todo.pop()
@@ -186,6 +189,16 @@ def module_digest(code: str, whole: bool = False) -> str:
     """What the hash takes of a module; ``whole``: with its documentation."""
     code = newlines(code)
     return digest(code if whole or reads_documentation(code) else essence(code))
+
+
+def _looks_at_itself(package: Path) -> bool:
+    """Whether a module of the package looks at documentation or code, perhaps that of another one."""
+    return any(reads_documentation(_code(package, m)) for m in _everything(package) if not _of_press(m))
+
+
+def counts_documentation(source: Any, package: Path) -> bool:
+    """Whether comments and docstrings of the package count as code for the chapter ``source``."""
+    return shows_documentation(source) or _looks_at_itself(package)
 
 
 def shows_documentation(source: Any) -> bool:

@@ -126,11 +126,15 @@ def execute(
     with workspace() as work:
         here = Path(task["folder"]).is_dir()  # a worker of a cluster has its own checkout, or none
         places = {} if here else {"folder": str(work), "root": str(work), "package": str(Project.package)}
+        given = places.get("package", task["package"])
+        package = work / "package" / Path(given).name
         env = environment(work, TQDM_DISABLE="1", CUBLAS_WORKSPACE_CONFIG=":4096:8", **KEEP_MEMORY)
         env |= dict.fromkeys(THREADS, str(task["threads"]))
         env |= {"CUDA_VISIBLE_DEVICES": ""} if device[0] == "cpu" else {}
         try:
-            (work / "task.json").write_text(json.dumps({**task, **places}), encoding="utf-8")
+            # A copy: whatever happens to the package meanwhile, all processes of the chapter have one and the same.
+            shutil.copytree(given, package, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+            (work / "task.json").write_text(json.dumps({**task, **places, "package": str(package)}), encoding="utf-8")
             stderr = open(work / "stderr", "w+", encoding="utf-8", errors="replace")
         except OSError as error:
             raise PressError(f"no room for temporary files in {work.parent}: {error.strerror}") from error
@@ -145,6 +149,8 @@ def execute(
             owned.end()
             stderr.seek(0)
             noise = "\n".join(stderr.read().splitlines()[-40:])
+        if outcome.get("error"):
+            outcome["error"] = outcome["error"].replace(str(package), given)
         outcome.setdefault("error", "the run was ended from outside, or had not enough memory")
         if outcome["error"] and noise.strip() and "\n" not in outcome["error"]:
             outcome["error"] += f" ({noise.strip().splitlines()[-1]})\n\n{noise}"
@@ -268,7 +274,7 @@ class Chapter:
 
     def begin(self) -> None:
         """Take down what the run must be made from."""
-        self.whole = provenance.shows_documentation(self.source)
+        self.whole = provenance.counts_documentation(self.source, self.project.package)
         self.before = {"parts": provenance.fingerprint(self.project, self.name, self.settings, self.source),
                        "modules": provenance.all_modules(self.project.package, self.whole),
                        "rules": provenance.ledger.rules(self.name),
@@ -294,7 +300,7 @@ class Chapter:
         for module, codes in sorted(self._held(kernel).items()):
             if {modules.get(module)} != {provenance.module_digest(code, self.whole) for code in codes}:
                 found.append(f"the code of {root}.{module} that has run is not that of the package as it was when the "
-                             "run began: it was changed meanwhile, or the kernel has another package")
+                             "run began: the kernel has another package")
         if kernel["rules"] not in (None, json.loads(json.dumps(self.before["rules"]))):
             found.append("the rules of the claims by which it was judged are not those here")
         for path in kernel["read"]:

@@ -484,3 +484,27 @@ def test_the_ledger_page_leads_with_what_is_judged() -> None:
     assert order == sorted(order)
     assert all(text.count(f"| {row['id']} |") == 1 for row in rows[1:])
     assert "No claim has been measured yet." in directives.ledger_markdown(ledger.collect([]))
+
+
+def test_a_finished_document_is_looked_at_once_more(tmp_path: Path) -> None:
+    """What got past the text: a file from outside, an image from elsewhere, a link that runs something."""
+    from types import SimpleNamespace
+
+    from docutils import nodes, utils
+
+    said: list[str] = []
+    handler = type("Kept", (logging.Handler,), {"emit": lambda self, record: said.append(record.getMessage())})()
+    logger = logging.getLogger("sphinx.diffnotes.press.directives")
+    logger.addHandler(handler)
+    env = SimpleNamespace(docname="a", dependencies={"a": {"b.md", "../built/a.png", "../../etc/passwd"}})
+    document = utils.new_document("a")
+    for uri in ("https://example.org/a.png", "_images/a.png"):
+        document += nodes.image(uri=uri)
+    for uri in ("javascript:x()", "https://example.org", "b.html#c"):
+        document += nodes.reference(refuri=uri)
+    try:
+        app = SimpleNamespace(srcdir=tmp_path / "book", outdir=tmp_path / "built/html", env=env)
+        directives._doctree_read(app, document)
+    finally:
+        logger.removeHandler(handler)
+    assert len(said) == 3 and all(any(word in line for line in said) for word in ("passwd", "a.png", "javascript"))

@@ -225,10 +225,12 @@ def _doctree_read(app: Any, doctree: Any) -> None:
 
     from .web import elsewhere, unsafe_link
 
-    warn, name, top = logging.getLogger(__name__).warning, app.env.docname, Path(app.srcdir).resolve()
+    warn, name = logging.getLogger(__name__).warning, app.env.docname
+    # The book, what the builder has made of its cells, and what is installed.
+    own = [Path(place).resolve() for place in (app.srcdir, Path(app.outdir).parent, sys.prefix)]
     for dependency in sorted(app.env.dependencies.get(name, ())):
-        place = (top / dependency).resolve()
-        if not place.is_relative_to(top) and not place.is_relative_to(Path(sys.prefix).resolve()):
+        place = (own[0] / dependency).resolve()
+        if not any(place.is_relative_to(one) for one in own):
             warn("the page takes in a file from outside the book: %s", place.name, location=name)
     for node in doctree.findall(nodes.image):
         if elsewhere(str(node.get("uri", ""))):

@@ -153,7 +153,8 @@ def execute(
             outcome["error"] = outcome["error"].replace(str(package), given)
         outcome.setdefault("error", "the run was ended from outside, or had not enough memory")
         if outcome["error"] and noise.strip() and "\n" not in outcome["error"]:
-            outcome["error"] += f" ({noise.strip().splitlines()[-1]})\n\n{noise}"
+            cause = f" ({noise.strip().splitlines()[-1]})" if "could not" in outcome["error"] else ""
+            outcome["error"] += f"{cause}\n\n{noise}"
         for name, key in (("done.ipynb", "notebook"), ("kernel.json", "kernel")):
             if (work / name).is_file():
                 text = (work / name).read_text(encoding="utf-8")

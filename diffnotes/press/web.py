@@ -16,7 +16,8 @@ __all__ = ["Document", "elsewhere", "script_loads", "style_loads", "unsafe_link"
 NAMESPACES = re.compile(r"https?://(?:www\.)?(?:w3\.org|json-schema\.org)/", re.I)
 # Attributes that make a browser ask for something, on whatever element they stand; "data" and "href" depend on it.
 LOADS = {"src", "poster", "background", "dynsrc", "lowsrc", "code", "codebase", "archive", "classid", "manifest",
-         "action", "formaction", "ping", "profile", "data", "href", "xlink:href", "icon", "xml:base"}  # fmt: skip
+         "action", "formaction", "ping", "attributionsrc", "profile", "data", "href", "xlink:href", "icon",
+         "xml:base"}  # fmt: skip
 LISTS = {"srcset", "imagesrcset", "ping", "archive"}  # of several addresses
 ANIMATED = {"to", "from", "by", "values"}  # of SVG's animations, which may set an address
 QUIET = {"alternate", "author", "bookmark", "canonical", "help", "index", "license", "me", "next", "nofollow", "prev",
@@ -32,7 +33,7 @@ _ATTRIBUTE = re.compile(
     r"""[\s/]*+(?:(>)|([^\s/>=][^\s/>=]*+|=[^\s/>=]*+)(?:\s*+=\s*+(?:"([^"]*+)"?|'([^']*+)'?|([^\s>]*+)))?+)"""
 )
 _CSS_COMMENT = re.compile(r"/\*(?:[^*]++|\*(?!/))*+(?:\*/|$)")
-_CSS_ESCAPE = re.compile(r"\\(?:([0-9a-fA-F]{1,6})\s?|(.)|\n)", re.S)
+_CSS_ESCAPE = re.compile(r"\\(?:([0-9a-fA-F]{1,6})\s?|\n|(.))", re.S)
 _CSS_LOAD = re.compile(r"""url\(\s*+(?:"([^"]*+)"?|'([^']*+)'?|([^"')\s][^)\s]*+))|["']\s*+((?:[a-z][a-z0-9+.-]{1,15}+:)?+[\\/]{2}[^"']*+)""", re.I)  # fmt: skip  # noqa: E501
 # What comes before an address in a script that loads it.
 _CALL = re.compile(

@@ -865,3 +865,7 @@ def test_every_chapter_of_the_book_passes() -> None:
         stale = ("edited after the run", "its code is not", "its text, tags")
         problems = [str(problem) for problem in check_page(done, chapter, name)]
         assert [problem for problem in problems if not any(words in problem for words in stale)] == []
+
+
+def test_what_is_no_fence_hides_nothing() -> None:
+    assert numerals("```a`b\n\nthe error was 0.31\n\n```a`b") == ["0.31"]

@@ -35,6 +35,8 @@ def lines(text: str) -> Iterator[tuple[str, str]]:
     head = False
     for line in text.split("\n"):
         fence = FENCE.match(line)
+        if fence and fence[1][0] == "`" and "`" in fence[3]:  # a code span on one line, and no fence
+            fence = None
         closes = fence and opened and fence[1].startswith(opened[-1][0]) and not fence[2] and not fence[3].strip()
         inside = opened[-1][1] if opened else "text"
         if closes:

@@ -222,6 +222,7 @@ class Document:
         if key in ("srcset", "imagesrcset"):  # one with commas of its own, as data have, is looked at as a whole
             addresses = [part.split()[0] for part in re.split(r",(?=\s)|(?<=\s),", value) if part.split()]
             addresses = [re.sub(r"^,+|,+$", "", address) for address in addresses]
+            addresses += re.findall(r"(?:^|[\s,])((?:https?|wss?|ftp):[\\/]{2}[^\s,]++)", value, re.I)
             addresses += [match[0] for match in _ABSOLUTE.finditer(value)] if "data:" not in value.lower() else []
         else:
             addresses = value.split() if key in LISTS else [value]

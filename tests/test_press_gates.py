@@ -869,3 +869,40 @@ def test_every_chapter_of_the_book_passes() -> None:
 
 def test_what_is_no_fence_hides_nothing() -> None:
     assert numerals("```a`b\n\nthe error was 0.31\n\n```a`b") == ["0.31"]
+
+
+@pytest.mark.parametrize(
+    "code, says_something",
+    [
+        ("assert size", True), ("print(size)", True), ("for i in range(3): assert size", True), ("size", True),
+        ("if size: print(size)", True), ("try:\n    assert size\nexcept ValueError as e:\n    print(e)", True),
+        ("for _ in []: assert size", False), ("if False: print(size)", False), ("assert size or True", False),
+        ("try:\n    assert size\nexcept Exception:\n    pass", False), ("check = lambda: size", False),
+        ("while 0: assert size", False),
+    ],
+)  # fmt: skip
+def test_a_solution_that_can_say_nothing_is_idle(code: str, says_something: bool) -> None:
+    assert conduct.idle([code]) != says_something
+
+
+@pytest.mark.parametrize("code, typed", [
+    ("glue(gap=max(0.31, 0.2))", True), ("glue(gap=sum([0.31]))", True), ("x, y = 0.31, 2\nglue(gap=x)", True),
+    ("glue(gap=max(found))", False), ("x, y = measure(), 2\nglue(gap=x)", False),
+])  # fmt: skip
+def test_values_that_were_typed_by_another_way(code: str, typed: bool) -> None:
+    assert bool([*conduct.typed_values([(0, code)])]) == typed
+
+
+STATING = [r"3.1\cdot10^{-3}", r"1.2\times 10^{-3}", "< 0.012", "=0.31", "0.31/2", "[0.31, 0.42]", r"0.31\ldots",
+           r"\boxed{0.31}", "0.31^{+0.02}_{-0.01}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("formula", STATING)
+def test_a_formula_without_letters_states_a_result(formula: str) -> None:
+    assert numerals(f"It is ${formula}$.") == [f"${formula}$"]
+    assert numerals(f"It is ${formula}$.", known=[3.1, 1.2, 0.012, 0.31, 0.42, 0.02, 0.01]) == []
+
+
+@pytest.mark.parametrize("formula", ["10^{-3}", "[0, 1]", "1/2", "2\\pi", "0.5 x", "x_{0.5}", r"\tfrac12", "t = 0.5"])
+def test_formulas_of_the_theory_may_stand(formula: str) -> None:
+    assert numerals(f"It is ${formula}$.") == []

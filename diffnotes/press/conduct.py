@@ -26,7 +26,7 @@ MUTATORS = {"append", "extend", "insert", "pop", "remove", "clear", "update", "s
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.ListComp, ast.SetComp, ast.DictComp,
           ast.GeneratorExp)  # fmt: skip
 PURE = {"float", "int", "str", "round", "abs", "complex", "Decimal", "Fraction", "tensor", "array", "asarray", "full",
-        "float64", "float32", "item", "format"}  # fmt: skip  what gives a number back as it is
+        "float64", "float32", "item", "format", "max", "min", "sum", "mean"}  # fmt: skip  what gives typed numbers back
 
 
 # Magics that are given something else than code of this notebook.
@@ -104,6 +104,10 @@ def _assigned(module: ast.Module) -> dict[str, list[ast.expr]]:
             for target in targets:
                 if isinstance(target, ast.Name):
                     found.setdefault(target.id, []).append(node.value)
+                elif isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                    for one, value in zip(target.elts, node.value.elts):
+                        if isinstance(one, ast.Name):
+                            found.setdefault(one.id, []).append(value)
     return found
 
 
@@ -739,6 +743,32 @@ def _magic_writes(magic: list[str]) -> bool:
 # --- solutions --------------------------------------------------------------------------------------------------------
 
 
+def _reached(module: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a cell that can come to run, and to something: not below a false condition or an empty loop, and not
+    where every failure is passed over."""
+    todo = [module]
+    while todo:
+        node = todo.pop()
+        yield node
+        if isinstance(node, ast.Lambda):
+            continue
+        dead = isinstance(node, (ast.If, ast.While)) and isinstance(node.test, ast.Constant) and not node.test.value
+        dead |= isinstance(node, ast.For) and isinstance(node.iter, (ast.List, ast.Tuple)) and not node.iter.elts
+        dead |= isinstance(node, ast.Try) and bool(node.handlers) and all(
+            isinstance(line, ast.Pass) for handler in node.handlers for line in handler.body
+        )  # fmt: skip
+        skipped = {id(child) for child in node.body} if dead else set()
+        todo += [child for child in ast.iter_child_nodes(node) if id(child) not in skipped]
+
+
+def _always(node: ast.Assert) -> bool:
+    """Whether an assertion cannot fail: it is "... or" something constant that holds."""
+    test = node.test
+    return isinstance(test, ast.BoolOp) and isinstance(test.op, ast.Or) and any(
+        isinstance(part, ast.Constant) and part.value for part in test.values
+    )  # fmt: skip
+
+
 def idle(codes: Iterable[str]) -> bool:
     """Whether code shows and checks nothing: ``pass``, comments, constants, imports, or assertions of constants."""
 
@@ -748,8 +778,8 @@ def idle(codes: Iterable[str]) -> bool:
         ) for child in ast.walk(node))  # fmt: skip
 
     for code in codes:
-        for node in ast.walk(tree(code)):
-            if isinstance(node, ast.Assert) and says(node.test) and not _is_typed(node.test, {}):
+        for node in _reached(tree(code)):
+            if isinstance(node, ast.Assert) and says(node.test) and not _is_typed(node.test, {}) and not _always(node):
                 return False
             if isinstance(node, ast.Expr) and says(node.value):
                 if isinstance(node.value, ast.Call) and _called(node.value) in ("print", "display"):

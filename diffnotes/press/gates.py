@@ -18,7 +18,8 @@ numeral may stand in prose, be it of digits of any script, a fraction or Roman s
   behind a month; behind "et al.", or in parentheses behind a name (Ho, 2020), with a letter if need be (2020a);
 * in mathematics, which is for constants of the theory: there, digits are a result if they follow an approximate sign
   or are followed by a per-cent sign, or by a final multiplication sign, or if a formula is nothing but a number (with
-  sign, error, unit) that is no constant of the chapter: one that stands in its code or in the claims it decides.
+  sign, error, unit), or has no letters and a number with a decimal point, that is no constant of the chapter: one that
+  stands in its code or in the claims it decides.
 
 Numbers in words are for counts and comparisons (two networks, within two per cent, three times as large); above ten
 with per cent or "times as", and with a decimal point, they are results like any other.

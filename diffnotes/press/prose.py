@@ -238,7 +238,8 @@ def numerals(text: str, known: Iterable[float] = ()) -> list[str]:
         before = len(found)
         for pattern in _RESULTS:
             found += pattern.findall(formula)
-        if len(found) == before and (number := _bare(formula)) is not None and number not in constants:
+        numbers = [number] if (number := _bare(formula)) is not None else _decimals(formula)
+        if len(found) == before and not constants.issuperset(numbers):
             found.append(f"${formula.strip()}$")
     return found + spelled
 
@@ -295,6 +296,18 @@ _FORMAT = re.compile(
     r"\\(?:math(?:bf|rm|it|sf|tt)|text(?:bf|rm|it)?|boldsymbol|bm|rm|bf|displaystyle|left|right|quad|qquad|[,;:! ])"
     r"|[{}~\s]|\\%"
 )
+
+
+_WORDLESS = re.compile(
+    r"\\(?:cdots?|times|[td]?frac|l?dots|boxed|texttt|operatorname|leq?|geq?|lt|gt|pm|mp|ll|gg)"
+    r"(?![a-zA-Z])"
+)
+
+
+def _decimals(formula: str) -> list[float]:
+    """The numbers with a decimal point in a formula that has no letters: it computes nothing, it states."""
+    text = _WORDLESS.sub(" ", _FORMAT.sub(" ", formula)) if len(formula) <= 200 else "x"
+    return [] if re.search(r"[^\W\d_]|\\", text) else [float(one) for one in re.findall(r"\d*\.\d+", text)]
 
 
 def _bare(formula: str) -> float | None:

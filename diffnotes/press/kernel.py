@@ -55,7 +55,7 @@ def observe(root: Path, package: Path) -> None:
     inside = os.path.join(os.path.realpath(root), "")
     home = os.environ.get("HOME", os.sep)
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
-    free = [sys.prefix, caches, os.path.join(package, "press"),
+    free = [sys.prefix, caches, os.path.join(package, "press"), os.path.dirname(__file__),
             *(os.environ[name] for name in ("TMPDIR", "DIFFNOTES_DATA") if os.environ.get(name))]  # fmt: skip
     free = [os.path.realpath(place) for place in free]
 

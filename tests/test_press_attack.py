@@ -177,6 +177,17 @@ def test_code_that_only_the_run_imports_counts(tmp_path: Path, little: Project) 
     assert provenance.examine(little, "one", "cpu").freshness.state == "fresh"
 
 
+def test_a_chapter_runs_where_the_press_lies_in_the_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python reads the source of the kernel's main module now and then; in a checkout that is a file of the book."""
+    book = project(tmp_path / "book", "one")
+    task = run.Chapter.task
+    monkeypatch.setattr(run.Chapter, "task", lambda self, *a: {**task(self, *a), "root": str(ROOT)})
+    look = "import linecache, diffnotes_kernel\nlines = linecache.getlines(diffnotes_kernel.__file__)\nassert lines\n"
+    save(source(work=f"{look}{GLUE}glue(gap=size * 0.5)"), book.source("one"))
+    status, said = go(book)
+    assert status == 0, said
+
+
 def test_another_package_in_the_kernel_is_noticed(little: Project, tmp_path: Path, monkeypatch: Any) -> None:
     other = tmp_path / "elsewhere" / "little"
     other.mkdir(parents=True)

@@ -17,9 +17,11 @@ from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from diffnotes import Linear
-from diffnotes.law import spiral
-from diffnotes.net import MLP, Condition
-from diffnotes.train import fit
+from diffnotes.core.law import spiral
+from diffnotes.model.condition import Condition
+from diffnotes.model.net import MLP
+from diffnotes.model.setting import Run, Setting
+from diffnotes.model.train import fit
 
 
 def plain(device: str) -> nn.Module:
@@ -68,7 +70,7 @@ def variants(members: int, batch: int, steps: int, device: str) -> dict:
 
     def together() -> None:
         net = MLP(2, width=128, depth=3, members=members, condition=Condition(frequencies=0)).to(device)
-        fit(net, data, schedule, steps=steps, batch=batch)
+        fit(net, data, Setting(schedule=schedule), Run(steps, batch))
         finish()
 
     return {"diffnotes": together, "vmap": vmapped, "separate runs": separate}

@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from rounds import rotate, table
 
-from diffnotes import pairs
-from diffnotes.collapse import ansd
+from diffnotes.measure import pairs
+from diffnotes.measure.crowding import ansd
 
 
 def cloud(kind: str, n: int, d: int, eps: float) -> torch.Tensor:

@@ -23,8 +23,9 @@ from rounds import rotate, table
 from torch import nn
 
 from diffnotes import Chain, Learned
-from diffnotes.net import MLP, Condition
-from diffnotes.sample import ddim, grid
+from diffnotes.model.condition import Condition
+from diffnotes.model.net import MLP
+from diffnotes.model.sample import ddim, grid
 
 T = 1000
 

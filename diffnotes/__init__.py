@@ -1,12 +1,13 @@
 """diffnotes: an executable book on the stability of diffusion models, and the tested package behind it.
 
-The rooms, in the order in which data flows: :mod:`~diffnotes.law`, :mod:`~diffnotes.data`, :mod:`~diffnotes.schedule`,
-:mod:`~diffnotes.target`, :mod:`~diffnotes.net`, :mod:`~diffnotes.unet`, :mod:`~diffnotes.denoiser`,
-:mod:`~diffnotes.sequence`, :mod:`~diffnotes.train`, :mod:`~diffnotes.fleet`, :mod:`~diffnotes.sample`,
-:mod:`~diffnotes.information`, :mod:`~diffnotes.elbo`, :mod:`~diffnotes.lipschitz`, :mod:`~diffnotes.distance`,
-:mod:`~diffnotes.features`, :mod:`~diffnotes.pairs`, :mod:`~diffnotes.collapse`, :mod:`~diffnotes.crowding`,
-:mod:`~diffnotes.interval`, :mod:`~diffnotes.recursion`, :mod:`~diffnotes.helmholtz`, :mod:`~diffnotes.ranking`,
-:mod:`~diffnotes.figures`; :mod:`~diffnotes.press` makes the book.
+The rooms, in the order in which data flow; each imports only from those before it:
+
+    core       schedules, targets, laws, denoisers, data
+    model      networks, their training and keeping, samplers
+    measure    distances, divergences, close pairs, information, intervals
+    show       figures and explorers in general
+    chapters   a module NAME of mathematics and a module NAME_figures for each chapter
+    press      makes the book; knows none of the mathematics
 
 A name is loaded with its module when it is first used, so the command ``diffnotes`` does not wait for PyTorch.
 """
@@ -15,33 +16,54 @@ from __future__ import annotations
 
 import importlib
 
+from . import moved
+
 TYPE_CHECKING = False  # as type checkers read it; the import of typing would cost the command a moment
 if TYPE_CHECKING:
-    from .collapse import ansd, ansd_ratio, pair_fraction, tid
-    from .denoiser import Denoiser, Exact, Hybrid, Learned, Perturbed
-    from .law import Empirical, GaussianMixture, chessboard, moons, ring, spiral, standardised, two_modes
-    from .lipschitz import share_timesteps
-    from .net import MLP, Condition
-    from .schedule import EDM, Chain, Constant, Cosine, Linear, Quadratic, Schedule, Sigmoid, ZeroTerminalSNR
-    from .sequence import Window, sa_loss
-    from .target import TARGETS, coefficients, convert, edm_target, loss_weight, mean_target
-    from .unet import UNet
+    from .chapters.lipschitz import LeftEnd, SharedExact
+    from .core.denoiser import Denoiser, Exact, Hybrid, Learned, Mirrored, Perturbed
+    from .core.law import Empirical, GaussianMixture, chessboard, moons, ring, spiral, standardised, two_modes
+    from .core.schedule import EDM, Chain, Constant, Cosine, Linear, Quadratic, Schedule, Sigmoid, ZeroTerminalSNR
+    from .core.target import TARGETS, coefficients, convert, edm_target, loss_weight, mean_target
+    from .measure.crowding import ansd, ansd_ratio, pair_fraction, tid
+    from .measure.flow import FlowMap
+    from .model.classifier import Recogniser
+    from .model.condition import Condition, Shared, share_timesteps
+    from .model.fleet import Fleet, Images, Sampled, image_net
+    from .model.loss import Smooth, Squares
+    from .model.net import MLP, Dense
+    from .model.sample import ddim, ddpm, grid, ode, prior, sde
+    from .model.setting import Importance, LevelsOf, LogNormal, Run, Setting, Uniform, UniformLogSnr
+    from .model.store import kept
+    from .model.train import fit
+    from .model.unet import Convolutional, UNet
+    from .model.window import Window, sa_loss
 
 __version__ = "0.1.0"
 
 _ROOMS = {
-    "collapse": "ansd ansd_ratio pair_fraction tid",
-    "denoiser": "Denoiser Exact Hybrid Learned Perturbed",
-    "law": "Empirical GaussianMixture chessboard moons ring spiral standardised two_modes",
-    "lipschitz": "share_timesteps",
-    "net": "MLP Condition",
-    "schedule": "EDM Chain Constant Cosine Linear Quadratic Schedule Sigmoid ZeroTerminalSNR",
-    "sequence": "Window sa_loss",
-    "target": "TARGETS coefficients convert edm_target loss_weight mean_target",
-    "unet": "UNet",
+    "chapters.lipschitz": "LeftEnd SharedExact",
+    "core.denoiser": "Denoiser Exact Hybrid Learned Mirrored Perturbed",
+    "core.law": "Empirical GaussianMixture chessboard moons ring spiral standardised two_modes",
+    "core.schedule": "EDM Chain Constant Cosine Linear Quadratic Schedule Sigmoid ZeroTerminalSNR",
+    "core.target": "TARGETS coefficients convert edm_target loss_weight mean_target",
+    "measure.crowding": "ansd ansd_ratio pair_fraction tid",
+    "measure.flow": "FlowMap",
+    "model.classifier": "Recogniser",
+    "model.condition": "Condition Shared share_timesteps",
+    "model.fleet": "Fleet Images Sampled image_net",
+    "model.loss": "Smooth Squares",
+    "model.net": "MLP Dense",
+    "model.sample": "ddim ddpm grid ode prior sde",
+    "model.setting": "Importance LevelsOf LogNormal Run Setting Uniform UniformLogSnr",
+    "model.store": "kept",
+    "model.train": "fit",
+    "model.unet": "Convolutional UNet",
+    "model.window": "Window sa_loss",
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 __all__ = sorted(_HOME)
+moved.install(__name__)
 
 
 def __getattr__(name: str) -> object:

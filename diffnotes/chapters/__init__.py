@@ -1,0 +1,1 @@
+"""The mathematics of each chapter, NAME.py, and its figures, NAME_figures.py."""

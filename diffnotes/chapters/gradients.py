@@ -1,0 +1,627 @@
+r"""Which part of a score error moves the samples: the gradient part, in the split that the density weights.
+
+Let e be the error of a score at a time where the law is p. Only div(p e) enters the Fokker-Planck equation, and in
+L^2(p) every field splits orthogonally,
+
+    e = grad phi + r,      div(p r) = 0,      div(p grad phi) = div(p e),
+
+so the solenoidal part r is invisible to the marginals, whatever its size. Three ways to find the split:
+
+    gaussian_split   linear fields under a Gaussian law, a Lyapunov equation
+    Plane            any field under any density in the plane, a weighted Poisson equation on cells
+    dual_value       from samples and without the true score, by a critic phi:
+                     |grad phi|^2_max = sup_phi 2 E[grad phi . e] - E |grad phi|^2,
+                     E[grad phi . e] = E[grad phi(x_t) . (s_model(x_t) + eps/sigma)]
+
+In the units of the noise, sigma e, and with the log-SNR as time, the KL bounds are integrals without further weights:
+1/2 int E|sigma e|^2 d(log SNR) is Girsanov's, and the same with the gradient part bounds the KL divergence at the end,
+provided that split and expectation are those of the *learned* law (:func:`gaussian_course`).
+
+Source: Khelifa, Turner and Venkataramanan 2026, arXiv 2606.06179. Formulas and proofs: this book.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.denoiser import Denoiser, home_of
+from ..core.generators import generator_of
+from ..core.law import GaussianMixture, Law
+from ..core.schedule import Schedule
+from ..measure.divergence import covariance_kl
+from ..model.condition import Condition
+from ..model.fleet import Trained
+from ..model.net import MLP, Dense
+from ..model.setting import Run
+from ..model.train import Task, minimise
+
+__all__ = [
+    "LINEAR_ERRORS", "Basis", "Critic", "Critics", "Energies", "ErrorSplit", "GaussianCourse", "Invisible", "Plane",
+    "bound_of", "critic_value", "dual_value", "euler_covariance", "euler_divergences", "gaussian_course",
+    "gaussian_split", "linear_critic", "linear_errors", "log_snr_levels", "noised_covariance", "random_courses",
+    "sized_courses", "train_critic",
+]  # fmt: skip
+
+ROTATION = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+LINEAR_ERRORS = ("turned score", "score", "plain rotation", "mixed")
+
+
+class Energies(NamedTuple):
+    """Energies in L^2(p) of a field, its gradient part and its solenoidal part; the first is the sum of the others."""
+
+    total: Tensor
+    gradient: Tensor
+    solenoidal: Tensor
+
+
+# --- Gaussian laws ----------------------------------------------------------------------------------------------------
+
+
+def _matrices(**values: Tensor) -> list[Tensor]:
+    for name, value in values.items():
+        if not isinstance(value, Tensor) or value.ndim < 2 or value.shape[-1] != value.shape[-2]:
+            raise ValueError(f"{name} = {value!r}; allowed: square matrices (..., d, d)")
+        if not bool(value.isfinite().all()):
+            raise ValueError(f"{name} has non-finite entries; allowed: finite numbers")
+    return [value.double() for value in values.values()]
+
+
+def gaussian_split(error: Tensor, covariance: Tensor) -> tuple[Tensor, Energies]:
+    """The split of the field e(x) = E x under N(0, S): the symmetric G with G S + S G = E S + S E^T, and the energies.
+
+    Args:
+        error: E, (..., d, d).
+        covariance: S, (..., d, d), positive definite.
+
+    Returns:
+        G, and tr(E S E^T), tr(G S G), tr((E - G) S (E - G)^T).
+
+    Raises:
+        ValueError: for matrices that are not square, or S that is not positive definite.
+
+    >>> turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+    >>> gaussian_split(turn, torch.eye(2))[1].gradient
+    tensor(0., dtype=torch.float64)
+    """
+    error, covariance = _matrices(error=error, covariance=covariance)
+    values, vectors = torch.linalg.eigh(covariance)
+    if not bool((values > 0).all()):
+        raise ValueError(f"covariance has the eigenvalue {values.min():g}; allowed: positive definite matrices")
+    right = error @ covariance
+    right = vectors.mT @ (right + right.mT) @ vectors
+    gradient = vectors @ (right / (values[..., :, None] + values[..., None, :])) @ vectors.mT
+
+    def energy(field: Tensor) -> Tensor:
+        return (field @ covariance * field).sum((-2, -1))
+
+    return gradient, Energies(energy(error), energy(gradient), energy(error - gradient))
+
+
+@dataclass(frozen=True)
+class GaussianCourse:
+    """The reverse process with a linear score error, exactly: tensors of the batch's shape, in nats.
+
+    Attributes:
+        covariance: of the learned law at t = 0, (..., d, d).
+        kl: KL(learned || true) at t = 0.
+        girsanov: 1/2 int E|e|^2 dt under the learned law.
+        gradient: 1/2 int E|Pi e|^2 dt, split and expectation under the learned law.
+        gradient_true: the same with split and expectation under the true law.
+    """
+
+    covariance: Tensor
+    kl: Tensor
+    girsanov: Tensor
+    gradient: Tensor
+    gradient_true: Tensor
+
+
+def noised_covariance(covariance: Tensor, t: float) -> Tensor:
+    """The covariance at time t of dX = -X/2 dt + dB with ``covariance`` S at 0: e^-t S + (1 - e^-t) I, (..., d, d)."""
+    eye = torch.eye(covariance.shape[-1], dtype=torch.float64, device=covariance.device)
+    return math.exp(-t) * covariance - math.expm1(-t) * eye
+
+
+def gaussian_course(covariance: Tensor, error: Callable[[float], Tensor], end: float = 4.0) -> GaussianCourse:
+    """Run dY = (Y/2 + score + E(t) Y) ds + dB backwards from t = ``end``, exactly, with the KL bounds on the way.
+
+    The forward process is dX = -X/2 dt + dB from N(0, covariance), the start is its law at ``end``. The covariance and
+    the integrals solve an ordinary differential equation, to a relative error of 1e-10, on the host.
+
+    Args:
+        covariance: of the data, (d, d), positive definite.
+        error: t -> E(t), (..., d, d).
+        end: the time of the start.
+
+    Raises:
+        ValueError: as :func:`gaussian_split`, and for ``end`` <= 0.
+    """
+    from scipy.integrate import solve_ivp
+
+    (covariance,) = _matrices(covariance=covariance)
+    if not (end > 0 and math.isfinite(end)):
+        raise ValueError(f"end = {end}; allowed: numbers > 0")
+    covariance, eye = covariance.cpu(), torch.eye(len(covariance), dtype=torch.float64)
+    shape = error(end).shape
+    count = math.prod(shape)
+
+    def slope(s: float, state: np.ndarray) -> np.ndarray:
+        c, t = torch.from_numpy(state[:count]).reshape(shape), max(end - s, 0.0)
+        e, true = error(t).cpu().double(), noised_covariance(covariance, t)
+        drift = (eye / 2 - torch.linalg.inv(true) + e) @ c
+        here, there = gaussian_split(e, c)[1], gaussian_split(e, true)[1]
+        rates = torch.stack([here.total, here.gradient, there.gradient]) / 2
+        return torch.cat([(drift + drift.mT + eye).flatten(), rates.flatten()]).numpy()
+
+    start = noised_covariance(covariance, end).expand(shape).flatten()
+    start = torch.cat([start, torch.zeros(3 * math.prod(shape[:-2]), dtype=torch.float64)]).numpy()
+    last = torch.from_numpy(solve_ivp(slope, (0.0, end), start, "DOP853", (end,), rtol=1e-10, atol=1e-12).y[:, -1])
+    c, sums = last[:count].reshape(shape), last[count:].reshape(3, *shape[:-2])
+    return GaussianCourse(c, covariance_kl(c, covariance).clamp(min=0), *sums)
+
+
+def euler_covariance(covariance: Tensor, error: Callable[[float], Tensor], steps: int, strength: float = 1.0,
+                     end: float = 4.0) -> Tensor:
+    """The covariance at t = 0 that Euler's method makes of the setting of :func:`gaussian_course`, exactly.
+
+    dY = (Y/2 + (1 + strength^2)/2 (score + E(t) Y)) ds + strength dB: 1 is the reverse SDE, 0 the probability-flow ODE.
+    """
+    (covariance,) = _matrices(covariance=covariance)
+    if steps < 1 or not strength >= 0:
+        raise ValueError(f"steps = {steps}, strength = {strength}; allowed: integers >= 1, and numbers >= 0")
+    covariance = covariance.cpu()
+    eye, h = torch.eye(len(covariance), dtype=torch.float64), end / steps
+    c = noised_covariance(covariance, end).expand(error(end).shape)
+    for k in range(steps):
+        t = end - k * h
+        score = -torch.linalg.inv(noised_covariance(covariance, t)) + error(t).cpu().double()
+        step = eye + h * (eye / 2 + (1 + strength**2) / 2 * score)
+        c = step @ c @ step.mT + strength**2 * h * eye
+    return c
+
+
+def linear_errors(covariance: Tensor, t: float) -> Tensor:
+    """Four errors E of a score under N(0, S) in the plane at time t, (4, 2, 2), named by ``LINEAR_ERRORS``.
+
+    With s(x) = -S_t^-1 x the score and Omega the rotation by a right angle: Omega s is solenoidal, s a gradient, the
+    rotation Omega x has both parts unless S is round, and (Omega + I) s/2 has as much of the one as of the other.
+
+    Raises:
+        ValueError: for a covariance that is not (2, 2).
+    """
+    if covariance.shape != (2, 2):
+        raise ValueError(f"covariance has shape {tuple(covariance.shape)}; allowed: (2, 2)")
+    score = -torch.linalg.inv(noised_covariance(covariance.double(), t))
+    turn, eye = ROTATION.to(score.device), torch.eye(2, dtype=torch.float64, device=score.device)
+    return torch.stack([turn @ score, score, turn, 0.5 * (turn + eye) @ score])
+
+
+def sized_courses(covariance: Tensor, nats: Tensor, others: int = 3) -> dict[str, GaussianCourse]:
+    """Courses with the errors of :func:`linear_errors` at given sizes: name -> course of the batch.
+
+    ``nats`` (k,) are values of Girsanov's bound; the factors give them exactly for the turned score, which leaves the
+    law as it is, and to leading order for the others, of which only the first ``others`` sizes are run.
+    """
+    unit = 1e6 * gaussian_course(covariance, lambda t: 1e-3 * linear_errors(covariance, t)).girsanov
+    factors = (nats[:, None] / unit).sqrt()
+    sizes, kinds = zip(*((i, k) for k in range(len(unit)) for i in range(others if k else len(nats))))
+    sizes, kinds = torch.tensor(sizes), torch.tensor(kinds)
+    scale = factors[sizes, kinds, None, None]
+    course = gaussian_course(covariance, lambda t: scale * linear_errors(covariance, t)[kinds])
+    return {
+        name: GaussianCourse(*(getattr(course, field.name)[kinds == k] for field in fields(course)))
+        for k, name in enumerate(LINEAR_ERRORS)
+    }
+
+
+def random_courses(covariance: Tensor, count: int, seed: int) -> GaussianCourse:
+    """Courses with ``count`` random errors a (A cos t + B sin 2t): A, B normal, a from 0.01 to 1.26 in equal ratios."""
+    generator = torch.Generator().manual_seed(seed)
+    first, second = torch.randn(2, count, 2, 2, generator=generator, dtype=torch.float64)
+    strength = torch.logspace(-2, 0.1, count, dtype=torch.float64)[:, None, None]
+    return gaussian_course(covariance, lambda t: strength * (first * math.cos(t) + second * math.sin(2 * t)))
+
+
+def euler_divergences(covariance: Tensor, nats: float, counts: Sequence[int]) -> dict[str, dict[str, Tensor]]:
+    """Divergence at the end of Euler's method over numbers of steps, with and without a turned score of ``nats``.
+
+    Returns:
+        sampler "SDE" or "ODE" -> "no error" or "turned score" -> (len(counts),) in nats.
+    """
+    unit = 1e6 * gaussian_course(covariance, lambda t: 1e-3 * linear_errors(covariance, t)[0]).girsanov
+    factor = (nats / unit).sqrt()
+
+    def divergence(c: float | Tensor, n: int, strength: float) -> Tensor:
+        end = euler_covariance(covariance, lambda t: c * linear_errors(covariance, t)[0], n, strength)
+        return covariance_kl(end, covariance)
+
+    return {
+        sampler: {
+            name: torch.stack([divergence(c, n, strength) for n in counts])
+            for name, c in (("no error", 0.0), ("turned score", factor))
+        }
+        for sampler, strength in (("SDE", 1.0), ("ODE", 0.0))
+    }
+
+
+# --- invisible fields -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Invisible:
+    r"""A score error (x, t) -> ``size`` r with div(p_t r) = 0 at every t, for a law in the plane.
+
+    r = Omega (grad psi + psi grad log p_t), Omega the rotation by a right angle, so p_t r = Omega grad(p_t psi).
+
+    Args:
+        law: in the plane, with an exact score.
+        schedule: of the times.
+        size: the factor, or factors that broadcast with x, such as one a member (members, 1, 1).
+        stream: psi, (n, 2) -> (n,), differentiable; None is psi = 1.
+
+    Raises:
+        ValueError: for a law that is not in the plane, where for d = 1 there is no such field but 0.
+    """
+
+    law: Law
+    schedule: Schedule
+    size: float | Tensor = 1.0
+    stream: Callable[[Tensor], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if self.law.dim != 2:
+            raise ValueError(f"law = {self.law!r} has dimension {self.law.dim}; allowed: 2")
+
+    def __call__(self, x: Tensor, t: float | Tensor) -> Tensor:
+        field = self.law.score_at(x, *self.schedule(t))
+        if self.stream is not None:
+            with torch.enable_grad():
+                at = x.detach().requires_grad_()
+                value = self.stream(at)
+                (slope,) = torch.autograd.grad(value.sum(), at)
+            field = slope + value.detach()[..., None] * field
+        return self.size * (field @ _turn(x.device, x.dtype))
+
+
+@lru_cache(maxsize=16)
+def _turn(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The rotation for rows, sent to each device once."""
+    return ROTATION.T.to(device, dtype)
+
+
+def bound_of(error: Callable[[Tensor, float], Tensor], x0: Tensor, schedule: Schedule, band: tuple[float, float],
+             seed: int = 0) -> float:
+    """Girsanov's bound 1/2 int E|sigma e|^2 d(log SNR) over a ``band`` of log-SNR, in nats, from clean samples ``x0``.
+
+    The integral is a sum over 24 levels, with one noise drawn by ``seed`` for all.
+    """
+    energy = []
+    for t in log_snr_levels(schedule, (torch.arange(24, dtype=torch.float64) + 0.5) / 24, band).tolist():
+        alpha, sigma = (float(level) for level in schedule(t))
+        noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed))
+        energy.append((sigma * error(alpha * x0 + sigma * noise, t)).square().sum(-1).mean())
+    return 0.5 * (band[1] - band[0]) * float(torch.stack(energy).mean())
+
+
+# --- the plane --------------------------------------------------------------------------------------------------------
+
+
+class Plane:
+    """The square [-half_width, half_width]^2 in cells, with a density: splits of fields by a weighted Poisson equation.
+
+    A field is given by its normal components on the faces between cells, p on a face is the mean of its two cells, and
+    no field crosses the boundary. Then the split is exact and orthogonal in the discrete inner product, and differs
+    from that of the continuous field by O(cell^2). The equation is solved on the host, where density and fields are
+    asked.
+
+    Args:
+        log_density: (n, 2) -> (n,) log p up to a constant, in float64.
+        half_width, cells: of a side; at least 4 cells.
+    """
+
+    def __init__(self, log_density: Callable[[Tensor], Tensor], half_width: float = 3.5, cells: int = 81) -> None:
+        import scipy.sparse
+        import scipy.sparse.linalg
+
+        if not (half_width > 0 and math.isfinite(half_width)) or cells != int(cells) or cells < 4:
+            raise ValueError(f"half_width = {half_width}, cells = {cells}; allowed: a number > 0, integers >= 4")
+        n, self.width = int(cells), 2 * half_width / cells
+        centre = (torch.arange(n, dtype=torch.float64) + 0.5) * self.width - half_width
+        points = torch.stack(torch.meshgrid(centre, centre, indexing="ij"), -1)
+        logs = log_density(points.reshape(-1, 2)).reshape(n, n)
+        density = (logs - logs.max()).exp()
+        density = density / density.sum()
+        between = (centre[1:] + centre[:-1]) / 2
+        self.faces = (
+            torch.stack(torch.meshgrid(between, centre, indexing="ij"), -1).reshape(-1, 2),  # carry x components
+            torch.stack(torch.meshgrid(centre, between, indexing="ij"), -1).reshape(-1, 2),  # carry y components
+        )
+        self.weight = torch.cat([((density[1:] + density[:-1]) / 2).flatten(),
+                                 ((density[:, 1:] + density[:, :-1]) / 2).flatten()])
+        index = np.arange(n * n).reshape(n, n)
+        left = np.concatenate([index[:-1].ravel(), index[:, :-1].ravel()])
+        right = np.concatenate([index[1:].ravel(), index[:, 1:].ravel()])
+        face = np.arange(len(left))
+        data = np.concatenate([np.full(len(left), -1.0), np.full(len(left), 1.0)]) / self.width
+        rows, columns = np.concatenate([face, face]), np.concatenate([left, right])
+        self._gradient = scipy.sparse.csr_matrix((data, (rows, columns)), shape=(len(left), n * n))
+        # A floor keeps the equation solvable where p underflows; such faces carry no energy.
+        weight = np.maximum(self.weight.numpy(), 1e-14 * float(self.weight.max()))
+        matrix = (self._gradient.T @ scipy.sparse.diags(weight) @ self._gradient).tolil()
+        matrix[0, 0] += float(weight.max())  # fixes the constant in phi, which costs nothing
+        self._solver = scipy.sparse.linalg.splu(matrix.tocsc())
+        self._floored = weight
+
+    def components(self, field: Callable[[Tensor], Tensor]) -> Tensor:
+        """The normal components on the faces, (..., faces), of a field (n, 2) -> (..., n, 2)."""
+        return torch.cat([field(self.faces[0])[..., 0], field(self.faces[1])[..., 1]], -1).double().cpu()
+
+    def split(self, components: Tensor) -> tuple[Tensor, Energies]:
+        """The gradient part of fields (..., faces) on the faces, and the energies E_p|.|^2 of field and parts.
+
+        Raises:
+            ValueError: for another number of faces, or entries that are not finite.
+        """
+        if components.shape[-1] != len(self.weight) or not bool(components.isfinite().all()):
+            raise ValueError(f"components {tuple(components.shape)}; allowed: finite, (..., {len(self.weight)})")
+        components = components.cpu()
+        flat = components.double().reshape(-1, len(self.weight)).numpy()
+        phi = self._solver.solve(np.ascontiguousarray(self._gradient.T @ (self._floored * flat).T))
+        part = torch.from_numpy(np.ascontiguousarray((self._gradient @ phi).T)).reshape(components.shape)
+
+        def energy(values: Tensor) -> Tensor:
+            return (self.weight * values**2).sum(-1)
+
+        rest = components - part
+        return part, Energies(energy(components), energy(part), energy(rest))
+
+
+class ErrorSplit:
+    """The exact split of denoisers' errors under the noised versions of a law in the plane, on cells.
+
+    Args:
+        law: of the data.
+        schedule: of the times.
+        times: where errors are split.
+        half_width, cells: of the :class:`Plane`.
+    """
+
+    def __init__(self, law: Law, schedule: Schedule, times: Tensor, half_width: float = 3.6, cells: int = 81) -> None:
+        self.law, self.planes = law, {}
+        for t in times.tolist():
+            level = tuple(float(part) for part in schedule(t))
+            self.planes[t, level] = Plane(lambda x, level=level: law.log_prob_at(x, *level), half_width, cells)
+
+    def __call__(self, model: Denoiser) -> Energies:
+        """Mean energies over the times of sigma e, of its gradient part and of the rest, (members,) each."""
+        found = []
+        for (t, (alpha, sigma)), plane in self.planes.items():
+
+            def error(x: Tensor, t: float = t, alpha: float = alpha, sigma: float = sigma) -> Tensor:
+                at = x.float() if model.members is None else x.float().expand(model.members, -1, -1)
+                with torch.no_grad():
+                    return -model.eps(at, t).double() - sigma * self.law.score_at(x, alpha, sigma)
+
+            found.append(plane.split(plane.components(error))[1])
+        return Energies(*(torch.stack(part).mean(0) for part in zip(*found)))
+
+
+# --- the critic -------------------------------------------------------------------------------------------------------
+
+
+def log_snr_levels(schedule: Schedule, u: Tensor, band: tuple[float, float]) -> Tensor:
+    """Times at which the log-SNR is uniform in ``band`` = (low, high), for u in [0, 1] (0 is the noisy end)."""
+    low, high = band
+    if not low < high:
+        raise ValueError(f"band = {band}; allowed: two numbers in increasing order")
+    return schedule.time_of_log_snr(low + (high - low) * u)
+
+
+def dual_value(slope: Tensor, residual: Tensor) -> Tensor:
+    """2 E[slope . residual] - E|slope|^2 over the last two axes but the members': (...,) for (..., n, d).
+
+    For any ``slope`` = grad phi(x_t) and ``residual`` = sigma s_model + eps it is at most E|Pi(sigma e)|^2 in the mean.
+    """
+    return (2 * slope * residual - slope**2).sum(-1).mean(-1)
+
+
+def _residual(model: Denoiser, x0: Tensor, eps: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """(x_t, sigma s_model(x_t) + eps) for samples (n, d), times (n,); with members where the model has them."""
+    alpha, sigma = (level.to(x0.dtype)[:, None] for level in model.schedule(t))
+    x = alpha * x0 + sigma * eps
+    with torch.no_grad():
+        if model.members is None:
+            return x, eps - model.eps(x, t)
+        at = x.expand(model.members, -1, -1)
+        return x, eps - model.eps(at, t.expand(model.members, -1))
+
+
+@dataclass(frozen=True)
+class Critic:
+    """A trained critic: ``net`` whose outputs sum to phi(x, t), in the units of the noise."""
+
+    net: MLP
+    schedule: Schedule
+
+    def slope(self, x: Tensor, t: Tensor, create_graph: bool = False) -> Tensor:
+        """grad phi at x (members, n, d) and times (members, n)."""
+        with torch.enable_grad():
+            at = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self.net(at, t).sum(), at, create_graph=create_graph)
+        return slope
+
+
+class _Duel(Task):
+    """The critics' objective on draws of data, noise and times; all members see the same."""
+
+    def __init__(
+        self, critic: Critic, model: Denoiser, law: Law, band: tuple[float, float], run: Run, seed: int
+    ) -> None:
+        self.critic, self.model, self.law, self.band, self.batch = critic, model, law, band, run.batch
+        self.members, self.device = model.members, critic.net.device
+        self.generator = generator_of(seed, self.device)
+
+    def draw(self, steps: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+        schedule = self.critic.schedule
+        return [_draw(self.law, self.batch, self.generator, schedule, self.band) for _ in range(steps)]
+
+    def errors(self, chunk: list[tuple[Tensor, Tensor, Tensor]], k: int) -> tuple[Tensor, Tensor]:
+        x0, eps, t = chunk[k]
+        x, residual = _residual(self.model, x0, eps, t)
+        slope = self.critic.slope(x.expand(self.members, -1, -1), t.expand(self.members, -1), create_graph=True)
+        loss = -(2 * slope * residual - slope**2).sum(-1)
+        return loss, loss
+
+
+def train_critic(model: Denoiser, law: Law, band: tuple[float, float], net: Dense, run: Run, seed: int = 0) -> Critic:
+    """Train one critic for each member of ``model``: minimise E|grad phi|^2 - 2 E[grad phi . (sigma s_model + eps)].
+
+    Needs samples of the data and the model's score; no true score. All members see the same samples.
+
+    Args:
+        model: an ensemble of denoisers on a schedule in continuous time.
+        law: the data, to sample from.
+        band: the log-SNR is uniform in it.
+        net: the sizes of the critics.
+        run: how long and how they are trained.
+        seed: of weights and draws, on the device of the model.
+
+    Raises:
+        ValueError: for a model without members, or numbers out of range.
+    """
+    if model.members is None:
+        raise ValueError("model has members = None; allowed: an ensemble")
+    schedule, device = model.schedule, home_of(model)[1]
+    critic = Critic(blank_critic(model, net, seed).to(device), schedule)
+    minimise(critic.net, _Duel(critic, model, law.on(device), band, run, seed + 5_000_003), run)
+    return critic
+
+
+def blank_critic(model: Denoiser, net: Dense, seed: int) -> MLP:
+    """The critics' network before training: one for each member, all alike."""
+    return net.make(Condition("log_snr", model.schedule, frequencies=4), [seed] * model.members)
+
+
+@dataclass(frozen=True)
+class Critics:
+    """The critics of a kept ensemble as an experiment of their own: arguments as in :func:`train_critic`."""
+
+    model: Denoiser
+    law: Law
+    band: tuple[float, float]
+    net: Dense
+    run: Run
+    seed: int = 0
+
+    def blank(self) -> dict[str, MLP]:
+        """The network before training."""
+        return {"critic": blank_critic(self.model, self.net, self.seed)}
+
+    def train(self, device: torch.device | str = "cpu") -> Trained:
+        """Train it, on the device of the model."""
+        critic = train_critic(self.model, self.law, self.band, self.net, self.run, self.seed)
+        return Trained({"critic": critic.net}, {})
+
+    def read(self, networks: Mapping[str, MLP], recipe: str = "") -> Critic:
+        """The critic."""
+        return Critic(networks["critic"], self.model.schedule)
+
+
+def _draw(law: Law, n: int, generator: torch.Generator, schedule: Schedule, band: tuple[float, float]
+          ) -> tuple[Tensor, Tensor, Tensor]:
+    x0 = law.sample(n, generator).float()
+    eps = torch.randn(x0.shape, generator=generator, device=x0.device)
+    u = torch.rand(n, generator=generator, dtype=torch.float64, device=x0.device)
+    t = log_snr_levels(schedule, u, band)
+    return x0, eps, t
+
+
+def critic_value(critic: Critic, model: Denoiser, law: Law, n: int, *, band: tuple[float, float], seed: int) -> Tensor:
+    """:func:`dual_value` on ``n`` fresh samples, (members,): a lower bound in the mean, for any critic."""
+    if n < 1:
+        raise ValueError(f"n = {n}; allowed: integers >= 1")
+    law = law.on(critic.net.device)
+    generator, found = generator_of(seed, critic.net.device), []
+    for start in range(0, n, 2000):
+        x0, eps, t = _draw(law, min(2000, n - start), generator, critic.schedule, band)
+        x, residual = _residual(model, x0, eps, t)
+        slope = critic.slope(x.expand(residual.shape), t.expand(residual.shape[:-1]))
+        found.append(dual_value(slope.detach(), residual).double() * len(x0))
+    return torch.stack(found).sum(0) / n
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What :func:`linear_critic` is made of: ``features`` waves, wave vectors of scale 1/``length``, ``ridge``.
+
+    Raises:
+        ValueError: for features < 1 or ridge < 0.
+    """
+
+    features: int = 64
+    length: float = 1.0
+    ridge: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if self.features < 1 or not self.ridge >= 0:
+            raise ValueError(f"features = {self.features}, ridge = {self.ridge}; allowed: features >= 1, ridge >= 0")
+
+
+def linear_critic(model: Denoiser, law: GaussianMixture, times: Tensor, n: int, basis: Basis | None = None,
+                  seed: int = 0) -> Tensor:
+    """The dual value of the best critic among polynomials and random waves, on fresh samples: (members, times).
+
+    phi = sum_j w_j psi_j at each time, with psi the monomials of degree 1 and 2 and the waves of ``basis``
+    cos(k . x + b)/|k|, k normal of scale 1/``length``: E|grad phi|^2 - 2 E[grad phi . (sigma s_model + eps)] is a
+    quadratic form in w, minimised on ``n`` samples (with ``ridge`` times the mean of its diagonal) and evaluated on
+    ``n`` others. E[grad phi . eps] is taken as sigma E[laplacian phi], which has less variance and, by Stein's
+    identity, the same value.
+
+    Raises:
+        ValueError: for numbers out of range.
+    """
+    basis = basis or Basis()
+    if n < basis.features:
+        raise ValueError(f"n = {n}; allowed: at least the number of features, {basis.features}")
+    features, length, ridge = basis.features, basis.length, basis.ridge
+    device = home_of(model)[1]
+    law, generator, systems, d = law.on(device), generator_of(seed, device), [], law.dim
+    double = dict(dtype=torch.float64, device=device)
+    eye = torch.eye(d, **double)
+    pairs = [(i, j) for i in range(d) for j in range(i, d)]
+    curved = torch.tensor([2.0 * (i == j) for i, j in pairs], **double)  # laplacian of x_i x_j
+    for t in times.tolist():
+        k = torch.randn(features, d, generator=generator, **double) / length
+        size = k.norm(dim=1)
+        phase = 2 * math.pi * torch.rand(features, generator=generator, **double)
+        alpha, sigma = (float(level) for level in model.schedule(t))
+        forms = []
+        for _ in range(2):
+            x0 = law.sample(n, generator).double()
+            x = alpha * x0 + sigma * torch.randn(x0.shape, generator=generator, **double)
+            angle = x @ k.T + phase
+            quadratic = torch.stack([x[:, i, None] * eye[j] + x[:, j, None] * eye[i] for i, j in pairs], 1)
+            slopes = torch.cat([eye.expand(n, d, d), quadratic, -angle.sin()[..., None] * (k / size[:, None])], 1)
+            laplacian = torch.cat([torch.zeros(d, **double), curved, -(angle.cos() * size).mean(0)])
+            with torch.no_grad():
+                at = x.float() if model.members is None else x.float().expand(model.members, -1, -1)
+                guess = -model.eps(at, t).double().reshape(-1, *x.shape)  # sigma s_model
+            flat = slopes.transpose(1, 2).reshape(n * d, -1)
+            forms.append((flat.T @ flat / n, guess.reshape(len(guess), -1) @ flat / n + sigma * laplacian))
+        (a, b), fresh = forms
+        a = a + ridge * a.diagonal().mean() * torch.eye(len(a), **double)
+        systems.append((a, b, *fresh))
+    # A solver looks at the numbers: a GPU is waited for once all systems are there, not after each.
+    rows = []
+    for a, b, a_new, b_new in systems:
+        w = torch.linalg.solve(a, b.T).T
+        rows.append(2 * (w * b_new).sum(-1) - (w @ a_new * w).sum(-1))
+    return torch.stack(rows, -1)

@@ -1,0 +1,357 @@
+"""Figures of the chapter on Lipschitz singularities and shared time steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from ..measure.interval import Interval
+from ..model.condition import Shared
+from ..show import figures
+from ..show.figures import COLOURS, TARGET_STYLE
+from .lipschitz import Case, FirstInterval, SharingCost, end_slopes
+
+__all__ = [
+    "alternatives", "constants", "images", "price", "quality", "rates", "schedules", "table",
+]  # fmt: skip
+
+KINDS = {"smooth": "modes of width 0.2", "points": "two points"}
+SCHEDULES = {
+    "linear": ("linear", "blue", "-"),
+    "quadratic": ("quadratic", "orange", "--"),
+    "sigmoid": ("sigmoid", "green", "-."),
+    "flat": ("constant", "pink", ":"),
+    "cosine": ("cosine, with offset", "sky", "-"),
+    "zero_terminal": ("zero terminal SNR", "amber", "--"),
+    "cosine_zero": ("cosine, no offset", "black", "-"),
+    "edm": ("EDM-like", "grey", "--"),
+}
+CLOCKS = {"t": ("$t$", "blue", "-"), "sigma": (r"$\sigma$", "orange", "--"), "log_snr": ("log SNR", "green", "-.")}
+ARMS = {"plain": ("blue", "-", "o"), "shared": ("orange", "--", "s"), "log SNR": ("green", "-.", "^"),
+        "sigma": ("pink", ":", "D")}  # fmt: skip
+SAMPLERS = {"ddpm": "DDPM", "ddim": "DDIM", "dpm": "DPM-Solver"}
+
+
+def _listed(values: Mapping, text: Callable[[object], str]) -> str:
+    """ "name 1.20; other 0.80", for a text alternative."""
+    return "; ".join(f"{' '.join(map(str, key)) if isinstance(key, tuple) else key} {text(value)}"
+                     for key, value in values.items())  # fmt: skip
+
+
+def _two(value: float) -> str:
+    return f"{float(value):.2f}"
+
+
+# --- exact functions --------------------------------------------------------------------------------------------------
+
+
+def rates(times: Tensor, curves: Mapping[tuple[str, str], Tensor]) -> None:
+    """fig-lipschitz-rates: the constant K(t) at ``times`` by (kind of data, target)."""
+    slopes = end_slopes(times, curves)
+    fig, axes = figures.panels(2, height=3.3)
+    for axis, (kind, title) in zip(axes, KINDS.items()):
+        for (own, target), values in curves.items():
+            if own == kind and (own, target) in slopes:
+                axis.plot(times, values, **TARGET_STYLE[target] | {"marker": ""})
+        axis.set(xscale="log", yscale="log", xlabel="time $t$", title=title)
+        axis.legend()
+    axes[0].set_ylabel("constant $K(t)$")
+    figures.show(
+        fig,
+        name="fig-lipschitz-rates",
+        caption="Exact time-Lipschitz constants of the four targets on the linear schedule. The posterior mean of data "
+        "on points is constant near $t=0$ and is not shown there.",
+        alt=f"Constants against time, doubly logarithmic. Slopes between t = {float(times[0]):g} and "
+        f"{float(times[2]):g}: {_listed(slopes, _two)}.",
+    )
+
+
+def schedules(
+    times: Tensor, by_schedule: Mapping[tuple[str, str], Tensor], by_clock: Mapping[tuple[str, str], Tensor]
+) -> None:
+    """fig-lipschitz-schedules: the constant of eps at ``times`` by (kind of data, schedule) and (kind, clock)."""
+    fig, axes = figures.panels(2, 2, height=2.9)
+    for row, (looks, curves) in enumerate(((SCHEDULES, by_schedule), (CLOCKS, by_clock))):
+        for column, (kind, title) in enumerate(KINDS.items()):
+            axis = axes[2 * row + column]
+            for name, (label, colour, line) in looks.items():
+                axis.plot(times, curves[kind, name], color=COLOURS[colour], linestyle=line, label=label)
+            axis.set(xscale="log", yscale="log", **({"xlabel": "time $t$"} if row else {"title": title}))
+    axes[0].set_ylabel(r"$K$ of $\epsilon$ in $t$")
+    axes[2].set_ylabel(r"$K$ of $\epsilon$ in a clock")
+    axes[1].legend(fontsize=7)
+    axes[3].legend(fontsize=8)
+    top = {(kind, SCHEDULES[name][0]): k for (kind, name), k in by_schedule.items()}
+    bottom = {(kind, "in", clock): k for (kind, clock), k in by_clock.items()}
+    figures.show(
+        fig,
+        name="fig-lipschitz-schedules",
+        caption=r"Constants of $\epsilon$, smooth data on the left and points on the right. Top: eight schedules, with "
+        r"$t$ as time. Bottom: the linear schedule, with time measured in $t$, in $\sigma$ and in log SNR.",
+        alt="Constants against t, doubly logarithmic. Slopes near zero, top: "
+        f"{_listed(end_slopes(times, top), _two)}. Bottom: {_listed(end_slopes(times, bottom), _two)}.",
+    )
+
+
+def price(
+    first: FirstInterval, by_count: Mapping[int, SharingCost], bolted: float,
+    by_dim: Mapping[tuple[float, int], SharingCost], digits: SharingCost, shared: Shared,
+) -> None:
+    """fig-lipschitz-price: the excess error of sharing by length, by number of sub-intervals, and by data.
+
+    Args:
+        first: of the first sub-interval.
+        by_count: number of sub-intervals -> cost.
+        bolted: the excess of the exact predictor asked at the left end.
+        by_dim: (width of the modes, dimension) -> cost.
+        digits: the cost for the digits, as points.
+        shared: the sub-intervals of ``bolted``, ``by_dim`` and ``digits``.
+    """
+    n, until = shared.n, shared.t_tilde
+    fig, axes = figures.panels(3, width=9.2, height=3.1)
+    axes[0].plot(first.length, first.excess, color=COLOURS["blue"], marker="o", label="first sub-interval")
+    axes[0].plot(first.length, first.predicted, color=COLOURS["black"], linestyle=":", label=r"$\beta\Delta J/18$")
+    axes[0].set(xlabel=r"length $\Delta$ (whole axis = 1)", ylabel=r"excess error of $\epsilon$")
+    counts, excess = list(by_count), [cost.price for cost in by_count.values()]
+    axes[1].plot(counts, excess, color=COLOURS["blue"], marker="o", label="trained for it")
+    axes[1].axhline(bolted, color=COLOURS["orange"], linestyle="--", label=f"bolted on, n = {n}")
+    axes[1].set(xlabel="sub-intervals $n$")
+    rows: dict[float, dict[int, float]] = {}
+    for (width, d), cost in by_dim.items():
+        rows.setdefault(width, {})[d] = cost.price
+    looks = (("blue", "-", "o"), ("orange", "--", "s"), ("green", "-.", "^"))
+    for (width, row), (colour, line, mark) in zip(rows.items(), looks):
+        label = f"width {width:g}" if width else "points"
+        axes[2].plot(*zip(*row.items()), color=COLOURS[colour], linestyle=line, marker=mark, label=label)
+    axes[2].scatter([64], [digits.price], color=COLOURS["black"], marker="*", s=60, zorder=3, label="digits")
+    axes[2].set(xlabel="dimension $d$")
+    for axis in axes:
+        axis.set(xscale="log", yscale="log")
+        axis.legend(fontsize=7)
+    axes[1].set_xticks(counts, counts)
+    axes[1].minorticks_off()
+    trends = {f"width {width:g}": figures.trend(row.values()) for width, row in rows.items()}
+    over = (first.excess / first.predicted).tolist()
+    figures.show(
+        fig,
+        name="fig-lipschitz-price",
+        caption="The exact price of sharing per coordinate. Left: the first sub-interval of continuous time. Middle: "
+        f"the mean over $t<{until}$ of the chain, by number of sub-intervals. Right: the same for $n={n}$, by "
+        "dimension and width of the data.",
+        alt=f"Left: the excess error {figures.trend(first.excess)} as the length grows "
+        f"{float(first.length[-1] / first.length[0]):.0f} times; it is {over[0]:.1f} times the predicted one for the "
+        f"shortest and {over[-1]:.1f} times for the longest. Middle: it "
+        f"{figures.trend(excess)} with more sub-intervals; the exact predictor asked at the left end has {bolted:.2g}. "
+        f"Right, with the dimension: {_listed(trends, str)}; the digits lie at {digits.price:.2g}.",
+    )
+
+
+# --- networks ---------------------------------------------------------------------------------------------------------
+
+
+def constants(
+    times: Tensor, ring: Mapping[str, Tensor], line: Mapping[str, Tensor], response: Mapping[str, Tensor], n: int
+) -> None:
+    """fig-lipschitz-nets: step constants from each of ``times`` to the next, and responses to perturbed inputs.
+
+    Args:
+        times: (L,).
+        ring: name -> (members, L) constants of networks; "exact" -> (L,).
+        line: "exact" and "best shared" -> (L,).
+        response: as ``ring``.
+        n: number of sub-intervals.
+    """
+    fig, axes = figures.panels(2, 2, height=2.8)
+
+    def curves(axis, values: Mapping[str, Tensor], looks: Mapping[str, tuple[str, str, str]]) -> None:
+        for name, (colour, style, label) in looks.items():
+            look = dict(color=COLOURS[colour], linestyle=style, label=label)
+            if values[name].ndim == 1:
+                axis.plot(times, values[name], **look)
+            else:
+                figures.mean_band(axis, times, values[name], dim=0, linewidth=1.3, **look)
+
+    exact = {"exact": ("black", "-", "exact")}
+    curves(axes[0], ring, exact | {"plain": ("blue", "-", "plain"), "fast waves": ("pink", ":", "plain, fast waves")})
+    sharing = {"shared": ("orange", "-", f"shared, n = {n}"), "regularised": ("green", "--", "regularised")}
+    curves(axes[1], ring, exact | sharing)
+    curves(axes[2], line, exact | {"best shared": ("orange", "-", f"best shared, n = {n}")})
+    answers = {"plain": ("blue", "-", "plain"), "shared": ("orange", "-", "shared")}
+    curves(axes[3], response, answers | {"regularised": ("green", "--", "regularised")} | exact)
+    titles = ("ring: the time's embedding", "ring: sharing and a regulariser", "line: no error of a network",
+              "ring: perturbed inputs")  # fmt: skip
+    for axis, title in zip(axes, titles):
+        axis.set(title=title, xlabel="step $t$")
+        axis.legend(fontsize=7, loc="upper right", framealpha=0.9, frameon=True, edgecolor="none")
+    axes[0].set(ylabel="constant per step", yscale="log")
+    axes[1].set(yscale="log", ylim=(1e-4, 3))
+    axes[2].set(ylabel="constant per step", ylim=(None, 1.45 * float(line["best shared"].max())))
+    axes[3].set(ylabel="response")
+    means = {name: float(values.mean()) for name, values in response.items()}
+    best, known = line["best shared"], line["exact"]
+    shared = ring["shared"].mean(0)
+    figures.show(
+        fig,
+        name="fig-lipschitz-nets",
+        caption="Step constants of trained networks (mean and interval over networks) beside the exact ones, and the "
+        "response to perturbed inputs. Lower left: exact predictors on the line, so that no training error is in play.",
+        alt=f"Exact constant on the ring: {figures.trend(ring['exact'])}. Plain networks: "
+        f"{figures.trend(ring['plain'].mean(0))}; with fast waves: {figures.trend(ring['fast waves'].mean(0))}. Shared "
+        f"networks have {float(shared.median()):.2g} at most steps and jumps up to {float(shared.max()):.3f} at the "
+        f"borders. On the line the best shared predictor has a mean of {float(best.mean()):.3f} against "
+        f"{float(known.mean()):.3f} and a maximum of {float(best.max()):.3f} against {float(known.max()):.3f}. "
+        f"Response to perturbations, means over t: {_listed(means, _two)}.",
+    )
+
+
+def quality(
+    line: Mapping[str, Mapping[int, float]], ring: Mapping[str, Mapping[Case, Tensor]],
+    exact: Mapping[Case, float], gain: Mapping[Case, Interval],
+) -> None:
+    """fig-lipschitz-quality: distances of samples from the law, by number of steps.
+
+    Args:
+        line: name of a predictor without error -> steps of DDIM -> distance.
+        ring: "plain" and "shared" -> case -> (members,) distances.
+        exact: case -> distance of one set of samples of the exact predictor.
+        gain: case -> ratio of shared to plain networks.
+    """
+    looks = (("black", "-", "o"), ("orange", "--", "s"), ("pink", ":", "D"), ("green", "-.", "^"))
+    fig, axes = figures.panels(4, width=10.0, height=3.1)
+    for (name, values), (colour, style, mark) in zip(line.items(), looks):
+        axes[0].plot(*zip(*values.items()), color=COLOURS[colour], linestyle=style, marker=mark, label=name)
+    axes[0].set(title="line, exact, DDIM", ylabel="distance to the law")
+    for axis, (kind, title) in zip(axes[1:], SAMPLERS.items()):
+        for name in ("plain", "shared"):
+            colour, style, mark = ARMS[name]
+            own = sorted((n, values) for (of, n), values in ring[name].items() if of == kind)
+            look = dict(color=COLOURS[colour], linestyle=style, marker=mark, label=name)
+            figures.mean_band(axis, [n for n, _ in own], torch.stack([values for _, values in own]), **look)
+        own = sorted((n, value) for (of, n), value in exact.items() if of == kind)
+        axis.plot(*zip(*own), color=COLOURS["black"], label="exact")
+        axis.set(title=f"ring, {title}")
+    for axis in axes:
+        axis.set(xscale="log", yscale="log", xlabel="steps of the sampler")
+        axis.legend(fontsize=7)
+    steps = list(next(iter(line.values())))[-3:]
+    on_line = "; ".join(
+        f"at {n} steps " + ", ".join(f"{name} {values[n]:.2g}" for name, values in line.items()) for n in steps
+    )
+    ratios = {(kind, n, "steps"): found.value for (kind, n), found in gain.items()}
+    figures.show(
+        fig,
+        name="fig-lipschitz-quality",
+        caption="Distance of samples by number of steps. First panel: predictors without error on the line, narrow "
+        "modes. Others: networks on the ring, plain and shared, mean and interval over networks, and one set of "
+        "samples of the exact predictor, which shows the noise of a single set.",
+        alt=f"On the line: {on_line}. On the ring, ratio of shared to plain: {_listed(ratios, _two)}.",
+    )
+
+
+def table(
+    distances: Mapping[str, Mapping[Case, Tensor]], overall: Mapping[str, Interval],
+    constants: Mapping[str, Tensor], errors: Mapping[str, Tensor],
+) -> None:
+    """The table of alternatives: "plain" and the settings of ``overall``, their ratios to plain networks.
+
+    Args:
+        distances: name -> case -> (members,), of the cases in the columns.
+        overall: name -> ratio over all cases.
+        constants: name -> (members, L) step constants.
+        errors: name -> (members,) errors of eps.
+    """
+    from IPython.display import display
+
+    cases = list(distances["plain"])
+    head = [f"{SAMPLERS[kind]}, {n} steps" for kind, n in cases]
+    head = ["setting", *head, "all, ratio to plain", "constant, mean", "constant, largest", "error of eps"]
+    lines = [head, ["---"] * len(head)]
+    for name in ("plain", *overall):
+        cells = [f"{float(distances[name][case].mean()):.3f}" for case in cases]
+        cells.append(f"{overall[name]:.2f}" if name in overall else "1")
+        mean, largest = constants[name].mean(), constants[name].max(1).values.mean()
+        lines.append([name, *cells, f"{mean:.4f}", f"{largest:.3f}", f"{errors[name].mean():.3f}"])
+    text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    display({"text/markdown": text, "text/plain": text}, raw=True)
+
+
+def _interval(axis, at: float, found: Interval, *, upright: bool, **style) -> None:
+    """An interval at a place on the other axis."""
+    value, low, high = (float(end) for end in found)
+    ends = [[value - low], [high - value]]
+    if upright:
+        axis.errorbar(at, value, yerr=ends, capsize=3, **style)
+    else:
+        axis.errorbar(value, at, xerr=ends, capsize=3, **style)
+
+
+def alternatives(single: Mapping[str, Mapping[Case, Interval]], overall: Mapping[str, Interval]) -> None:
+    """fig-lipschitz-alternatives: ratios of distances to plain networks by setting, for each case and over all."""
+    names, cases = list(single), list(next(iter(single.values())))
+    fig, axes = figures.panels(len(cases), width=9.6, height=4.3)
+    for axis, case in zip(axes, cases):
+        for i, name in enumerate(names):
+            sharing = name == "shared" or name.startswith(("n =", "until"))
+            look = dict(fmt="s", color=COLOURS["orange"]) if sharing else dict(fmt="o", color=COLOURS["blue"])
+            _interval(axis, i, single[name][case], upright=False, **look)
+        axis.axvline(1, color=COLOURS["black"], linewidth=0.8)
+        axis.set(title=f"{SAMPLERS[case[0]]}, {case[1]} steps", xscale="log", xlabel="distance / plain")
+        axis.set_xticks([0.5, 0.7, 1, 1.5, 2, 3], ["0.5", "0.7", "1", "1.5", "2", "3"])
+        axis.minorticks_off()
+        axis.set_yticks(range(len(names)), names if axis is axes[0] else [""] * len(names))
+        axis.invert_yaxis()
+    figures.show(
+        fig,
+        name="fig-lipschitz-alternatives",
+        caption="Distance of samples on the ring over that of plain networks, mean and interval over networks. "
+        "Squares: sharing; circles: alternatives.",
+        alt="Ratios to plain networks, geometric mean of the samplers: "
+        f"{_listed({name: found.value for name, found in overall.items()}, _two)}.",
+    )
+
+
+def images(
+    times: Tensor, constants: Mapping[str, Mapping[str, Tensor]],
+    ratios: Mapping[str, Mapping[str, Mapping[Case, Interval]]],
+) -> None:
+    """fig-lipschitz-images: for each set of images step constants, and ratios of distances to plain networks.
+
+    Args:
+        times: (L,).
+        constants: set -> arm -> (members, L).
+        ratios: set -> arm, but for "plain" -> case -> interval.
+    """
+    fig, axes = figures.panels(2, len(constants), height=3.1, width=8.6)
+    notes = []
+    for k, name in enumerate(constants):
+        left, right = axes[2 * k : 2 * k + 2]
+        for arm, (colour, style, _) in ARMS.items():
+            look = dict(color=COLOURS[colour], linestyle=style, label=arm, linewidth=1.3)
+            figures.mean_band(left, times, constants[name][arm], dim=0, **look)
+        for shift, (arm, found) in zip((-0.2, 0.0, 0.2), ratios[name].items()):
+            for i, one in enumerate(found.values()):
+                look = dict(fmt=ARMS[arm][2], color=COLOURS[ARMS[arm][0]], label=None if i else arm)
+                _interval(right, i + shift, one, upright=True, **look)
+            told = ", ".join(f"{kind} {n} {_two(one.value)}" for (kind, n), one in found.items())
+            notes.append(f"{name}, {arm}: {told}")
+        cases = list(next(iter(ratios[name].values())))
+        left.set(xlabel="step $t$", ylabel="constant per step", title=name, yscale="log", ylim=(1e-3, 10))
+        right.axhline(1, color=COLOURS["black"], linewidth=0.8)
+        right.set(ylabel="feature distance / plain", title=name)
+        right.set_xticks(range(len(cases)), [f"{SAMPLERS[kind]}, {n}" for kind, n in cases])
+        left.legend(fontsize=7, loc="upper right")
+        right.legend(fontsize=7, loc="upper center")
+    trends = "; ".join(
+        f"{name}, {arm}, constant {figures.trend(constants[name][arm].mean(0))}" for name in constants for arm in ARMS
+    )
+    figures.show(
+        fig,
+        name="fig-lipschitz-images",
+        caption="Images: step constants of the networks' output, and feature distances of samples over those of plain "
+        "networks of the same seed, mean and interval over networks and splits.",
+        alt=f"Left: {trends}. Right, ratios of distances: {'; '.join(notes)}.",
+    )
+
+

@@ -1,0 +1,1 @@
+"""The mathematics everything rests on: schedules, targets, laws, denoisers, data."""

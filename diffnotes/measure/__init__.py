@@ -1,0 +1,1 @@
+"""What samples and laws are measured by."""

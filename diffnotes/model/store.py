@@ -1,0 +1,322 @@
+r"""Networks that are trained once and kept.
+
+An experiment, such as a :class:`~diffnotes.model.fleet.Fleet`, is a value: it has one text, :func:`text_of`, and the
+hash of that text and of :data:`TRAINING` is its key. :func:`kept` gives its networks: read from where they are kept, or
+else trained there and then and written, whole or not at all.
+
+Own networks lie in ``_build/networks`` of the book at hand (outside of one in the user's cache folder), published ones
+in its ``book/networks``; they are looked for in that order. The environment variables ``DIFFNOTES_NETWORKS`` and
+``DIFFNOTES_PUBLISHED`` name other folders, and with ``DIFFNOTES_TRAIN=1`` all are trained anew.
+
+A file ``KEY.safetensors`` holds the weights of each network, the log of its training, and as metadata "diffnotes" the
+experiment as text, ``TRAINING``, a checksum of the numbers, seconds, device, date and versions. What is damaged, or
+does not belong to the experiment, is trained again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..core.denoiser import Denoiser
+from ..core.law import Law
+from ..core.schedule import Chain
+from .fleet import Trained
+
+__all__ = ["TRAINING", "Experiment", "Header", "kept", "key_of", "log_of", "text_of", "used"]
+
+TRAINING = 1
+"""Raised whenever training would give other weights than before; ``tests/model/test_golden.py`` says when it must."""
+
+_used: dict[str, dict[str, Any]] = {}  # key -> how this process came by the networks
+
+
+class Experiment(Protocol):
+    """What :func:`kept` keeps: a frozen dataclass of values."""
+
+    def blank(self) -> dict[str, nn.Module]:
+        """The networks before training, by name."""
+
+    def train(self, device: torch.device | str) -> Trained:
+        """The trained networks, and logs."""
+
+    def read(self, networks: Mapping[str, nn.Module], recipe: str) -> Any:
+        """What a chapter asks for, made of the networks."""
+
+
+class Header(dict):
+    """What is known of kept networks: experiment, training, checksum, seconds, device, date, versions."""
+
+
+# --- experiments as text ----------------------------------------------------------------------------------------------
+
+
+def text_of(value: Any) -> str:
+    """The one text of an experiment, or of a value in it: the same on every machine.
+
+    Numbers of tensors count to six digits, so that rounding in how a law was computed makes no other experiment.
+
+    Raises:
+        TypeError: for what has no such text, like a function.
+
+    >>> from diffnotes.model.setting import Run
+    >>> text_of(Run(steps=64))[:26]
+    'Run(steps=64, batch=128, r'
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return repr(value)
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, np.generic):
+        return text_of(value.item())
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{text_of(k)}: {text_of(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, Sequence):  # a range is the numbers in it
+        return "(" + ", ".join(map(text_of, value)) + ")"
+    if isinstance(value, Tensor):
+        return _numbers(value)
+    if isinstance(value, Chain):
+        return f"Chain({_numbers(value.beta)})"
+    if isinstance(value, Law):
+        parts = ((name, part) for name, part in sorted(vars(value).items()) if name not in ("_elsewhere", "device"))
+        told = (f"{name}={_numbers(part)}" for name, part in parts if isinstance(part, Tensor))
+        return f"{type(value).__name__}({value.dtype}, {', '.join(told)})"
+    if isinstance(value, Denoiser):
+        if recipe := getattr(value, "recipe", None):
+            return f"network({recipe})"
+        parts = {name: part for name, part in vars(value).items() if name != "recipe"}
+        return f"{type(value).__name__}({', '.join(f'{name}={text_of(part)}' for name, part in parts.items())})"
+    if dataclasses.is_dataclass(value):
+        fields = (f for f in dataclasses.fields(value) if f.init)
+        return f"{type(value).__name__}({', '.join(f'{f.name}={text_of(getattr(value, f.name))}' for f in fields)})"
+    raise TypeError(f"{value!r} in an experiment; allowed: numbers, texts, lists, tensors, laws, schedules, denoisers "
+                    "that were kept, and frozen dataclasses of these")
+
+
+def _numbers(value: Tensor) -> str:
+    """A tensor as text: its shape, and its numbers to six digits, or where they are many a hash of these."""
+    told = " ".join(f"{number:.6g}" for number in value.detach().double().flatten().tolist())
+    if value.numel() > 16:
+        told = hashlib.sha256(told.encode()).hexdigest()[:16]
+    return f"tensor{tuple(value.shape)}[{told}]"
+
+
+def key_of(experiment: Experiment) -> str:
+    """24 hexadecimal digits that stand for the experiment, and for :data:`TRAINING`."""
+    return hashlib.sha256(f"{TRAINING} {text_of(experiment)}".encode()).hexdigest()[:24]
+
+
+# --- folders ----------------------------------------------------------------------------------------------------------
+
+
+def _book() -> Path | None:
+    """The book at or above the working folder."""
+    here = Path.cwd()
+    return next((f for f in (here, *here.parents) if (f / "_toc.yml").is_file() and (f / "notebooks").is_dir()), None)
+
+
+def _folders() -> tuple[Path, Path | None]:
+    """Where own networks lie, and where published ones may."""
+    book = _book()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "diffnotes" / "networks"
+    own = os.environ.get("DIFFNOTES_NETWORKS") or (book / "_build" / "networks" if book else cache)
+    published = os.environ.get("DIFFNOTES_PUBLISHED") or (book / "book" / "networks" if book else None)
+    return Path(own), Path(published) if published else None
+
+
+def _say(text: str) -> None:
+    """A message to whoever watches; a run of the book has it in its record."""
+    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+    if watched and os.environ.get("TQDM_DISABLE", "0") in ("", "0"):
+        print(text, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, key: str) -> Iterator[bool]:
+    """Hold the lock on a key, waiting for another process that has it; False where the folder cannot be written to."""
+    try:
+        import fcntl
+
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / f"{key}.lock", "w")
+    except (ImportError, OSError):
+        yield os.access(folder, os.W_OK)
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield True
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(lock.name)
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the numbers, in the order of their names."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].contiguous()
+        found.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def _write(path: Path, tensors: dict[str, Tensor], header: Header) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    try:
+        save_file(tensors, name, metadata={"diffnotes": json.dumps(header)})
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path, text: str) -> tuple[dict[str, Tensor], Header]:
+    """The tensors and the header of a file that keeps the experiment ``text``; ValueError says why it cannot serve."""
+    try:
+        with safe_open(path, "pt") as file:
+            header = Header(json.loads((file.metadata() or {}).get("diffnotes", "{}")))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"it cannot be read ({type(error).__name__})") from error
+    if header.get("training") != TRAINING:
+        raise ValueError(f"it is of training {header.get('training')}, not {TRAINING}")
+    if header.get("experiment") != text:
+        raise ValueError("it is of another experiment")
+    if header.get("checksum") != _checksum(tensors):
+        raise ValueError("its numbers are not those that were written")
+    return tensors, header
+
+
+def _filled(experiment: Experiment, tensors: Mapping[str, Tensor]) -> dict[str, nn.Module]:
+    """The experiment's networks with the weights of ``tensors``; ValueError where these are not theirs."""
+    networks = experiment.blank()
+    for name, net in networks.items():
+        head = f"net/{name}/"
+        state = {key.removeprefix(head): value for key, value in tensors.items() if key.startswith(head)}
+        try:
+            net.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError("its networks are of other sizes") from error
+    return networks
+
+
+def _found(experiment: Experiment, key: str, text: str) -> tuple[dict, Header, str] | None:
+    """(networks, header, where) of networks that are kept, own before published; None where there are none."""
+    own, published = _folders()
+    for folder, source in ((own, "own"), (published, "published")):
+        path = None if folder is None else folder / f"{key}.safetensors"
+        if path is None or not path.is_file():
+            continue
+        try:
+            tensors, header = _read(path, text)
+            return _filled(experiment, tensors), header, source
+        except ValueError as error:
+            _say(f"{path}: {error}; the networks are taken from elsewhere, or trained again")
+    return None
+
+
+def kept(experiment: Experiment, device: torch.device | str = "cpu", name: str = "") -> Any:
+    """What ``experiment.read`` makes of its networks, on ``device``: kept ones, or trained now and kept.
+
+    Args:
+        experiment: a frozen dataclass of values.
+        device: where the networks are used and, if need be, trained.
+        name: what the networks are for, in the record of a run; by default the names of the networks.
+
+    Raises:
+        TypeError: for an experiment that has no text.
+    """
+    text, key = text_of(experiment), key_of(experiment)
+    anew = os.environ.get("DIFFNOTES_TRAIN", "0") not in ("", "0") and _used.get(key, {}).get("source") != "trained"
+    found = None if anew else _found(experiment, key, text)
+    if found is None:
+        with _alone(_folders()[0], key) as writable:
+            found = None if anew else _found(experiment, key, text)  # another process may have trained them meanwhile
+            if found is None:
+                found = _trained(experiment, key, text, device, writable)
+    networks, header, source = found
+    told = name or ", ".join(networks)
+    size = sum(p.numel() * p.element_size() for net in networks.values() for p in net.parameters())
+    before = _used.get(key, {})
+    _used[key] = {"key": key, "name": told, "source": before.get("source", source), "seconds": header["seconds"],
+                  "device": header["device"], "date": header["date"], "bytes": size}  # fmt: skip
+    return experiment.read({name: net.to(device) for name, net in networks.items()}, key)
+
+
+def _trained(experiment: Experiment, key: str, text: str, device: torch.device | str, writable: bool
+             ) -> tuple[dict, Header, str]:
+    began = time.perf_counter()
+    networks, log = experiment.train(device)
+    tensors = {f"log/{name}": value for name, value in log.items()}
+    for name, net in networks.items():
+        tensors |= {f"net/{name}/{part}": value for part, value in net.state_dict().items()}
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    header = Header(
+        experiment=text, training=TRAINING, checksum=_checksum(tensors),
+        seconds=round(time.perf_counter() - began, 2), device=_device(torch.device(device)),
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        versions={"python": platform.python_version(), "torch": torch.__version__},
+    )  # fmt: skip
+    folder = _folders()[0]
+    try:
+        if not writable:
+            raise PermissionError("the folder cannot be written to")
+        _write(folder / f"{key}.safetensors", tensors, header)
+    except OSError as error:
+        _say(f"{folder}: {error}; the networks serve now, but are not kept")
+    return networks, header, "trained"
+
+
+def _device(device: torch.device) -> str:
+    """The name of a device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    return f"{model} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def log_of(experiment: Experiment) -> dict[str, Tensor]:
+    """The log of the training of kept networks: "NAME/step", "NAME/loss", "NAME/error", "NAME/edges".
+
+    Raises:
+        LookupError: where they are not kept.
+    """
+    key, text = key_of(experiment), text_of(experiment)
+    for folder in _folders():
+        if folder is not None and (path := folder / f"{key}.safetensors").is_file():
+            with contextlib.suppress(ValueError):
+                tensors, _ = _read(path, text)
+                return {name.removeprefix("log/"): value for name, value in tensors.items() if name.startswith("log/")}
+    raise LookupError(f"no networks of {key} are kept; ask for them first")
+
+
+def used() -> list[dict[str, Any]]:
+    """How this process came by the networks it asked for: key, name, source ("trained", "own" or "published"); when,
+    where and in how many seconds they were trained; bytes of their weights."""
+    return list(_used.values())

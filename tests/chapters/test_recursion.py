@@ -1,0 +1,260 @@
+"""Recursive training: the finite chain against all its paths, closed forms, quadrature, and the exact algebra."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffnotes import Exact
+from diffnotes.chapters import recursion
+from diffnotes.chapters.recursion import Cells
+from diffnotes.core.denoiser import Perturbed
+from diffnotes.core.law import GaussianMixture
+from diffnotes.measure.divergence import chi2, kl
+
+DOUBLE = torch.float64
+LAW = GaussianMixture(torch.tensor([-1.0, 1.0, 0.0], dtype=DOUBLE), [0.35, 0.35, 1.3], [0.45, 0.45, 0.1])
+NORMAL = GaussianMixture(torch.tensor([0.0], dtype=DOUBLE), 1.0)
+CELLS = Cells()
+SMALL = Cells(half_width=4.0, cells=16, steps=3, first=0.6, end=2.0)
+fractions = st.floats(0, 1)
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
+
+
+def random_masses(*shape, seed=0):
+    return torch.softmax(noise(*shape, seed=seed), -1)
+
+
+# --- the finite chain -------------------------------------------------------------------------------------------------
+
+
+def test_a_perfect_model_returns_its_mixture():
+    q = torch.stack([CELLS.masses(LAW), CELLS.masses(NORMAL)])
+    made = CELLS.generate(q, torch.zeros(CELLS.steps, len(CELLS.x), dtype=DOUBLE))
+    assert torch.allclose(made.law, q, atol=1e-15)
+    assert made.energy.abs().max() == 0 and made.observability.abs().max() == 0 and made.path_kl.max() < 1e-13
+
+
+def test_all_paths_by_brute_force():
+    """Law, path divergence, energy and observability as sums over every path of a small chain."""
+    x, steps, m = SMALL.x, SMALL.steps, 16
+    q, error = random_masses(m, seed=1), 0.4 * noise(steps, m, seed=2)
+    kernels = SMALL._kernel
+    path = SMALL.marginals(q)
+    ideal, learned = [], []
+    for k in range(steps):
+        reverse = path[k][None] * kernels[k].T / path[k + 1][:, None]  # from x at k + 1 to y at k
+        tilted = reverse * torch.exp(error[k][:, None] * x)
+        ideal.append(reverse)
+        learned.append(tilted / tilted.sum(1, keepdim=True))
+    axes = torch.tensor(list(itertools.product(range(m), repeat=steps + 1)))  # Y_T, ..., Y_0
+    p_star = p_hat = path[-1][axes[:, 0]]
+    martingale = torch.zeros(len(axes), dtype=DOUBLE)
+    for j, k in enumerate(range(steps - 1, -1, -1)):
+        a, b = axes[:, j], axes[:, j + 1]
+        p_star, p_hat = p_star * ideal[k][a, b], p_hat * learned[k][a, b]
+        martingale = martingale + error[k][a] * (x[b] - (ideal[k] @ x)[a])
+    last = axes[:, -1]
+    law = torch.zeros(m, dtype=DOUBLE).index_add_(0, last, p_hat)
+    end = torch.zeros(m, dtype=DOUBLE).index_add_(0, last, p_star)
+    seen = torch.zeros(m, dtype=DOUBLE).index_add_(0, last, p_star * martingale) / end
+    energy = (p_star * martingale**2).sum()
+    made = SMALL.generate(q[None], error)
+    assert torch.allclose(end, q, atol=1e-14) and abs((p_star * martingale).sum()) < 1e-14
+    assert torch.allclose(made.law[0], law, atol=1e-13)
+    assert torch.isclose(made.energy[0], energy, rtol=1e-11)
+    assert torch.isclose(made.path_kl[0], (p_hat * (p_hat / p_star).log()).sum(), rtol=1e-10)
+    assert torch.isclose(made.observability[0], (end * seen**2).sum() / energy, rtol=1e-10)
+
+
+@given(st.integers(0, 10_000), st.floats(1e-4, 3.0))
+@settings(max_examples=40, deadline=None)
+def test_girsanov_bounds_the_end(seed, energy):
+    q = random_masses(1, 16, seed=seed)
+    made = SMALL.generate(q, SMALL.scaled(q, noise(3, 16, seed=seed + 1), energy))
+    assert torch.isclose(made.energy[0], torch.tensor(energy, dtype=DOUBLE))
+    assert float(kl(made.law, q)) <= float(made.path_kl) * (1 + 1e-9) + 1e-13
+    assert 0 <= float(made.observability) <= 1 + 1e-12
+
+
+def test_to_first_order_chi2_is_the_observed_energy():
+    q, errors = CELLS.masses(LAW).expand(6, -1), CELLS.fields(6, 0)
+    for energy, tolerance in ((1e-4, 0.05), (1e-6, 0.005)):
+        made = CELLS.generate(q, CELLS.scaled(q, errors, energy))
+        ratio = chi2(made.law, q) / (made.observability * energy)
+        assert (ratio - 1).abs().max() < tolerance
+
+
+def test_constant_error_on_a_stationary_law():
+    """eta = 4 (1 - e^{-T/2})^2/T and energy T for a constant error on the stationary process, up to the steps."""
+    fine = Cells(cells=161, steps=80, first=0.1, end=4.0)
+    made = fine.generate(fine.masses(NORMAL)[None], torch.full((80, 161), 0.01, dtype=DOUBLE))
+    assert float(made.energy) / 1e-4 == pytest.approx(4.0, rel=0.06)
+    assert float(made.observability) == pytest.approx(4 * (1 - math.exp(-2)) ** 2 / 4, rel=0.02)
+
+
+def test_a_white_error_in_time_is_hardly_seen():
+    fine = Cells(cells=81, steps=60, first=0.2)
+    q = fine.masses(NORMAL)
+    made = fine.generate(q.expand(20, -1), 0.01 * noise(20, 60, 1, seed=3).expand(-1, -1, 81))
+    constant = fine.generate(q[None], torch.full((60, 81), 0.01, dtype=DOUBLE))
+    assert float(made.observability.mean()) < 0.2 < 0.6 < float(constant.observability)
+
+
+def test_the_score_of_the_chain_is_that_of_the_law():
+    fine = Cells(cells=401, steps=20, first=0.2)
+    error = fine.score_error(Exact(LAW, fine.schedule), fine.masses(LAW)[None], dtype=DOUBLE)
+    inside = fine.marginals(fine.masses(LAW))[1:] > 1e-6
+    assert error[0][inside].abs().max() < 2e-2
+    shifted = Perturbed(Exact(LAW, fine.schedule), lambda x, t: 0.1 + 0 * x, target="score")
+    found = fine.score_error(shifted, fine.masses(LAW)[None], dtype=DOUBLE) - error
+    assert torch.allclose(found, torch.full_like(found, 0.1), atol=1e-9)
+
+
+def test_draws_have_the_law():
+    q = CELLS.masses(LAW)
+    x = CELLS.draw(q.expand(2, -1), 40_000, 0)
+    assert x.shape == (2, 40_000)
+    assert torch.allclose(x.mean(1), torch.zeros(2, dtype=DOUBLE), atol=0.03)
+    assert torch.allclose(x.var(1), torch.full((2,), float(LAW.covariance), dtype=DOUBLE), rtol=0.03)
+
+
+# --- identities -------------------------------------------------------------------------------------------------------
+
+
+@given(fractions, st.integers(0, 10_000))
+@settings(deadline=None)
+def test_chi2_of_the_mixture(alpha, seed):
+    p, other = random_masses(2, 40, seed=seed)
+    mixed = alpha * p + (1 - alpha) * other
+    expected = (1 - alpha) ** 2 * float(chi2(other, p))
+    assert float(chi2(mixed, p)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_kl_of_the_mixture_has_no_such_identity():
+    p, other = random_masses(2, 40, seed=4)
+    ratio = kl(0.5 * p + 0.5 * other, p) / kl(other, p)
+    assert abs(float(ratio) - 0.25) > 0.01
+
+
+@given(fractions, st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+def test_the_algebra_of_one_generation(alpha, seed):
+    p = random_masses(30, seed=seed)
+    made = random_masses(4, 2, 30, seed=seed + 1)
+    course = recursion.recurse(p, torch.tensor([alpha, 1 - alpha], dtype=DOUBLE), 4, lambda i, q: made[i])
+    before = torch.cat([torch.zeros(1, 2, dtype=DOUBLE), course.divergence[:-1]])
+    assert torch.allclose(course.divergence, course.step + (1 - course.alpha) ** 2 * before + course.cross, rtol=1e-9)
+    assert bool((course.divergence <= course.coherent * (1 + 1e-9) + 1e-12).all())
+    assert bool((course.step >= course.alpha * course.own - 1e-12).all())
+    # proposition 4.1: J_i <= 2 D_{i+1} + 2 (1 - alpha)^2 D_i
+    assert bool((course.step <= 2 * course.divergence + 2 * (1 - course.alpha) ** 2 * before + 1e-12).all())
+
+
+def test_sums_term_by_term():
+    terms, alpha = noise(7, 3, seed=5).square(), torch.tensor([0.0, 0.3, 1.0], dtype=DOUBLE)
+    n = torch.arange(7)
+    powers = (1 - alpha) ** (6 - n)[:, None]
+    assert torch.allclose(recursion.discounted_sum(terms, alpha)[-1], (powers**2 * terms).sum(0))
+    assert torch.allclose(recursion.coherent_sum(terms, alpha)[-1], (powers * terms.sqrt()).sum(0) ** 2)
+    ones = torch.ones(2000, dtype=DOUBLE)
+    for alpha in (0.05, 0.5, 1.0):
+        ratio = recursion.coherent_sum(ones, alpha)[-1] / recursion.discounted_sum(ones, alpha)[-1]
+        assert float(ratio) == pytest.approx(float(recursion.limit_ratio(alpha)), rel=1e-9)
+
+
+def orthogonal_directions(p, count):
+    """Functions phi with E_p phi = 0 and E_p phi_i phi_j = 0, by Gram-Schmidt in L^2(p)."""
+    found = [torch.ones_like(p)]
+    for k in range(1, count + 1):
+        phi = torch.cos(0.9 * k * CELLS.x + k)
+        for one in found:
+            phi = phi - (p * phi * one).sum() / (p * one * one).sum() * one
+        found.append(phi)
+    return torch.stack(found[1:])
+
+
+def test_orthogonal_errors_give_the_discounted_sum_and_aligned_ones_the_coherent_sum():
+    p, alpha = CELLS.masses(LAW), torch.tensor([0.0, 0.1, 0.5], dtype=DOUBLE)
+    phi = orthogonal_directions(p, 6)
+    course = recursion.recurse(p, alpha, 6, lambda i, q: q + 0.02 * p * phi[i])
+    assert torch.allclose(course.divergence, course.discounted, rtol=1e-10)
+    course = recursion.recurse(p, alpha, 6, lambda i, q: q + 0.02 * p * phi[0])
+    assert torch.allclose(course.divergence, course.coherent, rtol=1e-10)
+
+
+def test_summable_energies_break_the_equivalence():
+    """Theorem 4.2 as displayed: its right side goes to 0 while its left side is at least C > 0."""
+    energies = 0.25 ** torch.arange(160, dtype=DOUBLE)
+    right = recursion.discounted_sum(energies, 0.1)
+    assert right[-1] < 1e-12 < 1e-3 * right[9]
+    assert 1.0 / right[-1] > 1e10  # the constant that C = 1 would need
+
+
+# --- closed forms and models ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 0.5, 1.0])
+def test_smoothing_again_and_again(alpha):
+    start = GaussianMixture(torch.tensor([0.0], dtype=DOUBLE), 0.6)
+    laws = recursion.smoothed(start, alpha, 5, (1.0, 0.3))
+    for n, law in enumerate(laws, 1):
+        assert float(law.covariance) == pytest.approx(recursion.smoothed_variance(0.36, 0.3, alpha, n), rel=1e-12)
+        assert float(law.weights.sum()) == pytest.approx(1)
+    course = recursion.recurse(CELLS.masses(start), torch.tensor([alpha]), 5,
+                               lambda i, q: q @ torch.softmax(-0.5 * ((CELLS.x - CELLS.x[:, None]) / 0.3) ** 2, -1))
+    assert torch.allclose(course.laws[-1, 0], CELLS.masses(laws[-1]), atol=2e-4)
+
+
+def test_kernel_estimates_are_right_on_average():
+    q = CELLS.masses(LAW).expand(400, -1)
+    made = recursion.kernel_model(CELLS, 50, 0.3, 0)(0, q)
+    wide = LAW.noised(1.0, 0.3)
+    assert torch.allclose(made.sum(-1), torch.ones(400, dtype=DOUBLE))
+    assert (made.mean(0) - CELLS.masses(wide)).abs().max() < 1e-3
+
+
+def test_em_finds_the_mixture():
+    fitted = recursion.fit_mixture(LAW.sample(20_000, 0)[:, 0], LAW)
+    assert chi2(fitted, LAW) < 5e-3
+    x = LAW.sample(2000, 1)
+    again = recursion.fit_mixture(x[:, 0], LAW)
+    assert float(again.log_prob(x).mean()) > float(LAW.log_prob(x).mean())  # a maximum of the likelihood
+    course = recursion.recurse(CELLS.masses(LAW), torch.tensor([1.0, 0.5]), 1,
+                               recursion.mixture_model(CELLS, LAW, 4000, 0))
+    assert bool((course.divergence < 0.02).all())
+
+
+def test_error_model_scales_every_generation():
+    field = CELLS.fields(2, 0)
+    model = recursion.error_model(CELLS, [0.02, 0.01], lambda i, q: field)
+    course = recursion.recurse(CELLS.masses(LAW), torch.tensor([0.1, 1.0]), 2, model)
+    assert torch.allclose(course.energy, torch.tensor([[0.02, 0.02], [0.01, 0.01]], dtype=DOUBLE), rtol=1e-9)
+    assert bool((course.own_kl <= course.path_kl).all())
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [
+    lambda: Cells(cells=4), lambda: Cells(first=0.01), lambda: Cells(half_width=-1.0), lambda: Cells(steps=1),
+    lambda: recursion.discounted_sum(torch.ones(2), 1.5),
+    lambda: recursion.coherent_sum(-torch.ones(2), 0.5), lambda: recursion.limit_ratio(0.0),
+    lambda: recursion.smoothed(LAW, 0.5, 0, (1.0, 0.1)),
+    lambda: recursion.smoothed_variance(1.0, 0.1, -0.1, 3), lambda: recursion.kernel_model(CELLS, 10, 0.01, 0),
+    lambda: recursion.fit_mixture(torch.zeros(2), LAW), lambda: CELLS.generate(CELLS.masses(LAW)[None], torch.ones(2)),
+    lambda: CELLS.generate(CELLS.masses(LAW)[None], torch.full((CELLS.steps, len(CELLS.x)), math.inf)),
+    lambda: CELLS.scaled(CELLS.masses(LAW)[None], torch.zeros(CELLS.steps, len(CELLS.x)), 1.0),
+    lambda: CELLS.masses(GaussianMixture(torch.zeros(1, 2), 1.0)),
+    lambda: recursion.recurse(CELLS.masses(LAW), torch.tensor([2.0]), 1, lambda i, q: q),
+    lambda: recursion.recurse(CELLS.masses(LAW), torch.tensor([0.5]), 1, lambda i, q: q[:, :3]),
+])  # fmt: skip
+def test_bad_input(make):
+    with pytest.raises(ValueError, match="allowed"):
+        make()

@@ -1,0 +1,388 @@
+"""The bound, term by term, against closed forms, torch.distributions, sampled paths and numerical minimisation."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.optimize import minimize_scalar
+from torch.distributions import Independent, Normal, kl_divergence
+
+from diffnotes import TARGETS, Chain, Exact, Learned, convert
+from diffnotes.chapters.targets import (
+    VARIANCES,
+    Elbo,
+    bound,
+    bound_along_paths,
+    bound_of_law,
+    bounds_of_excess,
+    law_error,
+    reverse_variance,
+    step_weight,
+)
+from diffnotes.core.law import GaussianMixture
+from diffnotes.measure.information import GAUSSIAN_ENTROPY, entropy, expectation_nodes, mmse
+
+
+def mixture(means, std, weights=None):
+    return GaussianMixture(means, std, weights).to(dtype=torch.float64)
+
+
+TWO = mixture([-1.0, 1.0], 0.3)
+UNIT = mixture([0.0], 1.0)
+CHAINS = [Chain.linear(1000), Chain.linear(10), Chain.cosine(1000), Chain.cosine(7), Chain.from_betas([0.4, 0.7])]
+
+mixtures = st.builds(
+    lambda parts: mixture(*(list(column) for column in zip(*parts))),
+    st.lists(st.tuples(st.floats(-2, 2), st.floats(0.1, 1.5), st.floats(0.1, 1)), min_size=1, max_size=3),
+)
+chains = st.builds(Chain.from_betas, st.lists(st.floats(1e-4, 0.999), min_size=1, max_size=10))
+
+
+def second_moment(law):
+    x, w = expectation_nodes(law)
+    return float(w @ x**2)
+
+
+# --- the bound as a whole --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chain", [*CHAINS, *(Chain.linear(T) for T in (1, 2, 100))], ids=repr)
+def test_gaussian_data_with_optimal_variance_make_the_bound_tight(chain):
+    """For N(0, 1) the reverse chain is Gaussian, so the bound *is* the entropy, whatever the chain."""
+    elbo = bound_of_law(UNIT, chain, "optimal")
+    assert elbo.total == pytest.approx(GAUSSIAN_ENTROPY, abs=1e-12)
+    if chain.T > 1:
+        assert bound_of_law(UNIT, chain, "beta_tilde").total > GAUSSIAN_ENTROPY + 1e-4
+
+
+@pytest.mark.parametrize("dim", [2, 5])
+def test_independent_dimensions_add(dim):
+    """d independent unit Gaussians cost d times as much."""
+    chain = Chain.linear(50)
+    error = law_error(UNIT, chain)
+    for variance in VARIANCES:
+        one, many = (bound(chain, k * error, float(k), variance, dim=k) for k in (1, dim))
+        assert many.reconstruction == pytest.approx(dim * one.reconstruction, rel=1e-12, abs=0)
+        assert many.prior == pytest.approx(dim * one.prior, abs=1e-14)
+        torch.testing.assert_close(many.denoising, dim * one.denoising, rtol=1e-12, atol=1e-15)
+
+
+@given(mixtures, chains)
+@settings(max_examples=40)
+def test_bound_exceeds_the_entropy(law, chain):
+    """A bound is a bound: for every law, chain and reverse variance; and the optimal variance is the tightest."""
+    totals = {variance: bound_of_law(law, chain, variance).total for variance in VARIANCES}
+    assert min(totals.values()) >= entropy(law) - 1e-10
+    assert totals["optimal"] <= min(totals.values()) + 1e-12
+    # Any other predictor, here the constant 0, gives a looser bound still.
+    worse = torch.full((chain.T + 1,), second_moment(law), dtype=torch.float64)
+    assert bound(chain, worse, second_moment(law), "optimal").total >= totals["optimal"] - 1e-12
+
+
+@pytest.mark.parametrize("variance", VARIANCES)
+@pytest.mark.parametrize("betas", [[0.3, 0.5, 0.9], [0.05, 0.1, 0.2, 0.4, 0.6, 0.8]], ids=["T=3", "T=6"])
+def test_terms_add_up_to_the_joint_bound(betas, variance):
+    """E[log q(x_1..T | x_0) - log p(x_0..T)] over sampled paths, from torch.distributions alone."""
+    chain = Chain.from_betas(betas)
+    width = reverse_variance(chain, variance, law_error(TWO, chain))
+    generator = torch.Generator().manual_seed(7)
+    n = 100_000
+    x = x0 = TWO.sample(n, generator)
+    value = torch.zeros(n, 1, dtype=torch.float64)
+    for t in range(1, chain.T + 1):
+        before, step = x, Normal(chain.alpha[t].sqrt() * x, chain.beta[t].sqrt())
+        x = step.mean + step.stddev * torch.randn(x.shape, generator=generator, dtype=torch.float64)
+        guess = TWO.posterior_mean(x, *chain(t))
+        model = Normal(chain.gamma1[t] * guess + chain.gamma2[t] * x, width[t].sqrt())
+        value += step.log_prob(x) - model.log_prob(before)
+    value -= Normal(0.0, 1.0).log_prob(x)
+    expected = bound_of_law(TWO, chain, variance).total
+    error = float(value.std()) / math.sqrt(n)
+    assert abs(float(value.mean()) - expected) < 4 * error
+    assert error < 0.006
+    # The package's own sum along paths, on the same numbers of the generator.
+    paths = bound_along_paths(Exact(TWO, chain), chain, x0, width, torch.Generator().manual_seed(8))
+    error = float(paths.std()) / math.sqrt(n)
+    assert paths.shape == (n,) and abs(float(paths.mean()) - expected) < 4 * error
+
+
+def test_terms_add_up_for_a_wrong_predictor_too():
+    """The sum holds for any predictor, not for the best one alone: here x_0 is guessed as x_t / 2, in 2-D."""
+    chain = Chain.from_betas([0.2, 0.4, 0.6])
+    n = 100_000
+    x0 = torch.randn(n, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    guess = Learned(lambda x, t: x / 2, chain, "x0")
+    alpha, sigma = chain(torch.arange(4))
+    # x_0 - x_t/2 = (1 - alpha/2) x_0 - sigma/2 eps
+    error = 2 * ((1 - alpha / 2) ** 2 + sigma**2 / 4)
+    for variance in ("beta", "beta_tilde"):
+        paths = bound_along_paths(guess, chain, x0, variance, torch.Generator().manual_seed(1))
+        expected = bound(chain, error, 2.0, variance, dim=2).total
+        assert abs(float(paths.mean()) - expected) < 4 * float(paths.std()) / math.sqrt(n)
+        assert float(paths.std()) / math.sqrt(n) < 0.02
+
+
+def test_the_gap_is_the_divergence_of_the_paths():
+    """For Gaussian data of any variance the model's marginal is Gaussian, so its exact likelihood is known."""
+    law, chain = mixture([0.0], 0.5), Chain.linear(20, 0.01, 0.3)
+    width = reverse_variance(chain, "beta")
+    variance = 1.0  # of the model's x_t, from p(x_T) = N(0, 1) downwards
+    for t in range(chain.T, 0, -1):
+        alpha, sigma = (float(level) for level in chain(t))
+        slope = float(chain.gamma1[t]) * alpha * 0.25 / (alpha**2 * 0.25 + sigma**2) + float(chain.gamma2[t])
+        variance = slope**2 * variance + float(width[t])
+    likelihood = 0.5 * (math.log(2 * math.pi * variance) + 0.25 / variance)
+    assert entropy(law) <= likelihood <= bound_of_law(law, chain, "beta").total
+
+
+# --- the terms -------------------------------------------------------------------------------------------------
+
+
+@given(st.floats(-3, 3), st.floats(-3, 3), st.floats(0.01, 5), st.floats(0.01, 5), st.integers(1, 4))
+def test_equal_variance_kl_is_a_scaled_distance(m1, m2, s1, s2, dim):
+    """KL = |difference of means|^2/(2 s^2) at equal variance; d/2 (r - 1 - log r) more at the ratio r."""
+
+    def law(mean, std):
+        mean, std = (torch.full((dim,), value, dtype=torch.float64) for value in (mean, std))
+        return Independent(Normal(mean, std), 1)
+
+    distance = dim * (m1 - m2) ** 2 / (2 * s2**2)
+    assert float(kl_divergence(law(m1, s2), law(m2, s2))) == pytest.approx(distance, rel=1e-12, abs=1e-14)
+    r = (s1 / s2) ** 2
+    full = distance + 0.5 * dim * (r - 1 - math.log(r))
+    assert float(kl_divergence(law(m1, s1), law(m2, s2))) == pytest.approx(full, rel=1e-12, abs=1e-13)
+
+
+@pytest.mark.parametrize("variance", VARIANCES)
+def test_denoising_terms_are_expected_divergences(variance):
+    """denoising_t = E KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), sampled, by torch.distributions."""
+    chain = Chain.from_betas([0.1, 0.3, 0.2, 0.6])
+    elbo, width = bound_of_law(TWO, chain, variance), reverse_variance(chain, variance, law_error(TWO, chain))
+    generator = torch.Generator().manual_seed(3)
+    for t in (2, 3, 4):
+        x0 = TWO.sample(200_000, generator)
+        alpha, sigma = chain(t)
+        x_t = alpha * x0 + sigma * torch.randn(x0.shape, generator=generator, dtype=torch.float64)
+        guesses = (x0, TWO.posterior_mean(x_t, alpha, sigma))
+        means = (chain.gamma1[t] * guess + chain.gamma2[t] * x_t for guess in guesses)
+        posterior, model = (Normal(m, s.sqrt()) for m, s in zip(means, (chain.beta_tilde[t], width[t])))
+        terms = kl_divergence(posterior, model)
+        error = float(terms.std()) / math.sqrt(len(terms))
+        assert abs(float(terms.mean()) - float(elbo.denoising[t])) < 4 * error
+        assert error < 0.01 * float(terms.mean())
+
+
+@pytest.mark.parametrize("variance", VARIANCES)
+def test_reconstruction_term_by_double_quadrature(variance):
+    """E[-log p(x_0 | x_1)], with the log density written out and both integrals done by the rule or by scipy."""
+    chain = Chain.from_betas([0.2, 0.5])
+    width = float(reverse_variance(chain, variance, law_error(TWO, chain))[1])
+    alpha, sigma = (float(level) for level in chain(1))
+    x0, p0 = expectation_nodes(TWO)
+
+    def inner(z):
+        guess = TWO.posterior_mean((alpha * x0 + sigma * z)[:, None], alpha, sigma)[:, 0]
+        minus_log = 0.5 * math.log(2 * math.pi * width) + (x0 - guess) ** 2 / (2 * width)
+        return float(p0 @ minus_log) * math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+    value, _ = quad(inner, -9, 9, epsabs=1e-11)
+    assert bound_of_law(TWO, chain, variance).reconstruction == pytest.approx(value, abs=1e-9)
+
+
+@given(mixtures, chains)
+@settings(max_examples=40)
+def test_prior_term_closed_form(law, chain):
+    """E KL(q(x_T | x_0) || N(0, I)) by torch.distributions at each node of x_0."""
+    x, w = expectation_nodes(law)
+    alpha, sigma = chain(chain.T)
+    expected = float(w @ kl_divergence(Normal(alpha * x, sigma), Normal(torch.zeros_like(x), 1.0)))
+    assert bound_of_law(law, chain).prior == pytest.approx(expected, rel=1e-9, abs=1e-13)
+
+
+def test_prior_term_keeps_its_digits_when_the_signal_is_gone():
+    """abar E x^2/2 + abar^2/4 + ...: of the order of 1e-9, not the rounding of a sum of ones."""
+    chain = Chain.from_betas([0.999, 0.999, 0.999])
+    signal = 1e-9
+    expected = 0.5 * signal * second_moment(TWO) + signal**2 / 4
+    assert bound_of_law(TWO, chain).prior == pytest.approx(expected, rel=1e-6, abs=0)
+
+
+def test_variances_by_name():
+    chain = Chain.linear(20)
+    error = law_error(TWO, chain)
+    assert torch.equal(reverse_variance(chain, "beta"), chain.beta)
+    tilde = reverse_variance(chain, "beta_tilde")
+    assert torch.equal(tilde[2:], chain.beta_tilde[2:]) and tilde[1] == chain.beta[1]
+    optimal = reverse_variance(chain, "optimal", error)
+    # beta is right for Gaussian data of unit variance, beta_tilde for a single point.
+    gaussian = reverse_variance(chain, "optimal", law_error(UNIT, chain))
+    torch.testing.assert_close(gaussian[1:], chain.beta[1:], rtol=1e-9, atol=0)
+    assert (optimal[2:] > chain.beta_tilde[2:]).all()
+    torch.testing.assert_close(reverse_variance(chain, "optimal", 0 * error), chain.beta_tilde, rtol=0, atol=0)
+    kept = reverse_variance(chain, "beta")
+    kept[1] = 7.0
+    assert chain.beta[1] < 1  # a copy, not the chain's own array
+
+
+@pytest.mark.parametrize("chain", [Chain.linear(12), Chain.cosine(12)], ids=repr)
+def test_optimal_variance_minimises_each_term(chain):
+    """Minimise KL and reconstruction over s^2 numerically, term by term."""
+    error = law_error(TWO, chain)
+    optimal = reverse_variance(chain, "optimal", error)
+    elbo = bound_of_law(TWO, chain, "optimal")
+    for t in range(1, chain.T + 1):
+        tilde, energy = float(chain.beta_tilde[t]), float(chain.gamma1[t] ** 2 * error[t])
+
+        def term(log_s2, t=t, tilde=tilde, energy=energy):
+            s2 = math.exp(log_s2)
+            if t == 1:
+                return 0.5 * math.log(2 * math.pi * s2) + energy / (2 * s2)
+            return 0.5 * (tilde / s2 - 1 - math.log(tilde / s2)) + energy / (2 * s2)
+
+        best = minimize_scalar(term, bounds=(math.log(1e-7), math.log(5.0)), method="bounded", options={"xatol": 1e-9})
+        assert best.x == pytest.approx(math.log(float(optimal[t])), abs=1e-6)
+        value = elbo.reconstruction if t == 1 else float(elbo.denoising[t])
+        assert value == pytest.approx(best.fun, abs=1e-12)
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids=repr)
+def test_step_weights_are_snr_differences(chain):
+    """beta_tilde: (SNR_{t-1} - SNR_t)/2 on |d x0|^2, and the same term through every target."""
+    weight = step_weight(chain)
+    snr = chain.snr(torch.arange(chain.T + 1))
+    assert (weight[:2] == 0).all() and weight.shape == (chain.T + 1,)
+    torch.testing.assert_close(weight[2:], (snr[1:-1] - snr[2:]) / 2, rtol=1e-9, atol=0)
+    # A finite change of the predictor: the same number of nats whatever it is written in.
+    alpha, sigma = chain(torch.arange(2, chain.T + 1))
+    zero = torch.zeros(chain.T - 1, 1, dtype=torch.float64)
+    x_t = zero + 0.4
+    for variance in ("beta", "beta_tilde"):
+        nats = step_weight(chain, "x0", variance)[2:] * 0.09
+        for target in TARGETS:
+            moved = [convert(x0, x_t, alpha, sigma, "x0", target) for x0 in (zero, zero + 0.3)]
+            change = (moved[1] - moved[0])[:, 0].square()
+            torch.testing.assert_close(step_weight(chain, target, variance)[2:] * change, nats, rtol=1e-7, atol=0)
+
+
+def test_weights_times_errors_are_the_denoising_terms():
+    """With beta_tilde the terms are the weight times the mmse and nothing else."""
+    chain = Chain.linear(100)
+    torch.testing.assert_close(
+        bound_of_law(TWO, chain).denoising, step_weight(chain) * law_error(TWO, chain), rtol=1e-9, atol=1e-15
+    )
+
+
+def test_denoising_sum_tends_to_the_integral_of_the_mmse():
+    """T -> infinity: the sum is 1/2 int mmse dSNR, first order in 1/T (Kingma et al. 2021)."""
+    gaps = []
+    for T in (250, 500, 1000):
+        betas = 0.1 / T + 19.9 * (torch.arange(1, T + 1, dtype=torch.float64) - 0.5) / T**2
+        chain = Chain.from_betas(betas)
+        t = torch.arange(T // 10, T + 1)
+        snr, error = chain.snr(t), mmse(TWO, *chain(t))
+        steps = snr[:-1] - snr[1:]
+        integral = float(steps @ (error[1:] + error[:-1])) / 4  # trapezoidal, second order
+        gaps.append(float(step_weight(chain)[t[1:]] @ error[1:]) - integral)
+    assert 0 < gaps[-1] < 0.04
+    for a, b in itertools.pairwise(gaps):
+        assert a / b == pytest.approx(2, abs=0.05)
+
+
+# --- figures known from elsewhere ------------------------------------------------------------------------------
+
+KNOWN = [  # std, chain, reconstruction, prior, denoising by beta_tilde and by beta, gap to the entropy by both
+    (0.3, Chain.linear(1000), -3.187, 2.2e-5, 4.545, 4.098, 0.451, 0.004),
+    (0.3, Chain.linear(100, 1e-3, 0.2), -2.040, 1.1e-5, 4.133, 2.986, 1.186, 0.039),
+    (0.3, Chain.from_betas(torch.linspace(0.01, 2, 10).clamp(max=0.999)), -0.928, 0.0, 9.37, 2.19, 7.54, 0.36),
+    (0.3, Chain.cosine(1000), -3.629, 1.3e-9, 4.935, 4.538, 0.400, 0.0021),
+    (0.05, Chain.linear(1000), -3.205, 2.0e-5, 2.640, 2.367, 0.318, 0.046),
+]
+
+
+@pytest.mark.parametrize("std, chain, reconstruction, prior, tilde, beta, gap_tilde, gap_beta", KNOWN)
+def test_known_values(std, chain, reconstruction, prior, tilde, beta, gap_tilde, gap_beta):
+    """Figures computed once, elsewhere, by other code, to the digits they were written down with."""
+    law = mixture([-1.0, 1.0], std)
+    for variance, denoising, gap in (("beta_tilde", tilde, gap_tilde), ("beta", beta, gap_beta)):
+        elbo = bound_of_law(law, chain, variance)
+        assert elbo.reconstruction == pytest.approx(reconstruction, abs=6e-4)
+        assert elbo.prior == pytest.approx(prior, rel=0.03, abs=1e-12)
+        assert float(elbo.denoising.sum()) == pytest.approx(denoising, abs=6e-4 if chain.T > 10 else 6e-3)
+        assert elbo.total - entropy(law) == pytest.approx(gap, abs=6e-4 if chain.T > 10 else 6e-3)
+    if chain.T == 1000 and std == 0.3 and prior > 1e-6:
+        assert entropy(law) == pytest.approx(0.907, abs=5e-4)
+        eps = step_weight(chain, "eps")
+        for t, weight in {2: 0.60, 10: 0.086, 100: 0.010, 500: 0.0055, 1000: 0.010}.items():
+            assert float(eps[t]) == pytest.approx(weight, rel=0.06, abs=0)
+
+
+# --- bad input and the container -------------------------------------------------------------------------------
+
+
+def test_total_is_the_sum_of_the_terms():
+    elbo = Elbo(1.0, 0.5, torch.tensor([0.0, 0.0, 2.0, 3.0], dtype=torch.float64))
+    assert elbo.total == 6.5
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda c: reverse_variance(c, "optimal"), "variance = 'optimal'; allowed: beta, beta_tilde, or optimal with"),
+    (lambda c: reverse_variance(c, "gamma"), "variance = 'gamma'; allowed"),
+    (lambda c: bound_of_law(TWO, c, "gamma"), "variance = 'gamma'; allowed"),
+    (lambda c: step_weight(c, "x0", "optimal"), "variance = 'optimal'; allowed"),
+    (lambda c: step_weight(c, "noise"), "target = 'noise' is unknown"),
+    (lambda c: bound(c, torch.zeros(3), 1.0), r"error has shape \(3,\).*allowed: 6 finite numbers >= 0"),
+    (lambda c: bound(c, -torch.ones(6), 1.0), "minimum -1; allowed: 6 finite numbers >= 0"),
+    (lambda c: bound(c, torch.full((6,), math.nan), 1.0), "allowed: 6 finite numbers >= 0"),
+    (lambda c: bound_of_law(GaussianMixture(torch.zeros(1, 2), 1.0), c), "law has dimension 2; allowed: 1"),
+])  # fmt: skip
+def test_bad_input_is_refused_by_name(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(Chain.linear(5))
+
+
+def test_bounds_of_excess_add_to_the_best_bound():
+    law, chain = GaussianMixture([-1.0, 1.0], 0.3), Chain.linear(20, 1e-3, 0.3)
+    excess = torch.rand(2, 3, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = bounds_of_excess(law, chain, excess) - bound_of_law(law, chain).total
+    weight = step_weight(chain)[1:].clone()
+    weight[0] = 1 / (2 * chain.beta[1])
+    torch.testing.assert_close(found, excess @ weight, rtol=1e-10, atol=1e-10)
+
+
+def test_the_bound_of_a_law_with_a_point():
+    """Limit of a narrow component; the reference value is from adaptive quadrature of each step's error."""
+    law, chain = GaussianMixture([0.0, 3.0], [0.0, 1.0]), Chain.linear(10)
+    assert bound_of_law(law, chain).total == pytest.approx(6.72662, abs=5e-6)
+    for variance in ("beta", "beta_tilde", "optimal"):
+        found = bound_of_law(law, chain, variance)
+        narrow = bound_of_law(GaussianMixture([0.0, 3.0], [1e-6, 1.0]), chain, variance)
+        assert found.total == pytest.approx(narrow.total, rel=1e-7)
+        assert found.denoising.tolist() == pytest.approx(narrow.denoising.tolist(), rel=1e-6, abs=1e-12)
+    points = bound_of_law(GaussianMixture([-1.0, 1.0], 0.0), Chain.linear(200, 1e-4, 0.1), "optimal")
+    assert points.reconstruction == points.total == -math.inf and bool(points.denoising.isfinite().all())
+    excess = torch.zeros(10, dtype=torch.float64)
+    assert float(bounds_of_excess(law, chain, excess)) == pytest.approx(bound_of_law(law, chain).total, rel=1e-12)
+
+
+def test_numbers_of_any_kind_and_dtype_are_numbers():
+    chain, law = Chain.linear(6), GaussianMixture([-1.0, 1.0], 0.3)
+    error = torch.linspace(0, 0.6, 7, dtype=torch.float64)
+    given = error.flip(0).numpy().astype(">f8")[::-1]
+    given.flags.writeable = False
+    for variance in ("beta", "beta_tilde", "optimal"):
+        found = bound(chain, given, np.float64(1), variance, np.int64(2))
+        assert found.total == bound(chain, error, 1.0, variance, 2).total
+    assert torch.equal(bounds_of_excess(law, chain, given[1:]), bounds_of_excess(law, chain, error[1:]))
+    exact = Exact(law, chain)
+    for dtype in (torch.float16, torch.bfloat16):
+        x = law.sample(20, 0).to(dtype)
+        wide = bound_along_paths(exact, chain, x.double(), "beta", torch.Generator().manual_seed(1))
+        assert torch.equal(bound_along_paths(exact, chain, x, "beta", torch.Generator().manual_seed(1)), wide.to(dtype))
+    found = bound_along_paths(exact, chain, x.double().numpy(), chain.beta.numpy(), np.int64(1))
+    assert torch.equal(found, wide)
+    assert bound_along_paths(exact, chain, torch.empty(0, 1), "beta", 1).shape == (0,)

@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.denoiser import Denoiser, home_of
+from ..core.denoiser import Denoiser, Exact, home_of
 from ..core.generators import generator_of
 from ..core.law import GaussianMixture, Law
 from ..core.schedule import Schedule
@@ -44,10 +44,10 @@ from ..model.setting import Run
 from ..model.train import Task, minimise
 
 __all__ = [
-    "LINEAR_ERRORS", "Basis", "Critic", "Critics", "Energies", "ErrorSplit", "GaussianCourse", "Invisible", "Plane",
-    "bound_of", "critic_value", "dual_value", "euler_covariance", "euler_divergences", "gaussian_course",
-    "gaussian_split", "linear_critic", "linear_errors", "log_snr_levels", "noised_covariance", "random_courses",
-    "sized_courses", "train_critic",
+    "LINEAR_ERRORS", "Basis", "Critic", "Critics", "Energies", "ErrorSplit", "GaussianCourse", "Invisible",
+    "Misled", "Plane", "bound_of", "critic_value", "dual_value", "euler_covariance", "euler_divergences",
+    "gaussian_course", "gaussian_split", "linear_critic", "linear_errors", "log_snr_levels", "noised_covariance",
+    "random_courses", "sized_courses", "train_critic",
 ]  # fmt: skip
 
 ROTATION = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
@@ -280,8 +280,9 @@ class Invisible:
         if self.law.dim != 2:
             raise ValueError(f"law = {self.law!r} has dimension {self.law.dim}; allowed: 2")
 
-    def __call__(self, x: Tensor, t: float | Tensor) -> Tensor:
-        field = self.law.score_at(x, *self.schedule(t))
+    def __call__(self, x: Tensor, t: float | Tensor, score: Tensor | None = None) -> Tensor:
+        """The error; ``score``, grad log p_t at x, where it is known already."""
+        field = self.law.score_at(x, *self.schedule(t)) if score is None else score
         if self.stream is not None:
             with torch.enable_grad():
                 at = x.detach().requires_grad_()
@@ -289,6 +290,19 @@ class Invisible:
                 (slope,) = torch.autograd.grad(value.sum(), at)
             field = slope + value.detach()[..., None] * field
         return self.size * (field @ _turn(x.device, x.dtype))
+
+
+class Misled(Denoiser):
+    """An exact ``base`` with an error of its score that is made of the score: error(x, t, score), asked for once."""
+
+    target = "score"
+
+    def __init__(self, base: Exact, error: Callable[[Tensor, float | Tensor, Tensor], Tensor]) -> None:
+        self.base, self.error, self.schedule = base, error, base.schedule
+
+    def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
+        score = self.base.score(x, t)
+        return score + self.error(x, t, score)
 
 
 @lru_cache(maxsize=16)

@@ -19,7 +19,8 @@ from torch import Tensor
 from ..core.numbers import count, floats, number
 
 __all__ = [
-    "Interval", "bootstrap_interval", "largest", "mean_interval", "median_interval", "paired_difference", "ratio_interval",
+    "Interval", "bootstrap_interval", "largest", "mean_interval", "median_interval", "paired_difference",
+    "ratio_interval",
 ]  # fmt: skip
 
 
@@ -135,11 +136,12 @@ def median_interval(values, level: float = 0.95, dim: int = 0) -> Interval:
 
 
 def bootstrap_interval(statistic: Callable[[Tensor], float | Tensor], values, seed: int, level: float = 0.95,
-                       resamples: int = 2000) -> Interval:
+                       resamples: int = 2000, batched: bool = False) -> Interval:
     """Percentile bootstrap of ``statistic``, a function of a float64 tensor whose axis 0 is resampled.
 
     ``seed`` is an integer; the same seed gives the same interval. For fewer than some 20 repetitions the coverage
-    falls below ``level``.
+    falls below ``level``. A ``batched`` statistic is given all resamples at once, on an axis before that of the
+    repetitions, and answers with that axis in front.
 
     Raises:
         ValueError: as :func:`mean_interval`, and for fewer than 100 resamples.
@@ -148,6 +150,9 @@ def bootstrap_interval(statistic: Callable[[Tensor], float | Tensor], values, se
     resamples = count(resamples, "resamples", 100)
     generator = torch.Generator().manual_seed(count(seed, "seed", -(2**63)))
     picks = torch.randint(len(values), (resamples, len(values)), generator=generator).to(values.device)
-    draws = torch.stack([floats(statistic(values[pick]), "statistic", torch.float64) for pick in picks])
+    if batched:
+        draws = floats(statistic(values[picks]), "statistic", torch.float64)
+    else:
+        draws = torch.stack([floats(statistic(values[pick]), "statistic", torch.float64) for pick in picks])
     ends = torch.quantile(draws, draws.new_tensor([(1 - level) / 2, (1 + level) / 2]), dim=0)
     return _interval(floats(statistic(values), "statistic", torch.float64), *ends)

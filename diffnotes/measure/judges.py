@@ -31,11 +31,13 @@ class Judges:
     Attributes:
         accuracy: mean share of held-out images that are recognised, in [0, 1].
         train, held_out: the images of each split, (n, d) float32.
+        dim: d, the number of pixels.
     """
 
     def __init__(self, name: str, seeds: Sequence[int]) -> None:
         splits = [image_split(name, seed) for seed in seeds]
         self.train, self.held_out = ([part.x for part in parts] for parts in zip(*splits))
+        self.dim = self.train[0].shape[1]
         self.classifiers = [kept(Recogniser(name, seed, seed=seed), name=f"classifier of {name}") for seed in seeds]
         self.accuracy = sum(one.accuracy for one in self.classifiers) / len(self.classifiers)
         self._held = [one(x[:_MOST]) for one, x in zip(self.classifiers, self.held_out)]

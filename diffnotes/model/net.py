@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
@@ -211,11 +211,13 @@ class MLP(Network):
         gain: initial weights and biases are uniform, with bound gain/sqrt(fan_in) for the weights that lead to a
             hidden layer and 1/sqrt(fan_in) for the rest. None keeps the variance of the hidden layers, gain^2 =
             3/E[act(z)^2], z ~ N(0, 1) (He et al. 2015, arXiv 1502.01852); 1 is PyTorch's default for a linear layer.
+        waves: w in radians a unit of x; the network is given sin(w x_i) and cos(w x_i) of each coordinate besides x, so
+            that it can follow edges and thin arms that it would need many steps to bend to.
         seed: draws the initial weights, and nothing else does. For an ensemble, one seed a member (equal seeds mean
             equal weights), or the first of consecutive seeds.
 
     Raises:
-        ValueError: for sizes < 1, an unknown activation, or sequences not of length ``members``.
+        ValueError: for sizes < 1, an unknown activation, waves <= 0, or sequences not of length ``members``.
 
     >>> MLP(2, seed=(0, 1, 2))(torch.zeros(3, 5, 2), 0.5).shape
     torch.Size([3, 5, 2])
@@ -231,6 +233,7 @@ class MLP(Network):
         condition: Condition | Sequence[Condition] | None = None,
         activation: str = "silu",
         gain: float | None = None,
+        waves: Sequence[float] = (),
         seed: int | Sequence[int] = 0,
     ) -> None:
         super().__init__(dim, members, condition, seed)
@@ -242,10 +245,14 @@ class MLP(Network):
         gain = math.sqrt(3 / _MEAN_SQUARE[activation]) if gain is None else gain
         if not gain > 0:
             raise ValueError(f"gain = {gain} must be positive")
-        self.width, self.depth, self.activation = width, depth, activation
+        waves = tuple(float(wave) for wave in waves)
+        if not all(math.isfinite(wave) and wave > 0 for wave in waves):
+            raise ValueError(f"waves = {waves}; allowed: finite numbers > 0")
+        self.width, self.depth, self.activation, self.waves = width, depth, activation, waves
+        self.register_buffer("_waves", torch.tensor(waves), persistent=False)
 
-        units = [dim, *[width] * depth, dim]
-        fan_in = [dim + self.features, *units[1:-1]]
+        units = [dim * (1 + 2 * len(waves)), *[width] * depth, dim]
+        fan_in = [units[0] + self.features, *units[1:-1]]
         shapes = [*zip(fan_in, units[1:]), *((n,) for n in units[1:])]
         gains = [gain] * depth + [1.0] * (depth + 2)  # weights of hidden layers; last weights and biases
         bounds = [g / math.sqrt(n) for g, n in zip(gains, (*fan_in, *fan_in))]
@@ -263,18 +270,26 @@ class MLP(Network):
         """The layers, given (scaled) samples and their features, of the shapes of :meth:`see`."""
         features = features.to(x.dtype)
         if features.shape[:-1] == x.shape[:-1]:  # a time of its own for each sample: one product does both
-            return _read(torch.cat([features, x], -1), self.biases[0], self._layers(folded=False))
+            return _read(torch.cat([features, self._with_waves(x)], -1), self.biases[0], self._layers(folded=False))
         return super().read(x, features)
+
+    def _with_waves(self, x: Tensor) -> Tensor:
+        """x and, coordinate by coordinate, its sines and cosines, on the last axis."""
+        if not self.waves:
+            return x
+        angle = (x[..., None] * self._waves.to(x.dtype)).flatten(-2)
+        return torch.cat([x, angle.sin(), angle.cos()], -1)
 
     def tell(self, features: Tensor) -> Tensor:
         """f(t) W_t + b, the part of the first layer that knows the time."""
         return features.to(self.dtype) @ self.weights[0][..., : self.features, :] + self.biases[0]
 
     def reader(self) -> Callable[..., Tensor]:
-        return partial(_read, layers=self._layers(folded=True))
+        read = partial(_read, layers=self._layers(folded=True))
+        return read if not self.waves else lambda x, told: read(self._with_waves(x), told)
 
     def _blank(self, **options) -> MLP:
-        return MLP(self.dim, self.width, self.depth, activation=self.activation, **options)
+        return MLP(self.dim, self.width, self.depth, activation=self.activation, waves=self.waves, **options)
 
     def _layers(self, folded: bool) -> _Layers:
         affine = torch.addmm if self.members is None else torch.baddbmm
@@ -293,8 +308,9 @@ class Dense:
     depth: int = 3
     activation: str = "silu"
     gain: float | None = None
+    waves: Sequence[float] = field(default=(), metadata={"later": True})
 
     def make(self, condition: Condition | Sequence[Condition], seed: int | Sequence[int]) -> MLP:
         """A network of these sizes."""
         return MLP(self.dim, self.width, self.depth, condition=condition, activation=self.activation, gain=self.gain,
-                   seed=seed)
+                   waves=self.waves, seed=seed)

@@ -104,10 +104,16 @@ def text_of(value: Any) -> str:
         parts = {name: part for name, part in vars(value).items() if name != "recipe"}
         return f"{type(value).__name__}({', '.join(f'{name}={text_of(part)}' for name, part in parts.items())})"
     if dataclasses.is_dataclass(value):
-        fields = (f for f in dataclasses.fields(value) if f.init)
-        return f"{type(value).__name__}({', '.join(f'{f.name}={text_of(getattr(value, f.name))}' for f in fields)})"
+        fields = [f for f in dataclasses.fields(value) if f.init and not _left_out(value, f)]
+        told = (f"{f.name}={text_of(getattr(value, f.name))}" for f in fields)
+        return f"{type(value).__name__}({', '.join(told)})"
     raise TypeError(f"{value!r} in an experiment; allowed: numbers, texts, lists, tensors, laws, schedules, denoisers "
                     "that were kept, and frozen dataclasses of these")
+
+
+def _left_out(value: Any, field: dataclasses.Field) -> bool:
+    """Whether a field is not told: one that came later and has its default, so that older experiments keep their key."""
+    return bool(field.metadata.get("later")) and getattr(value, field.name) == field.default
 
 
 def _numbers(value: Tensor) -> str:

@@ -303,3 +303,13 @@ def test_kept_critics_are_the_trained_ones():
     plain = gradients.train_critic(fleet, law, (-1.0, 1.0), Dense(2, 4, 1), Run(3, 8), seed=2)
     assert all(torch.equal(a, b) for a, b in zip(trained.net.parameters(), plain.net.parameters()))
     assert [p.shape for p in experiment.blank()["critic"].parameters()] == [p.shape for p in plain.net.parameters()]
+
+
+def test_a_misled_score_is_the_perturbed_one():
+    law, linear = ring(std=0.3, components=8), Linear()
+    truth, x = Exact(law, linear), noise(20, 2, seed=3)
+    for stream in (None, lambda x: torch.sin(x[:, 0])):
+        error = gradients.Invisible(law, linear, 0.7, stream)
+        both = (gradients.Misled(truth, error), Perturbed(truth, error, target="score"))
+        for target in ("score", "x0"):
+            torch.testing.assert_close(*(one.read(target, x, 0.4) for one in both), rtol=1e-12, atol=1e-12)

@@ -86,6 +86,13 @@ def test_bootstrap_of_the_mean_is_close_to_the_normal_interval_and_repeatable():
     assert both.low.shape == (3,) and (both.low < both.value).all() and (both.value < both.high).all()
 
 
+def test_a_batched_statistic_gives_the_same_interval():
+    values = draws(50, 2)
+    one = bootstrap_interval(lambda v: (v[..., 0] * v[..., 1]).mean(-1), values, seed=3, batched=True)
+    other = bootstrap_interval(lambda v: (v[:, 0] * v[:, 1]).mean(), values, seed=3)
+    assert one == pytest.approx(other, rel=1e-12)
+
+
 def test_bootstrap_coverage():
     hits = 0
     for i in range(150):

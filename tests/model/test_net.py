@@ -167,3 +167,30 @@ def test_scaled_input_has_unit_variance(t, data_std):
 def test_bad_input_is_named(build, word):
     with pytest.raises(ValueError, match=word):
         build()
+
+
+# --- waves of x -------------------------------------------------------------------------------------------------------
+
+
+def test_waves_are_sines_and_cosines_beside_x():
+    """The network with waves is the network of 3 d inputs given x, sin and cos; the folded form is the unfolded one."""
+    net = MLP(2, 8, 2, waves=(0.5, 3.0), seed=(0, 1)).double()
+    x = torch.randn(2, 5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    t = torch.linspace(0.1, 0.9, 10, dtype=torch.float64).reshape(2, 5)
+    parts = (f(w * x[..., [i]]) for f in (torch.sin, torch.cos) for i in range(2) for w in (0.5, 3.0))
+    seen = torch.cat([x, *parts], -1)
+    h = torch.cat([net.condition(t), seen], -1)
+    for k, (weight, bias) in enumerate(zip(net.weights, net.biases)):
+        h = h @ weight + bias
+        h = torch.nn.functional.silu(h) if k < 2 else h
+    torch.testing.assert_close(net(x, t), h, rtol=1e-10, atol=1e-12)
+    (read,) = net.at(torch.tensor([0.4], dtype=torch.float64))
+    torch.testing.assert_close(read(x), net(x, torch.full((2, 5), 0.4, dtype=torch.float64)), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(net.member(1)(x[1], t[1]), net(x, t)[1], rtol=1e-10, atol=1e-12)
+
+
+def test_no_waves_are_the_network_of_before_and_bad_ones_are_refused():
+    assert [p.shape for p in MLP(2, 8, 2).parameters()] == [p.shape for p in MLP(2, 8, 2, waves=()).parameters()]
+    for waves in ((0.0,), (1.0, float("inf"))):
+        with pytest.raises(ValueError, match="waves = "):
+            MLP(2, 8, 2, waves=waves)

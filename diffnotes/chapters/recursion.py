@@ -29,6 +29,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..core import numbers
 from ..core.data import image_split
 from ..core.denoiser import Denoiser, Learned, home_of
 from ..core.generators import generator_of
@@ -44,22 +45,16 @@ from ..model.store import kept
 
 __all__ = [
     "Cells", "Course", "Generation", "ImageCourse", "ImageLineage", "Lineage", "coherent_sum", "discounted_sum",
-    "error_kinds", "error_model", "fit_mixture", "kernel_model", "limit_ratio", "mixture_model",
+    "error_kinds", "error_model", "fit_mixture", "kernel_model", "limit_ratio", "mixture_gaps", "mixture_model",
     "orthogonal_directions", "ratio_of_means", "recurse", "repeated", "smoothed", "smoothed_variance",
 ]  # fmt: skip
 
 
-def _fraction(alpha: float | Tensor, name: str = "alpha") -> Tensor:
+def _fraction(alpha: float | Sequence[float] | Tensor, name: str = "alpha") -> Tensor:
     alpha = torch.as_tensor(alpha, dtype=torch.float64)
     if not bool(((alpha >= 0) & (alpha <= 1)).all()):
         raise ValueError(f"{name} = {alpha.tolist()}; allowed: fractions in [0, 1]")
     return alpha
-
-
-def _count(name: str, value: int, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} = {value!r}; allowed: integers >= {least}")
-    return value
 
 
 # --- sums over generations --------------------------------------------------------------------------------------------
@@ -168,7 +163,7 @@ class Cells:
     end: float = 5.0
 
     def __post_init__(self) -> None:
-        _count("cells", self.cells, 16), _count("steps", self.steps, 2)
+        numbers.count(self.cells, "cells", 16), numbers.count(self.steps, "steps", 2)
         for name in ("half_width", "first", "end"):
             if not (math.isfinite(value := getattr(self, name)) and value > 0):
                 raise ValueError(f"{name} = {value}; allowed: numbers > 0")
@@ -212,7 +207,7 @@ class Cells:
         """n samples of each row of masses q (members, cells), spread evenly over their cells: (members, n)."""
         (q,) = as_masses(q=q)
         generator = generator_of(generator, torch.device("cpu"))
-        index = torch.multinomial(q.cpu(), _count("n", n), replacement=True, generator=generator)
+        index = torch.multinomial(q.cpu(), numbers.count(n, "n", 1), replacement=True, generator=generator)
         jitter = torch.rand(index.shape, generator=generator, dtype=torch.float64) - 0.5
         return self.x[index] + self.width * jitter
 
@@ -277,7 +272,7 @@ class Cells:
         Sums of ``waves`` cosines in x with normal frequencies of scale 1/``length``, each with an amplitude that goes
         through at most one period over the steps.
         """
-        _count("members", members), _count("waves", waves)
+        numbers.count(members, "members", 1), numbers.count(waves, "waves", 1)
         generator = generator_of(generator, torch.device("cpu"))
         draw = [torch.randn(members, waves, generator=generator, dtype=torch.float64) for _ in range(2)]
         turn = [torch.rand(members, waves, generator=generator, dtype=torch.float64) for _ in range(3)]
@@ -392,7 +387,8 @@ def repeated(fractions: Sequence[float], repetitions: int) -> Tensor:
     >>> repeated([0.1, 0.5], 2).tolist()
     [0.1, 0.1, 0.5, 0.5]
     """
-    return torch.as_tensor(fractions, dtype=torch.float64).repeat_interleave(_count("repetitions", repetitions))
+    repetitions = numbers.count(repetitions, "repetitions", 1)
+    return torch.as_tensor(fractions, dtype=torch.float64).repeat_interleave(repetitions)
 
 
 def ratio_of_means(top: Tensor, bottom: Tensor) -> Interval:
@@ -426,7 +422,7 @@ def recurse(data: Tensor, alpha: Tensor, generations: int, model: Callable[[int,
         raise ValueError(f"data {tuple(data.shape)}, alpha {tuple(alpha.shape)}; allowed: (cells,) > 0 and (members,)")
     before, rows, laws = data.expand(len(alpha), -1), [], []
     missing = torch.full((len(alpha),), math.nan, dtype=torch.float64)
-    for i in range(_count("generations", generations)):
+    for i in range(numbers.count(generations, "generations", 1)):
         q = alpha[:, None] * data + (1 - alpha[:, None]) * before
         made = model(i, q)
         if not isinstance(made, Generation):
@@ -442,6 +438,36 @@ def recurse(data: Tensor, alpha: Tensor, generations: int, model: Callable[[int,
     return Course(alpha, torch.stack(laws), *(torch.stack(column) for column in zip(*rows)))
 
 
+class Gaps(NamedTuple):
+    """Relative deviations from the identity of the mixture: the largest of chi^2, the smallest of KL."""
+
+    chi2: Tensor
+    kl: Tensor
+
+
+def mixture_gaps(data: Tensor, laws: int, seed: int) -> Gaps:
+    """How well D(q || p) = (1 - alpha)^2 D(r || p) holds for q = alpha p + (1 - alpha) r, with D = chi^2 and D = KL.
+
+    Deviations are relative to D(r || p) for chi^2, and to the right side for KL, where 0 < alpha < 1; alpha goes from 0
+    to 1.
+
+    Args:
+        data: masses (cells,) of p.
+        laws: how many random laws r, softmax of normal numbers.
+        seed: draws them.
+    """
+    (data,) = as_masses(data=data)
+    generator, laws = torch.Generator().manual_seed(seed), numbers.count(laws, "laws", 1)
+    others = torch.softmax(torch.randn(laws, len(data), generator=generator, dtype=torch.float64), -1)
+    of_chi2, of_kl, found = chi2(others, data), kl(others, data), ([], [])
+    for alpha in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0):
+        mixed, damped = alpha * data + (1 - alpha) * others, (1 - alpha) ** 2
+        found[0].append(((chi2(mixed, data) - damped * of_chi2).abs() / of_chi2).max())
+        if 0 < alpha < 1:
+            found[1].append((kl(mixed, data) / (damped * of_kl) - 1).abs().min())
+    return Gaps(torch.stack(found[0]).max(), torch.stack(found[1]).min())
+
+
 # --- closed forms -----------------------------------------------------------------------------------------------------
 
 
@@ -455,7 +481,7 @@ def smoothed(law: GaussianMixture, alpha: float, generations: int, level: tuple[
         p_1, ..., p_N.
     """
     alpha = float(_fraction(alpha))
-    _count("generations", generations)
+    numbers.count(generations, "generations", 1)
     once, found = [law], []
     for _ in range(generations):
         once.append(once[-1].noised(*level))
@@ -472,7 +498,7 @@ def smoothed_variance(variance: float, width: float, alpha: float, generations: 
     """Variance of p_N in :func:`smoothed` for level (1, width): variance + width^2 (1 - (1 - alpha)^N)/alpha (mode by
     mode); variance + N width^2 for alpha = 0."""
     alpha = float(_fraction(alpha))
-    rounds = _count("generations", generations) if alpha == 0 else (1 - (1 - alpha) ** generations) / alpha
+    rounds = numbers.count(generations, "generations", 1) if alpha == 0 else (1 - (1 - alpha) ** generations) / alpha
     return variance + width**2 * rounds
 
 
@@ -506,7 +532,7 @@ def kernel_model(cells: Cells, n: int, width: float, generator: torch.Generator 
     Raises:
         ValueError: for n < 1 or a bandwidth less than a cell.
     """
-    _count("n", n)
+    numbers.count(n, "n", 1)
     if not width >= cells.width:
         raise ValueError(f"width = {width}; allowed: from the width of a cell, {cells.width:.3g}")
     generator = generator_of(generator, torch.device("cpu"))
@@ -523,7 +549,7 @@ def kernel_model(cells: Cells, n: int, width: float, generator: torch.Generator 
 def mixture_model(cells: Cells, start: GaussianMixture, n: int, generator: torch.Generator | int
                   ) -> Callable[[int, Tensor], Tensor]:
     """A model for :func:`recurse`: a mixture fitted by EM to n samples of q, from ``start`` in every generation."""
-    _count("n", n)
+    numbers.count(n, "n", 1)
     generator = generator_of(generator, torch.device("cpu"))
 
     def model(i: int, q: Tensor) -> Tensor:
@@ -569,7 +595,7 @@ def error_kinds(cells: Cells, data: Tensor, members: int, generator: torch.Gener
         generator: a torch.Generator or a seed.
     """
     generator, x = generator_of(generator, torch.device("cpu")), cells.x
-    shape = (_count("members", members), cells.steps, len(x))
+    shape = (numbers.count(members, "members", 1), cells.steps, len(x))
 
     def normal(*size: int) -> Tensor:
         return torch.randn(*size, generator=generator, dtype=torch.float64)
@@ -604,7 +630,7 @@ def orthogonal_directions(cells: Cells, data: Tensor, count: int) -> Tensor:
     Then p f_i are errors of no mass that are orthogonal in L^2(1/p). By Gram-Schmidt from cosines.
     """
     found = [torch.ones_like(data)]
-    for k in range(1, _count("count", count) + 1):
+    for k in range(1, numbers.count(count, "count", 1) + 1):
         f = torch.cos(0.7 * k * cells.x + k)
         for one in found:
             f = f - (data * f * one).sum() / (data * one * one).sum() * one
@@ -627,6 +653,11 @@ def _one_arm(fleet: Fleet) -> str:
     return next(iter(fleet.arms))
 
 
+def _checked(lineage: Lineage | ImageLineage) -> None:
+    _one_arm(lineage.fleet), _fraction(lineage.fractions, "fractions")
+    numbers.count(lineage.generations, "generations", 1), numbers.count(lineage.points, "points", 1)
+
+
 @dataclass(frozen=True)
 class Lineage:
     """Networks on a line, trained anew in every generation on samples of q_i: an experiment that can be kept.
@@ -644,7 +675,7 @@ class Lineage:
         seed: of the draws.
 
     Raises:
-        ValueError: for several arms or averaged weights.
+        ValueError: for several arms, averaged weights, or numbers out of range.
     """
 
     fleet: Fleet
@@ -655,7 +686,7 @@ class Lineage:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _one_arm(self.fleet), _count("generations", self.generations), _count("points", self.points)
+        _checked(self)
 
     def blank(self) -> dict[str, nn.Module]:
         """The networks of each generation before their training."""
@@ -721,7 +752,7 @@ class ImageLineage:
         seed: of the draws.
 
     Raises:
-        ValueError: for several arms, averaged weights, or data that are no images.
+        ValueError: for several arms, averaged weights, numbers out of range, or data that are no images.
     """
 
     fleet: Fleet
@@ -732,7 +763,7 @@ class ImageLineage:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _one_arm(self.fleet), _count("generations", self.generations), _count("points", self.points)
+        _checked(self)
         if not isinstance(self.fleet.data, Images) or self.fleet.data.seed is not None:
             raise ValueError(f"data = {self.fleet.data!r}; allowed: Images, split by the seeds of the networks")
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,14 +62,22 @@ def _line(*values: Tensor) -> list[Tensor]:
 
 def _quantile_gap(x: Tensor, y: Tensor, p: float) -> Tensor:
     """int_0^1 |F_x^{-1} - F_y^{-1}|^p du for x (..., n) and y (..., m): a sum over the steps of both."""
-    return _sorted_gap(x.sort(-1).values, y.sort(-1).values, p)
+    return _sorted_gap(_ascending(x), _ascending(y), p)
+
+
+def _ascending(x: Tensor) -> Tensor:
+    """x sorted along its last axis; on a CPU by numpy, whose sort is several times as fast."""
+    if x.device.type != "cpu" or x.requires_grad:
+        return x.sort(-1).values
+    return torch.from_numpy(np.sort(x.numpy(), -1))
 
 
 def _sorted_gap(x: Tensor, y: Tensor, p: float) -> Tensor:
     """:func:`_quantile_gap` of sorted x and y, whose leading axes broadcast."""
     n, m = x.shape[-1], y.shape[-1]
-    if m % n == 0:  # each step of x faces m/n steps of y
-        return ((x.unsqueeze(-1) - y.unflatten(-1, (n, m // n))).abs_() ** p).mean((-2, -1))
+    if m % n == 0:  # each step of x faces m/n steps of y, one of which is taken at a time: no large temporary
+        gaps = ((x - part).abs() for part in y.unflatten(-1, (n, m // n)).unbind(-1))
+        return sum((gap if p == 1 else gap**p).sum(-1) for gap in gaps) / m
     # The steps end at i/n and j/m: as integers i m and j n in units of 1/(n m) they are exact.
     steps = [torch.arange(1, size + 1, device=x.device) * other for size, other in ((n, m), (m, n))]
     ends = torch.cat(steps).unique()
@@ -171,7 +180,7 @@ class SlicedDistance:
         if y.ndim != 2:
             raise ValueError(f"y has shape {tuple(y.shape)}; allowed: (m, d)")
         self.directions, self.p = _directions(y, projections, generator, p)
-        self.y = (y @ self.directions.T).mT.sort(-1).values
+        self.y = _ascending((y @ self.directions.T).mT)
 
     def __call__(self, x: Tensor) -> Tensor:
         x = samples(x, "x")
@@ -181,7 +190,7 @@ class SlicedDistance:
         total = 0.0
         block = max(1, BLOCK // (points.numel() // points.shape[-1] + self.y.shape[1]))
         for part, y in zip(self.directions.split(block), self.y.split(block)):
-            total = total + _sorted_gap((points @ part.T).mT.sort(-1).values, y, self.p).sum(-1)
+            total = total + _sorted_gap(_ascending((points @ part.T).mT), y, self.p).sum(-1)
         return (total / len(self.directions)).pow(1 / self.p).to(x.dtype)
 
 

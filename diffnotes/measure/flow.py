@@ -3,6 +3,8 @@ r"""The law that a sampler generates on the line, without sampling noise.
 A deterministic sampler maps normal quantiles to generated quantiles, for scalar solutions do not cross; the law of a
 stochastic one can be carried along its steps. Either way the generated law is known as an increasing map x(z).
 
+:func:`ode_map` and :func:`sde_map` make such a :class:`FlowMap`, which measures its law.
+
 Reference: Zhang et al., arXiv 2508.16154.
 """
 
@@ -24,7 +26,7 @@ from ..model.sample import ode, sde_steps
 from .crowding import Radii, law_pair_fraction, near_law, radii_of, radius_of
 from .distance import wasserstein1_to
 
-__all__ = ["FlowMap"]
+__all__ = ["FlowMap", "ode_map", "sde_map"]
 
 
 def _levels(count: int) -> Tensor:
@@ -32,14 +34,106 @@ def _levels(count: int) -> Tensor:
     return (torch.arange(count, dtype=torch.float64) + 0.5) / count
 
 
+# --- the map of a sampler ---------------------------------------------------------------------------------------------
+
+
+def ode_map(
+    denoiser: Denoiser, times: Tensor | Sequence[float], points: int = 1000, method: str = "heun"
+) -> FlowMap:
+    """The map that :func:`diffnotes.ode` makes of normal quantiles at times[0]; ``denoiser`` may be an ensemble.
+
+    The start is sigma z with sigma that of times[0], in the dtype of the network (float64 for an exact denoiser).
+
+    Raises:
+        ValueError: for fewer than 8 points, and as :func:`diffnotes.ode`.
+    """
+    points, times = count(points, "points", 8), floats(times, "times", torch.float64).cpu()
+    z, members = torch.special.ndtri(_levels(points)), members_of(denoiser)
+    dtype, device = home_of(denoiser)
+    start = (float(denoiser.schedule(times[0])[1]) * z).to(device, dtype)[:, None]
+    if members is not None:
+        start = start.expand(members, -1, -1).contiguous()
+    return FlowMap(z, ode(denoiser, start, times, method)[..., 0].double().cpu().sort(-1).values)
+
+
+def sde_map(
+    denoiser: Denoiser, law: GaussianMixture, times: Tensor | Sequence[float], points: int = 1000, cells: int = 2048
+) -> FlowMap:
+    """The law that Euler-Maruyama (:func:`diffnotes.sde`) generates, as the increasing map to its quantiles.
+
+    No sample is drawn: the law itself is carried along the steps, from N(0, sigma^2) at times[0],
+
+        law of x_s = (T # law of x_t) * N(0, r^2),   T(x) = p x0(x, t) + q eps(x, t),
+
+    as masses on ``cells`` cells of an interval that holds law and noise. A cell's mass is moved and shared between two
+    cells, and what this adds to its variance is taken off the noise of the step, a Fourier transform. The result is
+    exact up to the cells; mass that would leave the interval stays at its ends.
+
+    Args:
+        denoiser: exact, a network or an ensemble, on a schedule in continuous time.
+        law: on the line; it only gives the interval.
+        times: decreasing; points: quantiles of the result; cells: at least 64.
+
+    Raises:
+        ValueError: for a law off the line, or fewer than 64 cells.
+    """
+    law, cells, points = on_line(law), count(cells, "cells", 64), count(points, "points", 1)
+    times = floats(times, "times", torch.float64).cpu()
+    first = float(denoiser.schedule(times[0])[1])
+    reach = 1.25 * max(float((law.means.abs().squeeze(-1) + 5 * law.std).max()), 5 * first)
+    x = torch.linspace(-reach, reach, cells, dtype=torch.float64)
+    h = float(x[1] - x[0])
+    mass = torch.exp(-0.5 * (x / first) ** 2)
+    mass = (mass / mass.sum()).expand(members_of(denoiser) or 1, -1)
+    for moved, r in _drifts(denoiser, x, times):
+        mass = _stepped(mass, (moved + reach) / h, h, r)
+    below, edges = mass.cumsum(-1), x + h / 2
+    ends = torch.stack([torch.from_numpy(np.interp(_levels(points), row, edges)) for row in below])
+    return FlowMap(torch.special.ndtri(_levels(points)), ends[0] if members_of(denoiser) is None else ends)
+
+
+def _drifts(denoiser: Denoiser, x: Tensor, times: Tensor) -> list[tuple[Tensor, float]]:
+    """For each step where its drift takes the points x, (members or 1, cells), and the deviation of its noise.
+
+    This does not depend on the masses, so a device is asked for all steps before it is waited for.
+    """
+    members, (dtype, device) = members_of(denoiser), home_of(denoiser)
+    at = x.to(device, dtype)[:, None]
+    at = at if members is None else at.repeat(members, 1, 1)
+    p, q, r = (part.tolist() for part in sde_steps(denoiser.schedule, times))
+    ends = []
+    for k, t in enumerate(times[:-1].tolist()):
+        with torch.no_grad():
+            y, levels = denoiser.predict(at, t), denoiser.schedule(t)
+            x0, eps = (convert(y, at, *levels, source=denoiser.target, to=to) for to in ("x0", "eps"))
+        ends.append((p[k] * x0 + q[k] * eps).double())
+    return list(zip(torch.stack(ends).cpu().reshape(len(ends), members or 1, len(x)), r))
+
+
+def _stepped(mass: Tensor, place: Tensor, h: float, r: float) -> Tensor:
+    """Masses (members, cells) moved to ``place``, in cells of width ``h``, and spread by noise of deviation ``r``."""
+    cells = mass.shape[-1]
+    place = place.clamp(0, cells - 1.001)
+    left = place.long()
+    share = place - left
+    added = h**2 * (mass * share * (1 - share)).sum(-1, keepdim=True)
+    after = torch.zeros_like(mass).scatter_add_(-1, left, mass * (1 - share))
+    after.scatter_add_(-1, left + 1, mass * share)
+    frequency = 2 * math.pi * torch.fft.rfftfreq(cells, h, dtype=torch.float64)
+    spread = torch.exp(-0.5 * (r**2 - added).clamp(min=0) * frequency**2)
+    mass = torch.fft.irfft(torch.fft.rfft(after) * spread, cells).clamp(min=0)
+    return mass / mass.sum(-1, keepdim=True)
+
+
+# --- its law, measured ------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class FlowMap:
     """The law that a sampler generates on the line, known through its increasing map x(z) of normal quantiles.
 
-    For a deterministic sampler this is the sampler itself, from its start to its end (:meth:`of`); the law of a
-    stochastic one is carried along (:meth:`of_sde`). Between the points, and beyond the last ones, the map is linear in
-    z; all quantities below are those of this law, without sampling noise. Results have a leading axis of members where
-    ``x`` has one; float64 on the CPU.
+    Between the points, and beyond the last ones, the map is linear in z; all quantities below are those of this law,
+    without sampling noise. Results have a leading axis of members where ``x`` has one; float64 on the CPU.
 
     Attributes:
         z: (points,) standard normal quantiles Phi^{-1}((i - 1/2)/points).
@@ -50,75 +144,14 @@ class FlowMap:
     x: Tensor
 
     @classmethod
-    def of(cls, denoiser: Denoiser, times: Tensor | Sequence[float], points: int = 1000,
-           method: str = "heun") -> FlowMap:
-        """Run :func:`diffnotes.ode` from the normal quantiles at times[0]; ``denoiser`` may be an ensemble.
-
-        The start is sigma z with sigma that of times[0], in the dtype of the network (float64 for an exact denoiser).
-
-        Raises:
-            ValueError: for fewer than 8 points, and as :func:`diffnotes.ode`.
-        """
-        points, times = count(points, "points", 8), floats(times, "times", torch.float64).cpu()
-        z, members = torch.special.ndtri(_levels(points)), members_of(denoiser)
-        dtype, device = home_of(denoiser)
-        start = (float(denoiser.schedule(times[0])[1]) * z).to(device, dtype)[:, None]
-        if members is not None:
-            start = start.expand(members, -1, -1).contiguous()
-        return cls(z, ode(denoiser, start, times, method)[..., 0].double().cpu().sort(-1).values)
+    def of(cls, denoiser: Denoiser, *args, **options) -> FlowMap:
+        """:func:`ode_map`, with its arguments."""
+        return ode_map(denoiser, *args, **options)
 
     @classmethod
-    def of_sde(cls, denoiser: Denoiser, law: GaussianMixture, times: Tensor, points: int = 1000,
-               cells: int = 2048) -> FlowMap:
-        """The law that Euler-Maruyama (:func:`diffnotes.sde`) generates, as the increasing map to its quantiles.
-
-        No sample is drawn: the law itself is carried along the steps, from N(0, sigma^2) at times[0],
-
-            law of x_s = (T # law of x_t) * N(0, r^2),   T(x) = p x0(x, t) + q eps(x, t),
-
-        as masses on ``cells`` cells of an interval that holds law and noise. A cell's mass is moved and shared between
-        two cells, and what this adds to its variance is taken off the noise of the step, a Fourier transform. The
-        result is exact up to the cells; mass that would leave the interval stays at its ends.
-
-        Args:
-            denoiser: exact, a network or an ensemble, on a schedule in continuous time.
-            law: on the line; it only gives the interval.
-            times: decreasing; points: quantiles of the result; cells: at least 64.
-
-        Raises:
-            ValueError: for a law off the line, or fewer than 64 cells.
-        """
-        law = on_line(law)
-        cells, points = count(cells, "cells", 64), count(points, "points", 1)
-        times = floats(times, "times", torch.float64).cpu()
-        schedule, members, (dtype, device) = denoiser.schedule, members_of(denoiser), home_of(denoiser)
-        first = float(schedule(times[0])[1])
-        reach = 1.25 * max(float((law.means.abs().squeeze(-1) + 5 * law.std).max()), 5 * first)
-        x = torch.linspace(-reach, reach, cells, dtype=torch.float64)
-        h, at = float(x[1] - x[0]), x.to(device, dtype)[:, None]
-        at = at if members is None else at.repeat(members, 1, 1)
-        frequency = 2 * math.pi * torch.fft.rfftfreq(cells, h, dtype=torch.float64)
-        mass = torch.exp(-0.5 * (x / first) ** 2).expand(members or 1, -1)
-        mass = mass / mass.sum(-1, keepdim=True)
-        steps, ends = list(zip(times.tolist(), *(part.tolist() for part in sde_steps(schedule, times)))), []
-        for t, p, q, _ in steps:  # where a step's drift takes the cells does not depend on the masses in them
-            with torch.no_grad():
-                y = denoiser.predict(at, t)
-                x0, eps = (convert(y, at, *schedule(t), source=denoiser.target, to=to) for to in ("x0", "eps"))
-            ends.append((p * x0 + q * eps).double())
-        for (_, _, _, r), moved in zip(steps, torch.stack(ends).cpu().reshape(len(steps), members or 1, cells)):
-            place = ((moved + reach) / h).clamp(0, cells - 1.001)
-            left = place.long()
-            share = place - left
-            added = h**2 * (mass * share * (1 - share)).sum(-1, keepdim=True)
-            after = torch.zeros_like(mass).scatter_add_(-1, left, mass * (1 - share))
-            after.scatter_add_(-1, left + 1, mass * share)
-            spread = torch.exp(-0.5 * (r**2 - added).clamp(min=0) * frequency**2)
-            mass = torch.fft.irfft(torch.fft.rfft(after) * spread, cells).clamp(min=0)
-            mass = mass / mass.sum(-1, keepdim=True)
-        below, edges = mass.cumsum(-1), x + h / 2
-        ends = torch.stack([torch.from_numpy(np.interp(_levels(points), row, edges)) for row in below])
-        return cls(torch.special.ndtri(_levels(points)), ends[0] if members is None else ends)
+    def of_sde(cls, denoiser: Denoiser, law: GaussianMixture, *args, **options) -> FlowMap:
+        """:func:`sde_map`, with its arguments."""
+        return sde_map(denoiser, law, *args, **options)
 
     def _each(self, measure: Callable[[Tensor], Tensor | float]) -> Tensor:
         """``measure`` of the points (points,) of each member; () without members."""

@@ -6,7 +6,7 @@ standard units. The rule is spectrally accurate for such integrands: with the no
 adaptive quadrature are of the order of 1e-12. A component of std 0 is one node with its weight; where widths differ by
 more than a factor of 300, Gauss-Legendre panels that grow with the distance from every component take over.
 
-* minimal mean square error (the part of x_0 no predictor can know): mmse = E Var(x_0 | x_t);
+* minimal mean square error, the part of a target y that no predictor can know: mmse = E Var(y | x_t);
 * differential entropy h and Fisher information J = E (d log p/dx)^2, in nats;
 * mutual information with x_t of each target, from entropies alone. (x_t, v) is a rotation of (x_0, eps), so
   h(x_t, v) = h(x_0) + h(eps) and
@@ -33,7 +33,7 @@ from ..core.target import Target, coefficients
 
 __all__ = [
     "GAUSSIAN_ENTROPY", "entropy", "excess_error", "expectation_nodes", "fisher_information", "mmse",
-    "mutual_information", "nonlinearity", "target_mmse",
+    "mutual_information", "nonlinearity",
 ]  # fmt: skip
 
 GAUSSIAN_ENTROPY = 0.5 * math.log(2 * math.pi * math.e)
@@ -147,16 +147,29 @@ def nonlinearity(law: GaussianMixture) -> float:
     return float((w @ left.square()) / (w @ score.square()))
 
 
-def mmse(law: GaussianMixture, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
-    """E Var(x_0 | x_t) for a 1-D mixture at the levels ``alpha``, ``sigma`` (numbers or (L,)); float64, their shape.
+def mmse(law: GaussianMixture, alpha: Tensor | float, sigma: Tensor | float, target: Target = "x0") -> Tensor:
+    """E Var(y | x_t) of the target y = a x_0 + b eps for a 1-D mixture; float64, of the shape of the levels.
+
+    That of x_0 is integrated; at fixed x_t the others are multiples of it, by (det/sigma)^2, det = alpha b - sigma a.
+
+    Args:
+        law: the law of x_0.
+        alpha, sigma: noise levels, numbers or tensors that broadcast.
+        target: a name or a function, see :func:`diffnotes.core.target.coefficients`.
 
     Raises:
-        ValueError: if some sigma is not positive.
+        ValueError: if some sigma is not positive, or for an unknown target.
     """
     law = law.to("cpu", torch.float64)
     alpha, sigma = _levels(alpha, sigma)
     if not bool((sigma > 0).all()):
         raise ValueError(f"sigma has the minimum {sigma.min():g}; allowed: positive numbers")
+    a, b = coefficients(target, alpha, sigma)
+    return ((alpha * b - sigma * a) / sigma) ** 2 * _clean_mmse(law, alpha, sigma)
+
+
+def _clean_mmse(law: GaussianMixture, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """E Var(x_0 | x_t), all in float64 on the CPU."""
     values = []
     for a, s in zip(alpha.flatten().split(500), sigma.flatten().split(500)):
         laws = [law.noised(*level) for level in zip(a.tolist(), s.tolist())]
@@ -213,13 +226,6 @@ def excess_error(
                 guess = denoiser.x0(batch.to(home_of(denoiser)[1]).expand(shape), t)[..., 0].double()
             values[name].append((guess - best.to(guess.device)).square() @ w.to(guess.device))
     return {name: torch.stack(curve, -1).cpu() for name, curve in values.items()}
-
-
-def target_mmse(law: GaussianMixture, target: Target, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
-    """E Var(y | x_t) for the target y = a x_0 + b eps: (det/sigma)^2 mmse, det = alpha b - sigma a. Same shape."""
-    alpha, sigma = _levels(alpha, sigma)
-    a, b = coefficients(target, alpha, sigma)
-    return ((alpha * b - sigma * a) / sigma) ** 2 * mmse(law, alpha, sigma)
 
 
 def mutual_information(law: GaussianMixture, target: str, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:

@@ -2,18 +2,27 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffnotes import Exact
+from diffnotes import Exact, Images, Learned, Linear, Setting, grid, prior, sde
 from diffnotes.chapters import recursion
 from diffnotes.chapters.recursion import Cells
+from diffnotes.core.data import image_split
 from diffnotes.core.denoiser import Perturbed
 from diffnotes.core.law import GaussianMixture
+from diffnotes.measure.distance import frechet_distance
 from diffnotes.measure.divergence import chi2, kl
+from diffnotes.measure.interval import bootstrap_interval
+from diffnotes.model.fleet import Fleet
+from diffnotes.model.net import Dense
+from diffnotes.model.setting import Run, Uniform
+from diffnotes.model.store import kept, log_of
+from diffnotes.model.train import fit
 
 DOUBLE = torch.float64
 LAW = GaussianMixture(torch.tensor([-1.0, 1.0, 0.0], dtype=DOUBLE), [0.35, 0.35, 1.3], [0.45, 0.45, 0.1])
@@ -41,8 +50,10 @@ def test_a_perfect_model_returns_its_mixture():
     assert made.energy.abs().max() == 0 and made.observability.abs().max() == 0 and made.path_kl.max() < 1e-13
 
 
-def test_all_paths_by_brute_force():
-    """Law, path divergence, energy and observability as sums over every path of a small chain."""
+@pytest.mark.parametrize("safe", [600.0, -1.0])
+def test_all_paths_by_brute_force(safe, monkeypatch):
+    """Law, path divergence, energy and observability as sums over every path of a small chain, by powers and by exp."""
+    monkeypatch.setattr(recursion, "_SAFE", safe)
     x, steps, m = SMALL.x, SMALL.steps, 16
     q, error = random_masses(m, seed=1), 0.4 * noise(steps, m, seed=2)
     kernels = SMALL._kernel
@@ -71,6 +82,22 @@ def test_all_paths_by_brute_force():
     assert torch.isclose(made.energy[0], energy, rtol=1e-11)
     assert torch.isclose(made.path_kl[0], (p_hat * (p_hat / p_star).log()).sum(), rtol=1e-10)
     assert torch.isclose(made.observability[0], (end * seen**2).sum() / energy, rtol=1e-10)
+
+
+def test_members_do_not_depend_on_their_company():
+    q, error = random_masses(19, 16, seed=1), noise(19, 3, 16, seed=2)
+    together = SMALL.generate(q, error)
+    for i in (0, 7, 8, 18):
+        for part, whole in zip(SMALL.generate(q[i : i + 1], error[i : i + 1]), together):
+            assert torch.allclose(part[0], whole[i], rtol=1e-12, atol=1e-15)
+
+
+def test_errors_of_any_size_give_a_law():
+    """An error of 300 for all x moves all mass to the last cell, and with the other sign to the first."""
+    q = CELLS.masses(LAW)[None]
+    for size, end in ((300.0, -1), (-300.0, 0)):
+        made = CELLS.generate(q, torch.full((CELLS.steps, len(CELLS.x)), size, dtype=DOUBLE))
+        assert float(made.law[0, end]) == pytest.approx(1, abs=1e-6) and bool(made.path_kl.isfinite())
 
 
 @given(st.integers(0, 10_000), st.floats(1e-4, 3.0))
@@ -143,6 +170,14 @@ def test_kl_of_the_mixture_has_no_such_identity():
     assert abs(float(ratio) - 0.25) > 0.01
 
 
+def test_the_gaps_of_the_identity():
+    """For p and r close to each other KL is chi^2/2 and has the identity too; for random laws it has not."""
+    gaps = recursion.mixture_gaps(CELLS.masses(LAW), 20, 0)
+    assert float(gaps.chi2) < 1e-12 and float(gaps.kl) > 0.01
+    p, r = torch.full((40,), 1 / 40, dtype=DOUBLE), torch.softmax(1e-4 * noise(40), -1)
+    assert float(kl(0.5 * p + 0.5 * r, p) / kl(r, p)) == pytest.approx(0.25, rel=1e-3)
+
+
 @given(fractions, st.integers(0, 10_000))
 @settings(max_examples=30, deadline=None)
 def test_the_algebra_of_one_generation(alpha, seed):
@@ -197,6 +232,53 @@ def test_summable_energies_break_the_equivalence():
     assert 1.0 / right[-1] > 1e10  # the constant that C = 1 would need
 
 
+def test_directions_are_orthonormal_and_without_mass():
+    p = CELLS.masses(LAW)
+    f = torch.cat([torch.ones_like(p)[None], recursion.orthogonal_directions(CELLS, p, 5)])
+    assert torch.allclose((p * f) @ f.T, torch.eye(6, dtype=DOUBLE), atol=1e-12)
+
+
+def test_kinds_of_error_are_what_their_names_say():
+    q, n = CELLS.masses(LAW), 4
+    kinds = recursion.error_kinds(CELLS, q, n, 3)
+    again = recursion.error_kinds(CELLS, q, n, 3)
+    assert len(kinds) == 8
+    for kind, error in kinds.items():
+        assert error.shape == (n, CELLS.steps, len(CELLS.x)) and torch.equal(error, again[kind])
+    for kind in ("constant", "one wave in t", "white in t"):  # in time alone
+        assert bool((kinds[kind] == kinds[kind][..., :1]).all())
+    for kind in ("linear in x", "linear in x, white in t"):
+        assert torch.allclose(kinds[kind], kinds[kind][..., :1] / CELLS.x[0] * CELLS.x)
+    for kind in ("linear in x", "constant"):  # in the state alone
+        assert bool((kinds[kind] == kinds[kind][:, :1]).all())
+    for kind in ("linear in x, white in t", "white in t"):
+        assert float((kinds[kind].diff(dim=1).abs() > 0.1).double().mean()) > 0.5
+    # The path of another law's score is seen almost wholly: its energy is twice the KL of the ends.
+    error = kinds["score of another law"] * 1e-3
+    made = CELLS.generate(q.expand(n, -1), error)
+    assert float(made.observability.min()) > 0.85
+    assert torch.allclose(2 * kl(made.law, q), made.energy, rtol=0.15)
+
+
+def test_a_course_by_its_fractions():
+    p, made = random_masses(30, seed=1), random_masses(3, 4, 30, seed=2)
+    course = recursion.recurse(p, recursion.repeated([0.1, 1.0], 2), 3, lambda i, q: made[i])
+    alone = recursion.recurse(p, recursion.repeated([1.0], 2), 3, lambda i, q: made[i, 2:])
+    assert course.fractions == [0.1, 1.0]
+    for name in ("alpha", "laws", "divergence", "kl", "own", "step", "cross", "discounted", "coherent"):
+        assert torch.equal(getattr(course.at(1.0), name), getattr(alone, name))
+
+
+def test_ratio_of_means_against_the_bootstrap():
+    top, bottom = (noise(400, seed=seed).exp() for seed in (1, 2))
+    found = recursion.ratio_of_means(top, top + bottom)
+    again = bootstrap_interval(lambda v: v[:, 0].mean() / v[:, 1].mean(), torch.stack([top, top + bottom], 1), 0)
+    assert float(found.value) == pytest.approx(float(again.value), rel=1e-12)
+    assert found.high - found.low == pytest.approx(again.high - again.low, rel=0.1)
+    exact = recursion.ratio_of_means(3 * bottom, bottom)
+    assert exact.value == pytest.approx(3) and exact.high - exact.low == pytest.approx(0, abs=1e-12)
+
+
 # --- closed forms and models ------------------------------------------------------------------------------------------
 
 
@@ -239,6 +321,80 @@ def test_error_model_scales_every_generation():
     assert bool((course.own_kl <= course.path_kl).all())
 
 
+def test_the_same_errors_for_every_fraction():
+    field = CELLS.fields(2, 0)
+    model = recursion.error_model(CELLS, 0.02, lambda i, q: field)
+    course = recursion.recurse(CELLS.masses(LAW), recursion.repeated([0.1, 0.9], 2), 1, model)
+    assert torch.allclose(course.laws[0, :2], course.laws[0, 2:], rtol=1e-12)  # q_0 = p whatever the fraction
+    assert not torch.allclose(course.laws[0, 0], course.laws[0, 1], rtol=1e-3)
+
+
+# --- networks, generation after generation ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def networks(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFNOTES_NETWORKS", str(tmp_path))
+    monkeypatch.setenv("DIFFNOTES_PUBLISHED", str(tmp_path / "none"))
+    monkeypatch.delenv("DIFFNOTES_TRAIN", raising=False)
+    return tmp_path
+
+
+LINE = Cells(cells=41, steps=4, first=0.4)
+FLEET = Fleet({"v": Setting("v", LINE.schedule, times=Uniform(0.01))}, LAW, Dense(1, 8, 1), Run(32, 16), seeds=(3, 4))
+
+
+def test_a_lineage_is_kept_and_read_again(networks):
+    lineage = recursion.Lineage(FLEET, LINE, [0.0, 0.5], 2, 50, seed=7)
+    first = kept(lineage)
+    assert first.laws.shape == (2, 4, 41) and first.fractions == [0.0, 0.5] and bool((first.energy > 0).all())
+    (file,) = networks.glob("*.safetensors")
+    written = file.stat().st_mtime_ns
+    again = kept(recursion.Lineage(FLEET, Cells(cells=41, steps=4, first=0.4), (0.0, 0.5), 2, 50, 7))
+    assert file.stat().st_mtime_ns == written and list(networks.glob("*.safetensors")) == [file]
+    for name in ("laws", "kl", "energy", "observability"):
+        assert torch.equal(getattr(first, name), getattr(again, name))
+    assert {"generation 0/loss", "generation 1/loss"} <= log_of(lineage).keys()
+
+
+def test_a_lineage_by_hand():
+    """Two generations written out: what each is trained on, with which seeds, and what it generates."""
+    p, alpha = LINE.masses(LAW), torch.tensor([0.0, 0.0, 0.5, 0.5], dtype=DOUBLE)[:, None]
+    setting, before = FLEET.arms["v"], p.expand(4, -1)
+    for i in (0, 1):
+        q = alpha * p + (1 - alpha) * before
+        net = Dense(1, 8, 1).make(condition=setting.told, seed=[1000 * i + 3, 1000 * i + 4] * 2)
+        fit(net, LINE.draw(q, 50, 7 + 3 + i).float()[..., None], setting, FLEET.run)
+        before = LINE.generate(q, LINE.score_error(Learned(net, setting.schedule, "v"), q)).law
+    lineage = recursion.Lineage(FLEET, LINE, [0.0, 0.5], 2, 50, seed=7)
+    assert torch.allclose(lineage.read(lineage.train().networks).laws[-1], before, rtol=1e-9, atol=1e-12)
+
+
+def test_a_lineage_of_images_by_hand(networks):
+    """Fresh fractions 1 and 0: the second generation of the latter sees what the first generated, and nothing else."""
+    fleet = Fleet({"v": Setting("v")}, Images("digits"), Dense(64, 8, 1), Run(16, 8), seeds=(0, 1))
+    lineage = recursion.ImageLineage(fleet, [0.0, 1.0], 2, 40, 4, seed=5)
+    found = kept(lineage)
+    assert found.generated.shape == (2, 2, 2) and found.fresh.shape == (2,)
+    assert torch.equal(kept(lineage).generated, found.generated)
+    assert float(found.fresh.max()) < float(found.generated.min())  # hardly trained networks
+
+    judge, generator = kept(lineage.judge), torch.Generator().manual_seed(5 + 11)
+    pools, held_out = zip(*((train.x, rest.x[:80]) for train, rest in (image_split("digits", j) for j in (0, 1))))
+    seen, images = [pools[k % 2][torch.randint(len(pools[k % 2]), (40,), generator=generator)] for k in range(4)], None
+    for i in (0, 1):
+        if i:
+            fresh = [pools[k][torch.randint(len(pools[k]), (40,), generator=generator)] for k in (0, 1)]
+            seen = [images[0], images[1], *fresh]
+        net = Dense(64, 8, 1).make(condition=Setting("v").told, seed=[1000 * i, 1000 * i + 1] * 2)
+        fit(net, torch.stack(seen), Setting("v"), fleet.run)
+        start = prior(Linear(), (4, 40, 64), 5 + 17 + i)
+        images = sde(Learned(net, Linear(), "v"), start, grid(Linear(), 4, kind="quadratic"), generator=5 + 29 + i)
+        images = images.clamp(-1, 1)
+        distances = torch.stack([frechet_distance(judge(images[k]), judge(held_out[k % 2])) for k in range(4)])
+        assert torch.allclose(found.generated[i].flatten(), distances.double(), rtol=1e-3)
+
+
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 
@@ -254,7 +410,15 @@ def test_error_model_scales_every_generation():
     lambda: CELLS.masses(GaussianMixture(torch.zeros(1, 2), 1.0)),
     lambda: recursion.recurse(CELLS.masses(LAW), torch.tensor([2.0]), 1, lambda i, q: q),
     lambda: recursion.recurse(CELLS.masses(LAW), torch.tensor([0.5]), 1, lambda i, q: q[:, :3]),
+    lambda: recursion.recurse(CELLS.masses(LAW), torch.tensor([0.5]), 1, lambda i, q: q).at(0.1),
+    lambda: recursion.repeated([0.1], 0), lambda: recursion.error_kinds(CELLS, CELLS.masses(LAW), 0, 0),
+    lambda: recursion.orthogonal_directions(CELLS, CELLS.masses(LAW), 0),
+    lambda: recursion.Lineage(replace(FLEET, run=Run(1, average=0.9)), LINE, [0.1], 1, 10),
+    lambda: recursion.Lineage(replace(FLEET, arms={"v": Setting("v"), "eps": Setting()}), LINE, [0.1], 1, 10),
+    lambda: recursion.Lineage(FLEET, LINE, [0.1], 0, 10), lambda: recursion.Lineage(FLEET, LINE, [1.1], 1, 10),
+    lambda: recursion.ImageLineage(FLEET, [0.1], 1, 10, 4),
+    lambda: recursion.ImageLineage(replace(FLEET, data=Images("digits", 0)), [0.1], 1, 10, 4),
 ])  # fmt: skip
 def test_bad_input(make):
-    with pytest.raises(ValueError, match="allowed"):
+    with pytest.raises(ValueError, match=r"allowed|must be"):
         make()

@@ -22,7 +22,6 @@ from diffnotes.measure.information import (
     mmse,
     mutual_information,
     nonlinearity,
-    target_mmse,
 )
 
 
@@ -220,7 +219,7 @@ def test_mmse_obeys_its_bounds(law, alpha_bar):
 
 @laws
 @pytest.mark.parametrize("target", TARGETS)
-def test_target_mmse_is_the_variance_of_the_target(law, target):
+def test_mmse_is_the_variance_of_the_target(law, target):
     """E Var(y | x_t) of y = a x_0 + b eps from samples of the posterior, by regression on the exact prediction."""
     alpha, sigma = level(0.6)
     generator = torch.Generator().manual_seed(0)
@@ -231,7 +230,7 @@ def test_target_mmse_is_the_variance_of_the_target(law, target):
     mean0 = law.posterior_mean(x_t, alpha, sigma)
     miss = (y - (a * mean0 + b * (x_t - alpha * mean0) / sigma)).square()
     mean, error = float(miss.mean()), float(miss.std()) / math.sqrt(len(miss))
-    assert abs(mean - float(target_mmse(law, target, alpha, sigma))) < 4 * error
+    assert abs(mean - float(mmse(law, alpha, sigma, target))) < 4 * error
     assert error < 0.005 * mean
 
 
@@ -251,8 +250,8 @@ def test_mmse_of_points():
 
 def test_levels_keep_their_shape():
     alpha, sigma = Linear()(torch.tensor([[0.2, 0.4], [0.6, 0.8]], dtype=torch.float64))
-    by_target = (measure(TWO, "v", alpha, sigma) for measure in (target_mmse, mutual_information))
-    for values in (mmse(TWO, alpha, sigma), *by_target):
+    of_v = mutual_information(TWO, "v", alpha, sigma)
+    for values in (mmse(TWO, alpha, sigma), mmse(TWO, alpha, sigma, "v"), of_v):
         assert values.shape == (2, 2) and values.dtype == torch.float64
     assert mmse(TWO, 0.8, 0.6).shape == ()
 
@@ -280,7 +279,7 @@ def test_gaussian_information_closed_form(alpha_bar, std):
     assert float(mutual_information(law, "eps", alpha, sigma)) == pytest.approx(0.5 * math.log1p(1 / snr), abs=1e-12)
     unit = mixture([0.0], 1.0)
     assert float(mutual_information(unit, "v", alpha, sigma)) == pytest.approx(0, abs=1e-12)
-    assert float(target_mmse(unit, "v", alpha, sigma)) == pytest.approx(1, rel=1e-11)  # x_t tells nothing of v
+    assert float(mmse(unit, alpha, sigma, "v")) == pytest.approx(1, rel=1e-11)  # x_t tells nothing of v
     # v and x_t are jointly Gaussian, of correlation alpha sigma (1 - s^2)/(std of each).
     spread = math.sqrt((std**2 * alpha**2 + sigma**2) * (std**2 * sigma**2 + alpha**2))
     rho = alpha * sigma * (1 - std**2) / spread
@@ -339,7 +338,7 @@ def test_known_values(alpha_bar):
         assert float(mutual_information(TWO, target, alpha, sigma)) == pytest.approx(value, abs=5.1e-4)
     for target, value in zip(TARGETS, KNOWN[alpha_bar][3:]):
         half = 0.51 * 10.0 ** (math.floor(math.log10(value)) - 1)
-        assert float(target_mmse(TWO, target, alpha, sigma)) == pytest.approx(value, abs=half)
+        assert float(mmse(TWO, alpha, sigma, target)) == pytest.approx(value, abs=half)
 
 
 def test_far_modes_leave_the_wiener_error_of_one():
@@ -405,13 +404,13 @@ def test_bad_input_is_refused_by_name():
     for measure in (entropy, fisher_information, nonlinearity, expectation_nodes):
         with pytest.raises(ValueError, match="law has dimension 2; allowed: 1"):
             measure(plane)
-    for measure in (mmse, lambda *a: target_mmse(a[0], "v", *a[1:])):
+    for target in ("x0", "v"):
         with pytest.raises(ValueError, match="sigma has the minimum 0; allowed: positive numbers"):
-            measure(TWO, torch.tensor([0.5, 1.0]), torch.tensor([0.5, 0.0]))
+            mmse(TWO, torch.tensor([0.5, 1.0]), torch.tensor([0.5, 0.0]), target)
     with pytest.raises(ValueError, match="target = 'mean' is unknown; allowed: x0, eps, v, score"):
         mutual_information(TWO, "mean", 0.8, 0.6)
     with pytest.raises(ValueError, match="target = 'mean' is unknown"):
-        target_mmse(TWO, "mean", 0.8, 0.6)
+        mmse(TWO, 0.8, 0.6, "mean")
     # Where the information is infinite, it is said which level is the cause.
     with pytest.raises(ValueError, match="sigma has the minimum 0; allowed: positive numbers for x0"):
         mutual_information(TWO, "x0", 1.0, 0.0)
@@ -523,7 +522,7 @@ def test_levels_broadcast_or_say_that_they_do_not():
     assert torch.equal(mmse(law, levels, 0.5), each)
     assert torch.equal(mmse(law, 0.5, levels), torch.stack([mmse(law, 0.5, s) for s in levels]))
     assert mmse(law, levels[:, None], levels[:2]).shape == (3, 2)
-    assert target_mmse(law, "v", levels, 0.5).shape == mutual_information(law, "x0", levels, 0.5).shape == (3,)
+    assert mmse(law, levels, 0.5, "v").shape == mutual_information(law, "x0", levels, 0.5).shape == (3,)
     with pytest.raises(ValueError, match=r"alpha has shape \(3,\), sigma \(2,\)"):
         mmse(law, levels, levels[:2])
 

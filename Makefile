@@ -1,6 +1,6 @@
 # Two commands do all the set-up on a fresh machine: `make book` rebuilds the book, `make test` passes the tests.
 .DEFAULT_GOAL := help
-.PHONY: help setup book test bench clean
+.PHONY: help setup book lab test bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,6 +22,9 @@ book: $(READY)  ## run what is out of date (on a GPU where there is one) and bui
 	$(BIN)/diffnotes run
 	$(BIN)/diffnotes build
 
+lab: $(READY)  ## open JupyterLab on working copies of the chapters, CHAPTER=NAME on one
+	$(BIN)/diffnotes lab $(CHAPTER)
+
 test: $(READY)  ## run all tests
 	@.ci/system-packages browser
 	$(BIN)/ruff check --quiet .
@@ -30,5 +33,6 @@ test: $(READY)  ## run all tests
 bench: $(READY)  ## measure speed against peers, as ratios
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
-clean:  ## remove what runs and builds have made, and the environment
-	rm -rf _build $(VENV)
+clean:  ## remove what runs and builds have made, and the environment; working copies in _build/lab stay
+	rm -rf $(VENV)
+	[ ! -d _build ] || find _build -mindepth 1 -maxdepth 1 ! -name lab -exec rm -rf {} +

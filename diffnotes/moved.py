@@ -41,6 +41,8 @@ MOVED = {
     "unet": "model.unet",
 }
 
+RENAMED = {"chi2_quadrature": "chi2", "invisible": "Invisible", "kl_quadrature": "kl"}
+
 
 class Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds the modules of ``MOVED`` in the package ``root``."""
@@ -58,9 +60,9 @@ class Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
         def of_now(name: str) -> object:
             for place in MOVED[old].split() if not name.startswith("__") else ():
-                now = importlib.import_module(f"{self.root}.{place}")
-                if hasattr(now, name):
-                    return getattr(now, name)
+                now, new = importlib.import_module(f"{self.root}.{place}"), RENAMED.get(name, name)
+                if hasattr(now, new):
+                    return getattr(now, new)
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
 
         module.__doc__ = f"The names of ``{old}``, now in {MOVED[old].replace(' ', ', ')}."

@@ -21,7 +21,7 @@ MAC = (
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
-    "--host-resolver-rules=MAP * ~NOTFOUND", "--remote-debugging-pipe",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--remote-debugging-pipe",
 )  # fmt: skip
 WAIT = 60.0  # seconds for any one answer
 
@@ -39,7 +39,7 @@ def executable() -> str:
 
 
 class Browser:
-    """One browser with one page, without a network. `requests` and `errors` collect what the open page did.
+    """One browser with one page, without a network but for servers on this machine. `requests` and `errors` collect what the open page did.
 
     `blocked` are those of the requests that the page's own policy has stopped before anything was sent.
     """

@@ -112,7 +112,7 @@ def text_of(value: Any) -> str:
 
 
 def _left_out(value: Any, field: dataclasses.Field) -> bool:
-    """Whether a field is not told: one that came later and has its default, so that older experiments keep their key."""
+    """Whether a field is not told: it came later and has its default, so that older experiments keep their key."""
     return bool(field.metadata.get("later")) and getattr(value, field.name) == field.default
 
 
@@ -269,7 +269,12 @@ def kept(experiment: Experiment, device: torch.device | str = "cpu", name: str =
     before = _used.get(key, {})
     _used[key] = {"key": key, "name": told, "source": before.get("source", source), "seconds": header["seconds"],
                   "device": header["device"], "date": header["date"], "bytes": size}  # fmt: skip
-    return experiment.read({name: net.to(device) for name, net in networks.items()}, key)
+    return experiment.read({name: _on(net, torch.device(device)) for name, net in networks.items()}, key)
+
+
+def _on(net: nn.Module, device: torch.device) -> nn.Module:
+    """The network on a device; trained ones are there already."""
+    return net if next(net.parameters()).device.type == device.type else net.to(device)
 
 
 def _trained(experiment: Experiment, key: str, text: str, device: torch.device | str, writable: bool

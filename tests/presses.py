@@ -9,8 +9,10 @@ from typing import Any
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from diffnotes.press import page, provenance
+from diffnotes.press import page, provenance, run
+from diffnotes.press.chapter import Order
 from diffnotes.press.layout import Project
+from diffnotes.press.parameters import settings as settings_of
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 ALT = "One rising line: the error grows from zero to one as time goes on."
@@ -47,6 +49,14 @@ def source(name: str = "one", **code: str) -> Any:
     return new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
 
 
+def go(book: Project, *names: str, **options: Any) -> tuple[int, str]:
+    """Run chapters, by default in profile cpu on the processor; (exit status, what was said)."""
+    said: list[str] = []
+    wanted = {"profile": "cpu", "device": "cpu"} | options
+    others = {key: wanted.pop(key) for key in ("force", "workers") if key in wanted}
+    return run.run(book, names, Order(**wanted), say=said.append, **others), "\n".join(said)
+
+
 def save(notebook: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, path)
@@ -79,14 +89,17 @@ def executed(book: Project, name: str = "one", profile: str = "cpu") -> Any:
     return stamped(page.normalise(notebook), book, name, profile)
 
 
-def stamped(notebook: Any, book: Project, name: str = "one", profile: str = "cpu") -> Any:
+def stamped(
+    notebook: Any, book: Project, name: str = "one", profile: str = "cpu", networks: list[dict] | None = None
+) -> Any:
     """``notebook`` with the provenance that makes it fresh as it is."""
-    settings = book.settings(name, profile)
+    settings = settings_of(book, name, profile)
     parts = provenance.fingerprint(book, name, settings)
     record = {
         "chapter": name, "profile": profile, "device": "a processor", "device_type": "cpu", "seconds": 1.0,
         "cells": [0.1] * 6,
-        "memory_mib": 100, "seeds": [0], "versions": {"python": "3"}, "commit": "none", "threads": 1,
+        "memory_mib": 100, "seeds": [0], "networks": networks or [],
+        "versions": {"python": "3"}, "commit": "none", "threads": 1,
         "date": "2025-01-02T03:04:05+00:00", "parameters": settings,
         "hash": parts.pop("hash"), "parts": parts,
     }  # fmt: skip

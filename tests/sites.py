@@ -17,9 +17,10 @@ import torch
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from diffnotes.explore import Frame, Panel, player
 from diffnotes.press import ledger, page, provenance, site
-from diffnotes.press.layout import Project, write_whole
+from diffnotes.press.files import write_whole
+from diffnotes.press.layout import Project
+from diffnotes.show.explore import Frame, Panel, player
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = "application/papermill.record/"  # the prefix of values that are stored and not shown
@@ -35,6 +36,12 @@ PROVENANCE: dict[str, Any] = {
     "chapter": "sample",
     "commit": "none",
     "threads": 1,
+    "networks": [
+        {
+            "key": "0123456789abcdef01234567", "name": "eps | v", "source": "own", "seconds": 61.4, "bytes": 5696,
+            "device": "a processor", "date": "2025-01-02T03:04:05+00:00",
+        },
+    ],
     "cells": [],
     "profile": "cpu",
     "device": "a processor, 2 cores",

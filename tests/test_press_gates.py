@@ -32,6 +32,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from presses import ALT, executed, project, source, stamped
 
 from diffnotes.press import conduct, page, prose, site, traces, web
+from diffnotes.press.conduct.shell import shell_writes
 from diffnotes.press.gates import check_across, check_page, check_source, numerals
 from diffnotes.press.layout import Project
 
@@ -848,7 +849,7 @@ def test_what_a_chain_of_names_says() -> None:
 
 @pytest.mark.parametrize("seed", ["'", '"', "\\\\\"", "[[", "((", "> ", "a;", "# ", "$(", "rm -", "2>&1 "])
 def test_time_of_shell_code(seed: str) -> None:
-    short, long = (seconds(conduct._shell_writes, seed * length) for length in (1_000, 8_000))
+    short, long = (seconds(shell_writes, seed * length) for length in (1_000, 8_000))
     assert long < 24 * short + 0.05
 
 

@@ -14,7 +14,8 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from presses import save
 
 from diffnotes.press import ledger, page
-from diffnotes.press.ledger import Effect, Ledger, collect, errata_table, judge, reach, registry, table_text, verdict
+from diffnotes.press.ledger import Effect, Ledger, errata_table, judge, reach, registry, verdict
+from diffnotes.press.summary import collect, table_text
 
 CLAIMS = """
 [[claim]]

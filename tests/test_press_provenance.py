@@ -14,12 +14,15 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from presses import executed, project, save, source, stamped
 
 from diffnotes.press import page, provenance
-from diffnotes.press.cells import CodeError, essence, newlines, values
+from diffnotes.press.cells import CodeError, essence, newlines
 from diffnotes.press.errors import PressError
-from diffnotes.press.layout import Project, write_whole
-from diffnotes.press.provenance import freshness, modules_used
+from diffnotes.press.files import write_whole
+from diffnotes.press.layout import Project
+from diffnotes.press.modules import file_of, literal, modules_used, training
+from diffnotes.press.parameters import settings, values
+from diffnotes.press.provenance import freshness, latest
 
-EVERYTHING = {"__init__", "law", "base", "far", "other", "data", "deep", "deep.room", "deep.wall"}
+EVERYTHING = {"__init__", "old", "law", "base", "far", "other", "data", "deep", "deep.data", "deep.room", "deep.wall"}
 
 
 @pytest.fixture
@@ -37,6 +40,8 @@ def book(tmp_path: Path) -> Project:
         "deep/__init__": "from . import wall\n",
         "deep/room": "from ..base import one\nx = 1\n",
         "deep/wall": "y = 1\n",
+        "old": '"""``from little.law import Law`` still works."""\n\nx.__doc__ = "old"\n',
+        "deep/data": 'IDENTITY = {"mnist": "def"}\n',
         "data": 'IDENTITY = {"digits": "abc"}\nnoise = 1\n',
         "press/__init__": "",
         "press/page": "y = 1\n",
@@ -46,7 +51,8 @@ def book(tmp_path: Path) -> Project:
     book = project(tmp_path / "book", "one", package=package)
     (book.root / ".ci").mkdir()
     (book.root / ".ci/constraints.txt").write_text("# pins\ntorch==2.6.0\n")
-    work = "from diffnotes.press.page import glue\nfrom little import Law, data\nglue(gap=1)"
+    work = "from diffnotes.press.page import glue\nfrom little import Law, data\n"
+    work += "from little.deep import data as more\nglue(gap=1)"
     save(source(work=work), book.source("one"))
     return book
 
@@ -61,6 +67,7 @@ def book(tmp_path: Path) -> Project:
         ("import little\nlittle.Law", {"law", "base"}),
         ("import little as l\nprint(l.other.x)", {"other"}),
         ("import little.other", {"other"}),
+        ("import little.old", {"old"}),
         ("def f():\n    from little import other", {"other"}),
         ("%matplotlib inline\nfrom little import base", {"base"}),
         ("from little.press import page", set()),
@@ -89,9 +96,15 @@ def test_modules_used(book: Project, code: str, modules: set[str]) -> None:
 
 def test_the_package_of_the_book_is_followed() -> None:
     """Against the package itself: what a module imports is found, and never the press."""
-    code = "from diffnotes.denoiser import Exact\nfrom diffnotes.press.page import glue"
-    used = modules_used([code], Project(Path()).package)
-    assert {"denoiser", "target", "_shape"} <= used.keys() and not any(name.startswith("press") for name in used)
+    package = Project(Path()).package
+    assert literal(package, "core.data", "IDENTITY").startswith("{")
+    assert literal(package, "model.store", "TRAINING").isdigit()
+    assert all(file_of(package, room) for room in training(package)[1])
+    ways = "from diffnotes.core.denoiser import Exact", "from diffnotes import Exact", "import diffnotes as d\nd.Exact"
+    for code in ways:
+        used = modules_used([code, "from diffnotes.press.page import glue"], package)
+        assert {"core", "core.denoiser", "core.target", "core.shape"} <= used.keys()
+        assert not any(name.startswith(("press", "chapters", "show", "measure")) for name in used)
 
 
 def test_essence_leaves_out_what_cannot_matter() -> None:
@@ -189,6 +202,7 @@ def test_freshness(book: Project) -> None:
         (book.package / "__init__.py", "late", "later", "stale: the package: __init__"),
         (book.package / "base.py", "one = 1", "# coding: latin-1\none = 1", "stale: the package: base"),
         (book.package / "data.py", "abc", "abd", "stale: the package: data; the data"),
+        (book.package / "deep/data.py", "def", "deg", "stale: the package: deep.data; the data"),
         (book.root / ".ci/constraints.txt", "2.6.0", "2.7.0", "stale: the locked versions"),
         (book.root / ".ci/constraints.txt", "# pins", "# pinned", "fresh"),
         (book.root / "notebooks/profiles.toml", "[one.smoke]", "[one.cpu]", "stale: the parameters: size"),
@@ -210,7 +224,7 @@ def test_rules_of_the_claims_are_covered(book: Project, monkeypatch: pytest.Monk
 
 def test_seed_device_and_cells(book: Project) -> None:
     notebook = executed(book)
-    wanted = book.settings("one", "cpu", seed=3)
+    wanted = settings(book, "one", "cpu", seed=3)
     assert wanted == {"seed": 3}
     assert freshness(notebook, book, "one", wanted).reasons == ["the parameters: seed"]
     assert freshness(notebook, book, "one", device="cuda").reasons == ["the device: cpu then, cuda wanted"]
@@ -301,30 +315,30 @@ def test_layout(tmp_path: Path) -> None:
     save(source(), book.source("three"))
     with pytest.raises(PressError, match=r"'three'; a notebook of that name exists, but _toc.yml.*allowed: one, two"):
         book.choose(["three"])
-    assert book.settings("one", "smoke") == {"profile": "smoke", "size": 1}
-    assert book.settings("one", "cpu") == {} and book.settings("one", "cpu", 1, "cpu") == {"seed": 1, "device": "cpu"}
+    assert settings(book, "one", "smoke") == {"profile": "smoke", "size": 1}
+    assert settings(book, "one", "cpu") == {} and settings(book, "one", "cpu", 1, "cpu") == {"seed": 1, "device": "cpu"}
     with pytest.raises(PressError, match="'big'; allowed: smoke, cpu, gpu"):
-        book.settings("one", "big")
+        settings(book, "one", "big")
     (book.root / "notebooks/profiles.toml").write_text("[one.gpu]\nsise = 1\n")
     with pytest.raises(PressError, match=r"\[one.gpu\] sets unknown 'sise'; allowed: profile, device, seed, size"):
-        book.settings("one", "gpu")
+        settings(book, "one", "gpu")
 
 
 def test_latest_prefers_fresh_pages(tmp_path: Path) -> None:
     book = project(tmp_path / "book", "one")
-    assert book.latest("one") is None
+    assert latest(book, "one") is None
     pages = {profile: executed(book, profile=profile) for profile in ("smoke", "cpu", "gpu")}
     for profile, place in (("smoke", book.page("smoke", "one")), ("cpu", book.published("one")),
                            ("cpu", book.page("cpu", "one")), ("gpu", book.page("gpu", "one"))):  # fmt: skip
         save(pages[profile], place)
-        assert book.latest("one") == place
+        assert latest(book, "one") == place
     pages["gpu"].metadata["diffnotes"]["provenance"]["parts"]["code"][0] = "x"
     record = pages["gpu"].metadata["diffnotes"]["provenance"]
     record["hash"] = provenance.digest(record["parts"])
     save(provenance.sealed(pages["gpu"]), book.page("gpu", "one"))
-    assert book.latest("one") == book.page("cpu", "one")
+    assert latest(book, "one") == book.page("cpu", "one")
     save(stamped(pages["gpu"], book, profile="gpu"), book.page("gpu", "one"))
-    assert book.latest("one") == book.page("gpu", "one")
+    assert latest(book, "one") == book.page("gpu", "one")
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,23 +14,17 @@ from typing import Any
 
 import psutil
 import pytest
-from presses import executed, project, save, source
+from presses import executed, go, project, save, source
 
-from diffnotes.press import command, page, run
+from diffnotes.press import command, devices, page, workers
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project
+from diffnotes.press.progress import Progress
 from diffnotes.press.publish import publish
 
 
 def files(book: Project) -> set[str]:
     return {str(path.relative_to(book.root)) for path in book.root.rglob("*") if path.is_file()}
-
-
-def go(book: Project, *names: str, **options: Any) -> tuple[int, str]:
-    """Run chapters; (exit status, what was said)."""
-    said: list[str] = []
-    status = run.run(book, names, **{"profile": "cpu", "device": "cpu", "say": said.append, **options})
-    return status, "\n".join(said)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +59,7 @@ def test_first_run(done: tuple[Project, int, str]) -> None:
         assert f"{name}: running, profile smoke" in said and f"{name}: done in" in said
         notebook = page.read(book.page("smoke", name))
         record = notebook.metadata["diffnotes"]["provenance"]
-        assert record["profile"] == "smoke" and record["device"] == run.cpu_name() and record["chapter"] == name
+        assert record["profile"] == "smoke" and record["device"] == devices.cpu_name() and record["chapter"] == name
         assert record["seeds"] == [0]
         assert record["parameters"] == {"device": "cpu", "profile": "smoke", "size": 1}
         assert 0 < record["seconds"] < 60 and 20 < record["memory_mib"] < 4000 and len(record["cells"]) == 7
@@ -87,7 +81,7 @@ def test_second_run_runs_nothing(done: tuple[Project, int, str]) -> None:
 
 
 def test_prose_is_updated_without_a_run(book: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "execute", None)
+    monkeypatch.setattr(workers, "execute", None)
     edit(book, "It grows.", "It grows, and how.")
     status, said = go(book)
     assert status == 0 and "fresh in profile cpu, prose updated" in said
@@ -97,7 +91,7 @@ def test_prose_is_updated_without_a_run(book: Project, monkeypatch: pytest.Monke
 
 def test_a_result_that_only_failed_a_gate_is_kept(book: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bad prose keeps the last good page; once the prose is right, the results are used without another run."""
-    monkeypatch.setattr(run, "execute", None)
+    monkeypatch.setattr(workers, "execute", None)
     good = book.page("cpu", "one").read_text()
     edit(book, "It grows.", "It grows by 31.")
     status, said = go(book)
@@ -156,8 +150,8 @@ def test_interruption_ends_everything_and_keeps_the_last_good_page(book: Project
 
 
 def test_cuda_is_refused_before_anything_is_written(book: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "cuda_name", lambda: None)
-    monkeypatch.setattr(run, "execute", None)
+    monkeypatch.setattr(devices, "cuda_name", lambda: None)
+    monkeypatch.setattr(workers, "execute", None)
     before = files(book)
     with pytest.raises(PressError, match="PyTorch finds no CUDA GPU here; nothing was run") as raised:
         go(book, device="cuda", force=True)
@@ -166,12 +160,12 @@ def test_cuda_is_refused_before_anything_is_written(book: Project, monkeypatch: 
 
 def test_a_gpu_is_preferred_and_serves_one_chapter_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     book = project(tmp_path / "book", "one", "two")
-    monkeypatch.setattr(run, "cuda_name", lambda: "Some GPU")
-    monkeypatch.setattr(run, "_may_have_cuda", lambda: True)
+    monkeypatch.setattr(devices, "cuda_name", lambda: "Some GPU")
+    monkeypatch.setattr(devices, "may_have_cuda", lambda: True)
     running, most = [], []
 
     def execute(task: dict[str, Any], progress: Any) -> dict[str, Any]:
-        assert task["device"] == ("cuda", "Some GPU") and task["threads"] == run.cores()
+        assert task["device"] == ("cuda", "Some GPU") and task["threads"] == devices.cores()
         running.append(1)
         most.append(len(running))
         time.sleep(0.05)
@@ -181,7 +175,7 @@ def test_a_gpu_is_preferred_and_serves_one_chapter_at_a_time(tmp_path: Path, mon
         known["kernel"] = {"held": {}, "read": [], "written": [], "rules": None, "values": {}}
         return {"error": None, "notebook": text, "seconds": 1.0, "memory_mib": 1, "cells": [], **known}
 
-    monkeypatch.setattr(run, "execute", execute)
+    monkeypatch.setattr(workers, "execute", execute)
     status, said = go(book, profile=None, device="auto")
     assert status == 0, said
     assert most == [1, 1] and "profile gpu on Some GPU" in said
@@ -207,7 +201,7 @@ def test_workers_need_dask(book: Project, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_time_left() -> None:
-    progress = run.Progress(lambda text: None)
+    progress = Progress(lambda text: None)
     progress.begun["one"] = time.monotonic() - 20
     progress.state["one"] = (3, 4)
     assert progress.line("one") == "one: cell 3 of 4, 20 s, about 20 s left"
@@ -244,7 +238,7 @@ def shell(book: Project, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 def test_command(book: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert shell(book, monkeypatch, "status") == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0].split() == ["chapter", "page", "device", "seconds", "age", "freshness"]
+    assert out[0].split() == ["chapter", "page", "device", "seconds", "age", "networks", "freshness"]
     assert out[1].startswith("one      cpu   a processor  1") and out[1].endswith("fresh")
     assert shell(book, monkeypatch, "publish", "one") == 0
     assert shell(book, monkeypatch, "publish", "nobody") == 2

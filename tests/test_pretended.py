@@ -9,7 +9,8 @@ from pretended import CELL, Refused, There, pretended
 from torch.autograd import forward_ad
 
 from diffnotes import MLP, Linear, two_modes
-from diffnotes.train import fit
+from diffnotes.model.setting import Run, Setting
+from diffnotes.model.train import fit
 
 HOST, HALF = torch.arange(6.0).reshape(3, 2), torch.tensor(0.5)
 MASK = torch.tensor([True, False, True])
@@ -264,7 +265,7 @@ def test_gradients_forward_derivatives_and_copies():
 def test_a_training_gives_the_numbers_of_the_host_bit_for_bit():
     def run(device):
         net = MLP(1, width=8, depth=1, seed=(0, 1)).to(device)
-        history = fit(net, two_modes().sample(100, 0).to(device), Linear(), target=["eps", "v"], steps=40, ema=0.9)
+        history = fit(net, two_modes().sample(100, 0).to(device), [Setting(), Setting("v")], Run(40, average=0.9))
         weights = [p.detach().cpu() for one in (net, history.average) for p in one.parameters()]
         return [history.loss, history.error, *weights]
 

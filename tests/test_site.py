@@ -19,9 +19,10 @@ import yaml
 from faults import LOADING
 from sites import PROVENANCE, ROOT, built, chapter, runnable
 
-from diffnotes.press import directives, ledger, site
+from diffnotes.press import directives, site
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project
+from diffnotes.press.summary import collect
 
 STATIC = ROOT / "book" / "_static"
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))
@@ -150,12 +151,13 @@ def test_provenance_box_shows_the_record() -> None:
         "2025-01-02",
         "`0123456789ab`",
         "`steps = 7`",
+        "| eps \\| v | 2025-01-02, 1 min 01 s on a processor | `0123456789ab` |",
     ):
         assert shown in text
     page = (built() / "book/chapters/sample.html").read_text(encoding="utf8")
     assert page.index("</h1>") < page.index("Computed on 2025-01-02") < page.index("After this chapter you can")
     assert page.count("Computed on") == 1 and "is stale" not in page
-    assert "Show the parameters" in page
+    assert "Show the parameters" in page and "<p>eps | v</p>" in page
 
 
 def test_boxes_keep_every_cell_and_come_right_after_the_title() -> None:
@@ -471,7 +473,7 @@ def test_an_unknown_choice_of_pages_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_ledger_page_leads_with_what_is_judged() -> None:
-    rows = ledger.collect([])
+    rows = collect([])
     part = {"name": "gap", "measure": "", "rule": "< 1", "value": 2.0, "low": 1.5, "high": 3.0, "unit": ""}
     record = {"id": rows[0]["id"], "state": "fails", "verdict": "does not hold here", "profile": "cpu"}
     record["parts"] = [{**part, "state": "fails"}]
@@ -483,7 +485,7 @@ def test_the_ledger_page_leads_with_what_is_judged() -> None:
     order = [text.index(part) for part in ("✗ does not", "(ledger-", "## Claims that wait", "## Errata of the sources")]
     assert order == sorted(order)
     assert all(text.count(f"| {row['id']} |") == 1 for row in rows[1:])
-    assert "No claim has been measured yet." in directives.ledger_markdown(ledger.collect([]))
+    assert "No claim has been measured yet." in directives.ledger_markdown(collect([]))
 
 
 def test_a_finished_document_is_looked_at_once_more(tmp_path: Path) -> None:

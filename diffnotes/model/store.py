@@ -268,7 +268,8 @@ def kept(experiment: Experiment, device: torch.device | str = "cpu", name: str =
     size = sum(p.numel() * p.element_size() for net in networks.values() for p in net.parameters())
     before = _used.get(key, {})
     _used[key] = {"key": key, "name": told, "source": before.get("source", source), "seconds": header["seconds"],
-                  "device": header["device"], "date": header["date"], "bytes": size}  # fmt: skip
+                  "device": header["device"], "date": header["date"], "bytes": size,
+                  "checksum": header["checksum"]}  # fmt: skip
     return experiment.read({name: _on(net, torch.device(device)) for name, net in networks.items()}, key)
 
 
@@ -309,7 +310,8 @@ def _device(device: torch.device) -> str:
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
-    return f"{model} ({torch.backends.cpu.get_cpu_capability()})"
+    threads = torch.get_num_threads()  # part of how sums are cut, so of the last digits
+    return f"{model} ({torch.backends.cpu.get_cpu_capability()}), {threads} thread{'s' * (threads > 1)}"
 
 
 def log_of(experiment: Experiment) -> dict[str, Tensor]:
@@ -329,5 +331,5 @@ def log_of(experiment: Experiment) -> dict[str, Tensor]:
 
 def used() -> list[dict[str, Any]]:
     """How this process came by the networks it asked for: key, name, source ("trained", "own" or "published"); when,
-    where and in how many seconds they were trained; bytes of their weights."""
+    where and in how many seconds they were trained; bytes of their weights, checksum of the file's numbers."""
     return list(_used.values())

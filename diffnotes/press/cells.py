@@ -1,45 +1,30 @@
 """The code of cells and modules as text: one parser for Python and for what a notebook adds to it.
 
 A cell may hold IPython's magics and shell escapes (``%time``, ``%%bash``, ``!ls``); :func:`parse` turns them into the
-calls that IPython makes of them. :func:`essence` is what of a code can change its results. :func:`values` reads the
-parameters of a chapter, which are plain values and therefore known before any run.
+calls that IPython makes of them. :func:`essence` is what of a code can change its results.
 """
 
 from __future__ import annotations
 
 import ast
-import copy
 import io
-import math
 import re
 import threading
 import tokenize
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, ClassVar
 
-__all__ = ["CodeError", "essence", "given", "parse", "plain", "reads_documentation", "trees", "values"]
+__all__ = ["CodeError", "docstrings", "essence", "given", "newlines", "parse", "reads_documentation", "trees"]
 
 # What these read of a code at run time is its documentation: there, docstrings and comments are results.
 READS_DOCUMENTATION = re.compile(
-    r"__doc__|\bgetdoc\b|getsource|\bgetcomments\b|\bdoctest\b|\bhelp\s*\(|\bpydoc\b|\binspect\b|\btraceback\b"
+    r"__doc__(?!\s*=[^=])|\bgetdoc\b|getsource|\bgetcomments\b|\bdoctest\b|\bhelp\s*\(|\bpydoc\b|\binspect\b|\btraceback\b"
     r"|_exc\b|_exception\b|(?:extract|format|print)_stack\b|\blinecache\b|get_source"
     r"|^\s*%p(?:doc|source|info|file)|^\s*\?{1,2}\w|^\s*[\w.]+\?{1,2}\s*$"
     r"|__file__|lineno\b|__code__|\bco_\w|\bIn\[|\b_ih?\b|%hist|\bdis\b|spec_from_file_location",
     re.M,
 )
 COOKIE = re.compile(r"^(?:[^\n]*\n)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # of the first two lines
-SAFE = {name: __builtins__[name] if isinstance(__builtins__, dict) else getattr(__builtins__, name)
-        for name in ("abs", "bool", "dict", "float", "int", "len", "list", "max", "min", "range", "round", "set",
-                     "sorted", "str", "sum", "tuple")}  # fmt: skip
-_PLAIN_NODES = (
-    ast.Module, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr, ast.expr_context, ast.operator, ast.unaryop,
-    ast.boolop, ast.cmpop, ast.Constant, ast.Name, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.UnaryOp, ast.BinOp,
-    ast.BoolOp, ast.Compare, ast.IfExp, ast.Call, ast.keyword, ast.Starred, ast.Subscript, ast.Slice, ast.ListComp,
-    ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.comprehension,
-)  # fmt: skip
-
-
 @lru_cache(maxsize=4096)
 def reads_documentation(code: str) -> bool:
     """Whether ``code`` looks at code or its documentation when it runs, so that comments and docstrings are results."""
@@ -143,17 +128,19 @@ def essence(code: str, cell: bool = False) -> str:
         tokens = list(tokenize.generate_tokens(io.StringIO(code).readline))
     except (SyntaxError, tokenize.TokenError):
         return code
-    documented = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, *(() if cell else (ast.Module,)))
     lines = code.split("\n")
-    spans = [
-        (_place(lines, first.value.lineno, first.value.col_offset),
-         _place(lines, first.value.end_lineno, first.value.end_col_offset))
-        for node in ast.walk(tree) if isinstance(node, documented) and node.body
-        for first in node.body[:1]
-        if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str)
-    ]  # fmt: skip
-    starts = {start: end for start, end in spans}
+    starts = {_place(lines, one.lineno, one.col_offset): _place(lines, one.end_lineno, one.end_col_offset)
+              for one in docstrings(tree, cell)}  # fmt: skip
     return "\n".join(_logical_lines(lines, tokens, starts))
+
+
+def docstrings(tree: ast.AST, cell: bool = False) -> Iterator[ast.Constant]:
+    """The docstrings in a tree; a cell has none of its own."""
+    documented = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, *(() if cell else (ast.Module,)))
+    for node in ast.walk(tree):
+        first = node.body[0] if isinstance(node, documented) and node.body else None
+        if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
+            yield first.value
 
 
 def _place(lines: list[str], row: int, offset: int) -> tuple[int, int]:
@@ -199,94 +186,3 @@ def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> 
         return lines[start[0] - 1][start[1] : end[1]]
     middle = lines[start[0] : end[0] - 1]
     return "\n".join([lines[start[0] - 1][start[1] :], *middle, lines[end[0] - 1][: end[1]]])
-
-
-def values(code: str) -> dict[str, Any]:
-    """The plain values that ``code`` gives to names: the parameters of a chapter, without running the chapter.
-
-    Numbers, texts, lists and the like, and what arithmetic, comprehensions and a few built-in functions (``range``,
-    ``list``, ``float``, ...) make of them.
-
-    Raises:
-        CodeError: for anything else, naming the line.
-
-    >>> values("a = 1\\nb, c = 'x', [2]\\nseeds = list(range(a, 4))")
-    {'a': 1, 'b': 'x', 'c': [2], 'seeds': [1, 2, 3]}
-    """
-    tree = parse(code)
-    for node in ast.walk(tree):
-        allowed = isinstance(node, _PLAIN_NODES) and not (isinstance(node, ast.Expr) and not _is_text(node.value))
-        if allowed and isinstance(node, ast.Call):
-            allowed = isinstance(node.func, ast.Name) and node.func.id in SAFE
-        if not allowed:
-            line = newlines(code).split("\n")[getattr(node, "lineno", 1) - 1].strip()
-            raise CodeError(f"line {getattr(node, 'lineno', 1)}: {line[:60]!r} is no plain value; allowed: numbers, "
-                            f"texts, lists, arithmetic, {', '.join(sorted(SAFE))}")
-    own = {"__power__": _power, "__times__": _times, "range": _range}
-    found: dict[str, Any] = {"__builtins__": {**SAFE, **own}}
-    tree = ast.fix_missing_locations(_Limited().visit(copy.deepcopy(tree)))
-    try:
-        exec(compile(tree, "<parameters>", "exec"), found)
-    except Exception as error:
-        raise CodeError(f"{type(error).__name__}: {error}") from error
-    return {name: value for name, value in found.items() if not name.startswith("__")}
-
-
-class _Limited(ast.NodeTransformer):
-    """Has powers, shifts and products in a tree computed by functions that refuse what would fill the memory."""
-
-    NAMES: ClassVar = {ast.Pow: "__power__", ast.LShift: "__power__", ast.Mult: "__times__"}
-
-    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
-        self.generic_visit(node)
-        if type(node.op) not in self.NAMES:
-            return node
-        left, right = node.left, node.right
-        if isinstance(node.op, ast.LShift):  # a << b is a 2^b
-            right = ast.Call(ast.Name("__power__", ast.Load()), [ast.Constant(2), node.right], [])
-        name = "__times__" if isinstance(node.op, ast.LShift) else self.NAMES[type(node.op)]
-        return ast.copy_location(ast.Call(ast.Name(name, ast.Load()), [left, right], []), node)
-
-
-MOST = 1_000_000  # entries of a parameter
-
-
-def _power(base: Any, exponent: Any) -> Any:
-    if isinstance(base, int) and isinstance(exponent, int) and exponent * base.bit_length() > 10_000:
-        raise ValueError(f"{base} ** {exponent} has thousands of digits")
-    return base**exponent
-
-
-def _times(left: Any, right: Any) -> Any:
-    for many, times in ((left, right), (right, left)):
-        if isinstance(many, (str, bytes, list, tuple)) and isinstance(times, int) and len(many) * times > MOST:
-            raise ValueError(f"more than {MOST} entries")
-    return left * right
-
-
-def _range(*ends: int) -> range:
-    found = range(*ends)
-    if len(found) > MOST:
-        raise ValueError(f"{found} has more than {MOST} entries")
-    return found
-
-
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
-
-
-def plain(value: Any) -> Any:
-    """``value`` as it can stand in JSON: ranges, tuples and sets as lists, infinite numbers and NaN as texts.
-
-    >>> plain({"clip": float("inf"), "seeds": range(2)})
-    {'clip': 'inf', 'seeds': [0, 1]}
-    """
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (set, frozenset)):
-        value = sorted(value, key=repr)
-    if isinstance(value, (list, tuple, range)):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value

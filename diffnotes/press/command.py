@@ -1,4 +1,4 @@
-"""The command ``diffnotes``: run, publish, build, status, claims, clean."""
+"""The command ``diffnotes``: run, verify, publish, build, lab, status, claims, clean."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import codecs
 import os
 import sys
 import unicodedata
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,16 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     run.add_argument("--seed", type=int, help="replaces the seed in the parameters cell")
     run.add_argument("--force", action="store_true", help="execute fresh chapters, too")
+    run.add_argument("--train", action="store_true", help="train all networks anew, whichever are kept; runs all")
     run.add_argument("--cell-timeout", type=int, metavar="SECONDS", help="what a cell may take (default: two hours)")
     run.add_argument("--workers", metavar="URL", help="a Dask scheduler that shares the work, e.g. tcp://host:8786")
 
-    publish = command("publish", "put finished pages into book/chapters/")
+    verify = command("verify", "train all networks anew elsewhere, and compare with what is kept")
+    verify.add_argument("chapters", nargs="*", metavar="CHAPTER", help="default: all chapters")
+    verify.add_argument("--profile", choices=PROFILES, default="cpu", help="default: cpu")
+    verify.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+
+    publish = command("publish", "put finished pages into book/chapters/, their networks into book/networks/")
     publish.add_argument("chapters", nargs="+", metavar="CHAPTER")
     publish.add_argument("--profile", choices=PROFILES, default="cpu", help="default: cpu")
 
@@ -49,10 +56,16 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--pages", choices=("latest", "committed"), default="latest", help="default: latest")
     build.add_argument("--force", action="store_true", help="build even if nothing has changed")
 
-    command("status", "show profile, device, duration, age and freshness of each page")
+    lab = command("lab", "open JupyterLab on working copies of the chapters, in _build/lab/")
+    lab.add_argument("chapter", nargs="?", metavar="CHAPTER", help="the chapter to open (default: the folder of all)")
+    lab.add_argument("--fresh", action="store_true", help="start over; what you have changed is moved aside")
+    lab.add_argument("--port", type=int, default=8888, help="the first port to try (default: 8888)")
+    lab.add_argument("--no-browser", action="store_true", help="print the address only")
+
+    command("status", "show profile, device, duration, age, networks and freshness of each page")
     claims = command("claims", "print the ledger of claims with their verdicts")
     claims.add_argument("--json", action="store_true", help="for machines")
-    command("clean", "remove _build/, i.e. executed pages and the site")
+    command("clean", "remove _build/: executed pages, own networks, the site; working copies that were changed stay")
     return top
 
 
@@ -119,13 +132,19 @@ def _give_up_output() -> None:
 
 
 def _run(project: Project, options: argparse.Namespace) -> int:
-    from .run import CELL_TIMEOUT, run
+    from .chapter import CELL_TIMEOUT, Order
+    from .run import run
 
     timeout = CELL_TIMEOUT if options.cell_timeout is None else options.cell_timeout
-    return run(
-        project, options.chapters, profile=options.profile, device=options.device, seed=options.seed,
-        force=options.force, workers=options.workers, timeout=timeout,
-    )  # fmt: skip
+    order = Order(options.profile, options.device, options.seed, timeout, options.train)
+    return run(project, options.chapters, order, force=options.force, workers=options.workers)
+
+
+def _verify(project: Project, options: argparse.Namespace) -> int:
+    from .chapter import Order
+    from .verify import verify
+
+    return verify(project, options.chapters, Order(options.profile, options.device))
 
 
 def _publish(project: Project, options: argparse.Namespace) -> int:
@@ -143,13 +162,22 @@ def _build(project: Project, options: argparse.Namespace) -> int:
     return 0
 
 
+def _lab(project: Project, options: argparse.Namespace) -> int:
+    from .lab import lab
+
+    say = partial(print, flush=True)  # whoever reads it through a pipe waits for the address
+    return lab(project, options.chapter, fresh=options.fresh, port=options.port, browser=not options.no_browser,
+               say=say)  # fmt: skip
+
+
 def _status(project: Project, options: argparse.Namespace) -> int:
+    from .networks import published_faults, whereabouts
     from .provenance import examine
 
-    rows = [("chapter", "page", "device", "seconds", "age", "freshness")]
+    rows, notes = [("chapter", "page", "device", "seconds", "age", "networks", "freshness")], []
     for name in project.chapters():
         if not project.source(name).is_file():
-            rows.append((name, "-", "-", "-", "-", f"missing: there is no notebooks/{name}.ipynb"))
+            rows.append((name, "-", "-", "-", "-", "-", f"missing: there is no notebooks/{name}.ipynb"))
             continue
         pages = [examine(project, name, place) for place in project.places(name)]
         pages = [page for page in pages if page.freshness.state != "missing"]
@@ -158,12 +186,18 @@ def _status(project: Project, options: argparse.Namespace) -> int:
             label = f"{page.place} ({record.get('profile', '?')})" if page.place == PUBLISHED else page.place
             word = state.state + (f": {'; '.join(state.reasons)}" if state.reasons else "")
             seconds = f"{record['seconds']:.0f}" if record else "?"
-            rows.append((name, label, record.get("device", "?"), seconds, _age(record), word))
+            networks = record.get("networks", [])
+            rows.append((name, label, record.get("device", "?"), seconds, _age(record),
+                         whereabouts(project, networks, page.place == PUBLISHED), word))  # fmt: skip
+            faults = published_faults(project, networks) if page.place == PUBLISHED else []
+            notes += [f"published networks of {name}: {fault}; they would be trained again" for fault in faults]
         if not pages:
-            rows.append((name, "-", "-", "-", "-", "missing: not run yet"))
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+            rows.append((name, "-", "-", "-", "-", "-", "missing: not run yet"))
+    widths = [max(len(row[i]) for row in rows) for i in range(6)]
     for row in rows:
-        print("  ".join([*(text.ljust(width) for text, width in zip(row, widths)), row[5]]))
+        print("  ".join([*(text.ljust(width) for text, width in zip(row, widths)), row[6]]))
+    for note in notes:
+        print(f"warning: {note}", file=sys.stderr)
     return 0
 
 
@@ -182,10 +216,10 @@ def _age(record: dict[str, Any]) -> str:
 
 
 def _claims(project: Project, options: argparse.Namespace) -> int:
-    from .ledger import collect, table_text
-    from .provenance import examine
+    from .provenance import examine, latest
+    from .summary import collect, table_text
 
-    pages = {name: path for name in project.chapters() if (path := project.latest(name))}
+    pages = {name: path for name in project.chapters() if (path := latest(project, name))}
     rows = collect(pages.values())
     for name in project.chapters():
         for place, path in project.places(name).items():
@@ -207,6 +241,8 @@ def _claims(project: Project, options: argparse.Namespace) -> int:
 def _clean(project: Project, options: argparse.Namespace) -> int:
     import shutil
 
+    from .lab import changed
+
     folder: Path = project.root / "_build"
     if not folder.exists() and not folder.is_symlink():
         print("nothing to remove: there is no _build/")
@@ -215,14 +251,18 @@ def _clean(project: Project, options: argparse.Namespace) -> int:
         raise PressError(f"_build is {'a link that leads nowhere' if folder.is_symlink() else 'a file'}, not a folder; "
                          "remove it by hand")
     with at_work(project.root, alone=True):
-        size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
-        parts = sorted(path.name for path in folder.iterdir())
-        if folder.is_symlink():  # somebody wants the results elsewhere: the link stays
-            for path in folder.iterdir():
+        mine = changed(project)  # what a reader has written is not made by runs and builds
+        gone = sorted(path for path in folder.iterdir() if not (mine and path.name == "lab"))
+        files = (file for path in gone for file in (path, *path.rglob("*")) if file.is_file())
+        size = sum(file.lstat().st_size for file in files)
+        if folder.is_symlink() or mine:  # where somebody wants the results elsewhere, the link stays
+            for path in gone:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         else:
             shutil.rmtree(folder)
-    print(f"removed _build/ ({', '.join(parts) or 'empty'}; {size / 2**20:.1f} MiB)")
+    print(f"removed _build/ ({', '.join(path.name for path in gone) or 'empty'}; {size / 2**20:.1f} MiB)")
+    if mine:
+        print(f"kept _build/lab/, with what you have made or changed: {', '.join(mine)}; remove it by hand")
     return 0
 
 

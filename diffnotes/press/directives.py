@@ -20,6 +20,16 @@ from typing import Any
 
 import yaml
 
+from .errors import PressError
+from .layout import Project
+from .ledger import GROUPS, VERDICTS, box, errata_table
+from .markdown import table
+from .progress import clock
+from .prose import foreign
+from .provenance import freshness
+from .summary import collect
+from .web import elsewhere, unsafe_link
+
 CHAPTERS = "book/chapters/"
 NOTATION = "book/notation.yml"
 SIGNS = "✓≈✗??"  # of the verdicts, as in the style sheet
@@ -41,14 +51,13 @@ def notation(path: str | Path) -> dict[str, Any]:
     return yaml.safe_load(Path(path).read_text(encoding="utf8"))
 
 
-def notation_markdown(table: dict[str, Any]) -> str:
+def notation_markdown(symbols: dict[str, Any]) -> str:
     """One Markdown table a group, with symbols, meanings and the names in the code."""
     lines: list[str] = []
-    for group in table["groups"]:
-        lines += ["", f"## {group['title']}", "", "| Symbol | Meaning | In the code |", "|---|---|---|"]
-        for row in group["rows"]:
-            code = f"`{row['code']}`" if row["code"] else ""
-            lines.append(f"| ${row['symbol']}$ | {row['meaning']} | {code} |")
+    for group in symbols["groups"]:
+        rows = [(f"${row['symbol']}$", row["meaning"], f"`{row['code']}`" if row["code"] else "")
+                for row in group["rows"]]  # fmt: skip
+        lines += ["", f"## {group['title']}", "", table(("Symbol", "Meaning", "In the code"), rows)]
     return "\n".join([*lines, ""])
 
 
@@ -70,9 +79,13 @@ def provenance_markdown(record: dict[str, Any]) -> str:
     }
     summary = f"Computed on {record['date'][:10]}: {record['profile']} profile, "
     summary += f"{rows['Run time']} on {record['device']}"
-    table = "\n".join(f"| {name} | {value} |" for name, value in {"Record": "Value", "---": "---", **rows}.items())
     note = "What these entries mean: {doc}`/book/reproduce`."
-    return f":::{{dropdown}} {summary}\n:class-container: provenance\n\n{table}\n\n{note}\n:::\n"
+    shown = table(("Record", "Value"), rows.items())
+    if networks := record.get("networks"):
+        trained = [(one["name"], f"{one['date'][:10]}, {clock(one['seconds'])} on {one['device']}",
+                    f"`{one['key'][:12]}`") for one in networks]  # fmt: skip
+        shown += "\n\n" + table(("Networks", "Trained", "Key"), trained)
+    return f":::{{dropdown}} {summary}\n:class-container: provenance\n\n{shown}\n\n{note}\n:::\n"
 
 
 def stale_markdown(name: str, reasons: Iterable[str]) -> str:
@@ -142,16 +155,12 @@ def page_boxes(text: str, name: str, source: Path) -> list[str]:
     """What a chapter page in the tree ``source`` says about itself: that it is stale, if it is, and its provenance."""
     import nbformat
 
-    from .errors import PressError
-    from .layout import Project
-    from .provenance import source_reasons
-
     notebook = nbformat.reads(text, as_version=4)
     record = notebook.metadata.get("diffnotes", {}).get("provenance")
     if record is None:
         return []
     try:
-        reasons = source_reasons(notebook, Project.find(source).root, name)
+        reasons = freshness(notebook, Project(Project.find(source).root), name).reasons
     except PressError:  # built away from the notebooks: nothing to compare with
         reasons = []
     return ([stale_markdown(name, reasons)] if reasons else []) + [provenance_markdown(record)]
@@ -159,13 +168,7 @@ def page_boxes(text: str, name: str, source: Path) -> list[str]:
 
 def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
     """The ledger's page: an overview of the verdicts, each in full, the claims that still wait, the errata."""
-    from .ledger import GROUPS, VERDICTS, box, errata_table
-
     signs = dict(zip(VERDICTS, SIGNS, strict=True))
-
-    def table(*lines: Iterable[str]) -> list[str]:
-        head, *body = [" | ".join(["", *(cell.replace("|", "\\|") for cell in line), ""]).strip() for line in lines]
-        return ["", head, "|---" * (head.count(" | ") + 1) + "|", *body, ""]
 
     rows = list(rows)
     done, waiting = [row for row in rows if row["record"]], [row for row in rows if not row["record"]]
@@ -184,7 +187,7 @@ def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
         )
         for row, state in zip(done, states, strict=True)
     ]
-    text += table(("Claim", "Statement", "Source", "Verdict"), *shown) if done else []
+    text += ["", table(("Claim", "Statement", "Source", "Verdict"), shown), ""] if done else []
     for group, title in GROUPS.items():
         members = [row for row in done if row["id"][0] == group]
         text += ["", f"## {title}"] if members else []
@@ -200,15 +203,13 @@ def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
         if members := [
             (row["id"], row["statement"], row["source"], row["kind"]) for row in waiting if row["id"][0] == group
         ]:
-            text += ["", f"**{title}**", *table(("Claim", "Statement", "Source", "Kind"), *members)]
+            text += ["", f"**{title}**", "", table(("Claim", "Statement", "Source", "Kind"), members), ""]
     return "\n".join([*text, "", "## Errata of the sources", "", errata_table(), ""])
 
 
 def _source_read(app: Any, docname: str, source: list[str]) -> None:
     if not source[0].lstrip().startswith("{"):
         from sphinx.util import logging
-
-        from .prose import foreign
 
         for what, remedy in foreign(source[0], own=True):
             logging.getLogger(__name__).warning("%s. %s.", what, remedy, location=docname)
@@ -222,8 +223,6 @@ def _doctree_read(app: Any, doctree: Any) -> None:
     """Warn of what the finished document has taken from outside, however its text managed to say so."""
     from docutils import nodes
     from sphinx.util import logging
-
-    from .web import elsewhere, unsafe_link
 
     warn, name = logging.getLogger(__name__).warning, app.env.docname
     # The book, what the builder has made of its cells, and what is installed.
@@ -316,8 +315,6 @@ def setup(app: Any) -> dict[str, Any]:
 
     class Ledger(SphinxDirective):
         def run(self) -> list[Any]:
-            from .ledger import collect
-
             pages = sorted((Path(self.env.app.srcdir) / CHAPTERS).glob("*.ipynb"))
             for page in pages:
                 self.env.note_dependency(str(page))

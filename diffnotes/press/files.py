@@ -48,13 +48,13 @@ def read_yaml(path: Path) -> Any:
         raise PressError(f"{path.name}{where}: {getattr(error, 'problem', None) or error}") from error
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Put ``text`` at ``path`` all at once: a reader sees the old file or the new one, never a part."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Put ``content`` at ``path`` all at once: a reader sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:

@@ -39,8 +39,8 @@ from pathlib import Path
 from typing import Any
 
 from . import conduct, ledger, page, provenance, traces
-from .cells import plain
-from .layout import Project, assignments
+from .layout import Project
+from .parameters import parameters, plain, values
 from .prose import foreign, numerals, page_faults, without_code
 from .web import Document, elsewhere
 
@@ -104,7 +104,7 @@ def _source(notebook: Any, name: str) -> Found:
     settings = [i for i, cell in enumerate(cells) if "parameters" in page.tags(cell)]
     if len(settings) != 1 or "hide-input" not in page.tags(cells[settings[0]]):
         yield None, "not exactly one cell tagged parameters and hide-input", "Tag the cell with the settings so"
-    elif page.parameters(notebook).get("profile") != "cpu":
+    elif parameters(notebook).get("profile") != "cpu":
         yield settings[0], "the parameters cell does not hold the cpu profile", "Write profile = 'cpu' there"
     known = _constants(notebook, name)
     for index, cell in enumerate(cells):
@@ -144,14 +144,14 @@ def _constants(notebook: Any, name: str) -> set[float]:
 def _conduct(notebook: Any, indices: list[int]) -> Found:
     """What the code cells do that they must not."""
     cells = [(index, notebook.cells[index].source) for index in indices]
-    parameters = page.parameters(notebook).keys()
+    known = parameters(notebook).keys()
     names = conduct.Names()
     for index, code in cells:
-        for name in conduct.changes(code, parameters - {"device"}):  # "auto" becomes a device
+        for name in conduct.changes(code, known - {"device"}):  # "auto" becomes a device
             yield index, f"it changes {name}, which is set in the parameters cell", "Give the new value another name"
         for what in conduct.writes(code, names):
             yield index, f"it writes a file: {what}", "A run must leave the checkout as it is; use a buffer"
-    for index, key, code in conduct.typed_values(cells, parameters):
+    for index, key, code in conduct.typed_values(cells, known):
         yield index, f"a typed value is glued: {key} = {code[:40]}", "Glue what the run has computed, or a parameter"
 
 
@@ -411,7 +411,7 @@ def _twice(labels: Iterator[str] | list[str]) -> list[str]:
 
 def _injected(notebook: Any) -> dict[str, Any] | None:
     cells = [cell for cell in notebook.cells if "injected-parameters" in page.tags(cell)]
-    return assignments(cells[0].source) if cells else None
+    return values(cells[0].source) if cells else None
 
 
 LABELS = (r"^\(([\w:.-]++)\)=[ \t]*$", r"^[ \t]*+:(?:label|name):[ \t]*(\S+)", r"\$\$\s{0,9}\(([\w:.-]++)\)")

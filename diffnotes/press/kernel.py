@@ -2,9 +2,9 @@
 
 ``python kernel.py PACKAGE ROOT -f CONNECTION``: PACKAGE is the folder of the package under study, ROOT the book's. The
 package is always compiled from its source files; each is kept, so a page can be held to the very code that made it.
-:func:`report` tells that, and which files of the book the cells have read or written, as far as Python itself opens
-them: what a program does that a cell starts, nobody sees. The file is run by its path: it must be there before the
-package is.
+:func:`report` tells that, which kept networks the cells have asked for, and which files of the book they have read or
+written, as far as Python itself opens them: what a program does that a cell starts, nobody sees. The file is run by its
+path: it must be there before the package is.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import json
 import logging
 import os
 import sys
+import types
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 
+FREE = ("TMPDIR", "DIFFNOTES_DATA", "DIFFNOTES_NETWORKS", "DIFFNOTES_PUBLISHED")  # name folders that belong to no cell
 held: dict[str, list[str]] = {}  # module -> each source that was compiled for it
 sources: set[str] = set()  # their files
 read: set[str] = set()
@@ -51,12 +53,13 @@ class Finder:
 
 
 def observe(root: Path, package: Path) -> None:
-    """Keep in mind which files below ``root`` are read or written, but for what is installed, data and caches there."""
+    """Keep in mind which files below ``root`` are read or written, but for what is installed there, data, kept networks
+    and caches."""
     inside = os.path.join(os.path.realpath(root), "")
     home = os.environ.get("HOME", os.sep)
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
     free = [sys.prefix, caches, os.path.join(package, "press"), os.path.dirname(__file__),
-            *(os.environ[name] for name in ("TMPDIR", "DIFFNOTES_DATA") if os.environ.get(name))]  # fmt: skip
+            *(os.environ[name] for name in FREE if os.environ.get(name))]  # fmt: skip
     free = [os.path.realpath(place) for place in free]
 
     def place_of(path: object, folder: object = -1) -> str | None:
@@ -122,16 +125,23 @@ def _told(value: object) -> str:
         return f"something that cannot be told: {type(error).__name__}"
 
 
+def loaded(ending: str, function: str) -> types.ModuleType | None:
+    """The module whose name ends so, if it has been imported and has that function."""
+    found = (module for name, module in list(sys.modules.items()) if name.endswith(ending))
+    return next((module for module in found if hasattr(module, function)), None)
+
+
 def report(place: str, root: str, names: list[str], chapter: str) -> None:
-    """Write to ``place`` what this kernel holds: modules and files, the values of ``names``, the rules of a chapter."""
+    """Write to ``place`` what this kernel holds: modules, files and networks, the values of ``names``, the rules of a
+    chapter."""
     from IPython import get_ipython
 
     space, above = get_ipython().user_ns, os.path.realpath(root)
     left = {path for path in written if os.path.lexists(path)}  # what is gone again was nobody's harm
     left |= {path for path in removed - written if not os.path.lexists(path)}
-    ledger = next((module for name, module in sys.modules.items() if name.endswith(".press.ledger")), None)
-    rules = ledger.rules(chapter) if ledger is not None and hasattr(ledger, "rules") else None
-    told = {"held": held, "rules": rules, "values": {name: _told(space.get(name)) for name in names},
+    ledger, store = loaded(".press.ledger", "rules"), loaded(".model.store", "used")
+    told = {"held": held, "rules": ledger.rules(chapter) if ledger else None,
+            "networks": store.used() if store else [], "values": {name: _told(space.get(name)) for name in names},
             "read": sorted(os.path.relpath(path, above) for path in read - sources - written),
             "written": sorted(os.path.relpath(path, above) for path in left)}  # fmt: skip
     Path(place).write_text(json.dumps(told), encoding="utf-8")

@@ -1,9 +1,8 @@
-"""Where things are: the project's folders, its chapters, their pages and their settings.
+"""Where things are: the project's folders, its chapters and their pages.
 
 A chapter NAME is an entry ``book/chapters/NAME`` of ``_toc.yml``; its source is ``notebooks/NAME.ipynb``, its pages are
-``_build/executed/PROFILE/NAME.ipynb`` (from a run here) and ``book/chapters/NAME.ipynb`` (published).
-The parameters cell of the source holds the cpu profile; ``notebooks/profiles.toml`` has a table ``[NAME.PROFILE]``
-with what the other profiles change.
+``_build/executed/PROFILE/NAME.ipynb`` (from a run here) and ``book/chapters/NAME.ipynb`` (published). Trained networks
+are kept in ``_build/networks`` and, those of published pages, in ``book/networks``.
 """
 
 from __future__ import annotations
@@ -13,16 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .cells import plain
-from .cells import values as assignments
 from .errors import PressError
-from .files import read_toml, read_yaml, write_whole
+from .files import read_yaml
 
-__all__ = ["CHAPTERS", "PROFILES", "PUBLISHED", "Project", "assignments", "write_whole"]
+__all__ = ["CHAPTERS", "NETWORKS", "PROFILES", "PUBLISHED", "Project"]
 
 PROFILES = ("smoke", "cpu", "gpu")
 PUBLISHED = "published"
-CHAPTERS = "book/chapters"
+CHAPTERS, NETWORKS = "book/chapters", "book/networks"
 
 
 @dataclass(frozen=True)
@@ -104,67 +101,19 @@ class Project:
     def published(self, name: str) -> Path:
         return self.root / CHAPTERS / f"{name}.ipynb"
 
+    @property
+    def networks(self) -> Path:
+        """Where own networks are kept."""
+        return self.root / "_build" / "networks"
+
+    @property
+    def published_networks(self) -> Path:
+        """Where the networks of published pages are kept."""
+        return self.root / NETWORKS
+
     def places(self, name: str) -> dict[str, Path]:
         """Where pages of a chapter may lie: by profile, and published."""
         return {profile: self.page(profile, name) for profile in PROFILES} | {PUBLISHED: self.published(name)}
-
-    def latest(self, name: str) -> Path | None:
-        """The best page there is: the first fresh one of gpu, cpu, published; else the first of them; else smoke.
-
-        A damaged page is none.
-        """
-        from .provenance import examine
-
-        found = [examine(self, name, place) for place in ("gpu", "cpu", PUBLISHED, "smoke")]
-        found = [page for page in found if page.usable]
-        good = [page for page in found if page.place != "smoke"]
-        best = next((page for page in good if page.freshness.state == "fresh"), None) or next(iter(good or found), None)
-        return best.path if best else None
-
-    def settings(
-        self, name: str, profile: str, seed: int | None = None, device: str = "auto", source: Any = None
-    ) -> dict[str, Any]:
-        """What a run injects below the parameters cell: the values that differ from it.
-
-        Args:
-            name: the chapter.
-            profile: "smoke", "cpu" or "gpu".
-            seed: replaces the seed in the parameters cell.
-            device: "auto", "cpu" or "cuda".
-            source: the chapter's notebook, if it has been read already.
-
-        Raises:
-            PressError: if a profile sets a name that the parameters cell does not have, or the cell is no plain values.
-        """
-        from .page import parameters, read
-
-        if profile not in PROFILES:
-            raise PressError(f"unknown profile {profile!r}; allowed: {', '.join(PROFILES)}", 2)
-        own = parameters(read(self.source(name)) if source is None else source, f"notebooks/{name}.ipynb")
-        if missing := {"profile", "device", "seed"} - own.keys():
-            raise PressError(f"notebooks/{name}.ipynb: its parameters cell does not set {', '.join(sorted(missing))}")
-        table = self.root / "notebooks" / "profiles.toml"
-        tables = read_toml(table) if table.is_file() else {}
-        if strange := sorted(tables.keys() - set(self.chapters())):
-            raise PressError(f"profiles.toml: [{strange[0]}] is no chapter; allowed: {', '.join(self.chapters())}")
-        if isinstance(tables.get(name), dict) and (odd := sorted(tables[name].keys() - set(PROFILES))):
-            raise PressError(f"profiles.toml: [{name}.{odd[0]}] is no profile; allowed: {', '.join(PROFILES)}")
-        wanted = tables.get(name, {})
-        for key in (None, profile):
-            wanted = wanted if key is None else wanted.get(key, {})
-            if not isinstance(wanted, dict):
-                raise PressError(f"profiles.toml: [{name}{'' if key is None else '.' + key}] must be a table")
-        if unknown := sorted(wanted.keys() - own.keys()):
-            allowed = ", ".join(own)
-            raise PressError(f"profiles.toml: [{name}.{profile}] sets unknown {unknown[0]!r}; allowed: {allowed}")
-        for key, value in wanted.items():
-            if not _injectable(value):
-                raise PressError(f"profiles.toml: [{name}.{profile}] sets {key} = {value!r}; allowed: numbers, texts, "
-                                 "true, false, and lists of them")
-        wanted = wanted | {"profile": profile, "device": device} | ({} if seed is None else {"seed": seed})
-        seeds(own | wanted, f"notebooks/{name}.ipynb in profile {profile}")
-        # Told apart by what is written, not by ==: 1 is not true, NaN is NaN.
-        return {key: value for key, value in wanted.items() if repr(plain(value)) != repr(plain(own[key]))}
 
 
 def _entries(node: dict[str, Any], key: str) -> list[Any]:
@@ -172,30 +121,3 @@ def _entries(node: dict[str, Any], key: str) -> list[Any]:
     if not isinstance(found, list):
         raise PressError(f"_toc.yml: {key}: {found!r}; allowed: a list of entries with file:")
     return found
-
-
-def _injectable(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(map(_injectable, value))
-    return isinstance(value, (bool, int, float, str))
-
-
-def seeds(parameters: dict[str, Any], where: str) -> list[int]:
-    """The seeds of a run: seed, seed + 1, ... if ``seeds`` says how many, or those that ``seeds`` lists.
-
-    Raises:
-        PressError: for anything else.
-    """
-    seed, many = parameters["seed"], plain(parameters.get("seeds", 1))
-    if not _whole(seed):
-        raise PressError(f"{where}: seed = {seed!r}; allowed: a whole number >= 0", 2)
-    if _whole(many) and 0 < many <= 1_000_000:
-        return [seed + i for i in range(many)]
-    if isinstance(many, list) and many and all(map(_whole, many)):
-        return many
-    allowed = "how many (1 to a million), or a list of whole numbers >= 0"
-    raise PressError(f"{where}: seeds = {many!r}; allowed: {allowed}", 2)
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -10,14 +10,14 @@ rule describes,
 
 A part with ``only = "gpu"`` is measured and judged in that profile alone.
 
-The verdict is stored in the executed page; :func:`collect` reads it back, so the ledger of the book is never typed.
+The verdict is stored in the executed page; :mod:`diffnotes.press.summary` reads it back, so the ledger of the book is
+never typed.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -25,8 +25,9 @@ from typing import Any
 
 from .errors import PressError
 from .files import read_toml
+from .markdown import table
 
-__all__ = ["Effect", "Ledger", "collect", "errata", "errata_table", "registry", "table_text"]
+__all__ = ["Effect", "Ledger", "box", "errata", "errata_table", "registry", "rules"]
 
 CLAIMS = Path(__file__).with_name("claims.toml")
 GROUPS = {
@@ -197,13 +198,16 @@ class Ledger:
         return {"id": claim, "chapter": self.chapter, "profile": self.profile, "state": state,
                 "verdict": VERDICTS[state], "parts": judged}  # fmt: skip
 
-    def record(self, claim: str, **parts: Effect) -> None:
-        """Judge ``claim`` by the measured ``parts`` and put its verdict on the page. Raises as :meth:`judge` does."""
+    def record(self, claim: str, **parts: Effect | tuple[float, float, float] | float) -> None:
+        """Judge ``claim`` by the measured ``parts`` and put its verdict on the page. Raises as :meth:`judge` does.
+
+        A part is an effect, an interval (value, low, high), or an exact number.
+        """
         from IPython.display import display
 
         if claim in self._done:
             raise ValueError(f"claim = {claim!r} is recorded twice")
-        record = self.judge(claim, **parts)
+        record = self.judge(claim, **{name: _effect(part) for name, part in parts.items()})
         self._done[claim] = record
         row = self._rows[claim]
         plain = [f"{claim} {record['verdict']}: {row['statement']}", *(f"  {line}" for line in part_lines(record))]
@@ -216,10 +220,16 @@ class Ledger:
         from IPython.display import display
 
         done = [(self._rows[claim], self._done[claim]) for claim in self._rows if claim in self._done]
-        table = [*_head("Claim", "Statement", "Verdict")]
-        table += [_row(row["id"], row["statement"], _full(record)) for row, record in done]
+        shown = table(("Claim", "Statement", "Verdict"),
+                      [(row["id"], row["statement"], _full(record)) for row, record in done])  # fmt: skip
         plain = [f"{row['id']} {_full(record)}: {row['statement']}" for row, record in done]
-        display({"text/markdown": "\n".join(table), "text/plain": "\n".join(plain)}, raw=True)
+        display({"text/markdown": shown, "text/plain": "\n".join(plain)}, raw=True)
+
+
+def _effect(part: Effect | tuple[float, float, float] | float) -> Effect:
+    if isinstance(part, Effect):
+        return part
+    return Effect(*part) if isinstance(part, tuple) else Effect(part)
 
 
 def number(x: float) -> str:
@@ -251,14 +261,6 @@ def rule_text(rule: str) -> str:
     return re.sub(r"-?\d[\d.]*(?:e-?\d+)?", lambda found: number(float(found[0])).replace("1×10", "10"), rule)
 
 
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-
-def _head(*columns: str) -> list[str]:
-    return [_row(*columns), "|---" * len(columns) + "|"]
-
-
 def part_lines(record: dict[str, Any]) -> list[str]:
     """One line of plain text for each part of a record."""
     parts = record["parts"]
@@ -275,14 +277,12 @@ def box(record: dict[str, Any], row: dict[str, Any]) -> str:
 
 
 def _table(record: dict[str, Any]) -> str:
-    lines = _head("Measured", "Effect", "Rule", "")
+    rows = []
     for part in record["parts"]:
         measure = part["measure"] or part["name"].replace("_", " ")
         state = part["state"] if record["state"] != "unjudged" else "not judged"
-        lines.append(
-            _row(measure, effect_text(part), rule_text(part["rule"]).replace(" ", "\N{NO-BREAK SPACE}"), state)
-        )
-    return "\n".join(lines)
+        rows.append((measure, effect_text(part), rule_text(part["rule"]).replace(" ", "\N{NO-BREAK SPACE}"), state))
+    return table(("Measured", "Effect", "Rule", ""), rows)
 
 
 def is_record(record: Any) -> bool:
@@ -297,53 +297,8 @@ def is_record(record: Any) -> bool:
     )  # fmt: skip
 
 
-def collect(pages: Iterable[Path | str], path: Path = CLAIMS) -> list[dict[str, Any]]:
-    """The rows of the ledger: every claim, with ``record``, ``device``, ``page``, ``cell`` where a page recorded it.
-
-    Args:
-        pages: executed pages, named like their chapters.
-        path: the file of the claims.
-    """
-    from .page import read, records
-
-    rows = {key: {**row, "record": None} for key, row in registry(path).items()}
-    for page in map(Path, pages):
-        notebook = read(page)
-        provenance = notebook.metadata.get("diffnotes", {}).get("provenance", {})
-        for cell, _, record in records(notebook, "claim"):
-            if record["id"] in rows:
-                found = {"record": record, "device": provenance.get("device", "unknown"), "page": page.stem}
-                rows[record["id"]] |= found | {"cell": cell.get("execution_count")}
-    return list(rows.values())
-
-
-def _status(row: dict[str, Any]) -> str:
-    return row["record"]["verdict"] if row["record"] else "no chapter yet" if not row["chapter"] else "not run yet"
-
-
-def table_text(rows: list[dict[str, Any]]) -> str:
-    """The ledger for a terminal: one line a claim, its effects below it."""
-    import shutil
-    import textwrap
-
-    width, lines = max(60, min(shutil.get_terminal_size((110, 24)).columns, 140)), []
-    for group, title in GROUPS.items():
-        members = [row for row in rows if row["id"][0] == group]
-        lines += ["", title] if members else []
-        for row in members:
-            head = f"  {row['id']:<4}{_status(row)}. {row['statement']}"
-            lines += textwrap.wrap(head, width, subsequent_indent=" " * 6)
-            if record := row["record"]:
-                run = f"{row['page']}, cell {row['cell']}; {record['profile']} on {row['device']}"
-                lines += [" " * 8 + line for line in [*part_lines(record), run, row["test"]] if line]
-    judged = sum(1 for row in rows if row["record"])
-    return "\n".join([*lines[1:], "", f"{judged} of {len(rows)} claims recorded"])
-
-
 def errata_table(path: Path = CLAIMS) -> str:
     """The errata of the sources, a Markdown table."""
-    lines = _head("Source", "As printed", "Correction", "Shown in", "Test")
-    for row in errata(path):
-        test, chapter = f"`{row['test']}`" if row["test"] else "", row["chapter"] or "no chapter yet"
-        lines.append(_row(row["source"], row["quotation"], row["correction"], chapter, test))
-    return "\n".join(lines)
+    rows = [(row["source"], row["quotation"], row["correction"], row["chapter"] or "no chapter yet",
+             f"`{row['test']}`" if row["test"] else "") for row in errata(path)]  # fmt: skip
+    return table(("Source", "As printed", "Correction", "Shown in", "Test"), rows)

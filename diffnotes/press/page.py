@@ -12,13 +12,11 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from . import ledger
-from .cells import CodeError
-from .cells import values as assignments
 from .errors import PressError
 
 __all__ = ["glue", "normalise", "with_prose"]
@@ -28,8 +26,10 @@ SESSION = {"papermill", "execution", "jupyter", "collapsed", "scrolled", "Execut
 PARAMETER_TAGS = {"parameters", "injected-parameters"}
 
 
-def glue(**values: float | int | str) -> None:
+def glue(**values: Any) -> None:
     """Name values of the run for the prose: ``glue(gap=0.31)``, then {glue:text}`gap:.2f` in a sentence.
+
+    A mapping names a value for each of its keys: ``glue(gap={"eps": 0.31, "v": 0.2})`` makes gap_eps and gap_v.
 
     Raises:
         TypeError: for a value that is neither a number nor a text.
@@ -38,6 +38,9 @@ def glue(**values: float | int | str) -> None:
     from myst_nb import glue as paste
 
     for name, value in values.items():
+        if isinstance(value, Mapping):
+            glue(**{f"{name}_{key}".replace(" ", "_"): part for key, part in value.items()})
+            continue
         if not isinstance(value, (str, int)):
             try:
                 value = float(value)
@@ -128,15 +131,6 @@ def tags(cell: Any) -> set[str]:
 def code_cells(notebook: Any) -> list[Any]:
     """The code cells that come from the author: all but the one that papermill adds."""
     return [cell for cell in notebook.cells if cell.cell_type == "code" and "injected-parameters" not in tags(cell)]
-
-
-def parameters(notebook: Any, where: str = "the notebook") -> dict[str, Any]:
-    """The settings in the cell tagged "parameters". PressError naming cell and line if they are no plain values."""
-    found = [(i, cell) for i, cell in enumerate(notebook.cells) if "parameters" in tags(cell)]
-    try:
-        return assignments(found[0][1].source) if found else {}
-    except CodeError as error:
-        raise PressError(f"{where}, cell {found[0][0] + 1} (parameters): {error}") from error
 
 
 def records(notebook: Any, kind: str) -> Iterator[tuple[Any, Any, Any]]:

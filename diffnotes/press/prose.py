@@ -124,8 +124,15 @@ OTHER = _class(_NUMERIC)  # numerals that are no decimal digits: fractions, Roma
 ENDS = _class(c for c in _NUMERIC if c not in RAISED)  # those that end a word; x² is one
 WORD = rf"[^\W\d_{OTHER}](?:[^\W{ENDS}])*+"
 
-PLURAL = r"figures?|figs?|sections?|secs?|chapters?|ch|equations?|eqs?|theorems?|lemmas?|propositions?|corollar(?:y|ies)|definitions?|remarks?|examples?|exercises?|tables?|algorithms?|appendi(?:x|ces)|versions?|python|listings?"  # noqa: E501
-WHOLE = r"objectives?|sources?|parts?|steps?|lines?|rows?|cells?|claims?|pages?|pp?|lectures?|weeks?|questions?|tasks?|problems?|vols?|volumes?|footnotes?|assumptions?|slides?|box(?:es)?"  # noqa: E501
+PLURAL = (
+    r"figures?|figs?|sections?|secs?|chapters?|ch|equations?|eqs?|theorems?|lemmas?|propositions?"
+    r"|corollar(?:y|ies)|definitions?|remarks?|examples?|exercises?|tables?|algorithms?|appendi(?:x|ces)"
+    r"|versions?|python|listings?"
+)
+WHOLE = (
+    r"objectives?|sources?|parts?|steps?|lines?|rows?|cells?|claims?|pages?|pp?|lectures?|weeks?|questions?"
+    r"|tasks?|problems?|vols?|volumes?|footnotes?|assumptions?|slides?|box(?:es)?"
+)
 _DOTTED, _PLAIN = r"[1-9]\d{0,3}+(?:\.\d{1,2}+)*+(?!\d)", r"[1-9]\d{0,3}+(?!\.?\d)"
 
 

@@ -1,9 +1,10 @@
 """Where a page comes from, and whether it is still what its sources would give.
 
 The hash of a page covers everything that can change its results: the code cells, the modules of the package that they
-use (followed through imports, and those that the run was seen to import), the claims that the chapter decides, the
-locked versions, the data and the parameters. It leaves out prose, comments, docstrings and the press itself, so editing
-those costs no run. The parts of the hash are stored beside it; comparing them tells in words what has changed.
+use (followed through imports, and those that the run was seen to import), the number of the training of networks, the
+claims that the chapter decides, the locked versions, the data and the parameters. It leaves out prose, comments,
+docstrings and the press itself, so editing those costs no run, and the code that trains networks, which has the number
+instead. The parts of the hash are stored beside it; comparing them tells in words what has changed.
 
 What a run has made (outputs, widgets, provenance) is sealed with the page, and all the rest of a page is what the
 notebook's text gives around it: an edit of either shows. :func:`examine` is the one door through which the press takes
@@ -12,219 +13,36 @@ a page from disk.
 
 from __future__ import annotations
 
-import ast
 import datetime
-import hashlib
-import json
 import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import ledger, page
-from .cells import CodeError, essence, given, newlines, parse, plain, reads_documentation, trees
+from .cells import essence, newlines, reads_documentation
 from .errors import PressError
+from .layout import PUBLISHED, Project
+from .modules import digest, literal, looks_at_itself, modules_used, training
+from .parameters import plain
+from .parameters import settings as settings_of
 
-if TYPE_CHECKING:
-    from .layout import Project
-
-__all__ = ["Freshness", "Page", "examine", "fingerprint", "freshness", "modules_used", "seal", "source_reasons"]
+__all__ = ["Freshness", "Page", "examine", "fingerprint", "freshness", "latest", "seal"]
 
 CONSTRAINTS = ".ci/constraints.txt"
-STARTS = re.compile(r"\b(?:subprocess|multiprocessing|joblib|concurrent\.futures|os\.(?:fork|system|popen|exec|spawn))")
-PARTS = ("code", "modules", "rules", "versions", "data", "parameters")
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of a text, or of the JSON of anything else; hexadecimal."""
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-# --- what code takes of the package -----------------------------------------------------------------------------------
-
-
-def _file(package: Path, module: str) -> Path | None:
-    path = package.joinpath(*module.split("."))
-    options = (path.with_name(f"{path.name}.py"), path / "__init__.py")
-    return next((option for option in options if option.is_file()), None)
-
-
-def _code(package: Path, module: str) -> str:
-    return _file(package, module).read_text(encoding="utf-8", errors="surrogateescape")
-
-
-@lru_cache(maxsize=64)
-def _exports(code: str, root: str) -> dict[str, str]:
-    """Name -> module, from the imports in ``code``, the ``__init__`` of the package ``root``."""
-    names: dict[str, str] = {}
-    try:
-        tree = parse(code)
-    except CodeError:
-        return names
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            module = (node.module or "").removeprefix(root).lstrip(".")
-            names |= {alias.asname or alias.name: module or alias.name for alias in node.names}
-        elif isinstance(node, ast.Dict):  # a table for lazy imports
-            for key, value in zip(node.keys, node.values):
-                if isinstance(key, ast.Constant) and isinstance(value, ast.Constant):
-                    names[str(key.value)] = str(value.value).removeprefix(root).lstrip(".")
-    return names
-
-
-@lru_cache(maxsize=1024)
-def _mentions(code: str, root: str, inside: str | None) -> tuple[frozenset, frozenset, frozenset]:
-    """What ``code`` takes of the package ``root``: names of the package itself, (module, name) of its modules, and
-    texts that read like a module of it.
-
-    ``inside`` is the package that relative imports start from, "" for the root. "*" stands for all of the package.
-    """
-    names, pairs, spelled, aliases, attributes = set(), set(), set(), set(), []
-    for node in _nodes(code, root, names):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.name == root:
-                    aliases.add(alias.asname or root)
-                elif alias.name.startswith(root + "."):
-                    names.add(alias.name.removeprefix(root + "."))
-                    aliases |= set() if alias.asname else {root}
-        elif isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            if node.level and inside is not None:
-                above = inside.split(".") if inside else []
-                above = above[: max(0, len(above) - (node.level - 1))]
-                module = ".".join([root, *above, *filter(None, [module])])
-            elif node.level:
-                continue
-            if module == root:
-                names |= {alias.name for alias in node.names}
-            elif module.startswith(root + "."):
-                pairs |= {(module.removeprefix(root + "."), alias.name) for alias in node.names}
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and not node.attr.startswith("__"):
-            attributes.append((node.value.id, node.attr))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            # importlib.import_module("root.module")
-            if re.fullmatch(rf"{re.escape(root)}(?:\.\w+)+", node.value):
-                spelled.add(node.value.removeprefix(root + "."))
-    names |= {attr for owner, attr in attributes if owner in aliases}
-    return frozenset(names), frozenset(pairs), frozenset(spelled)
-
-
-def _nodes(code: str, root: str, names: set[str]) -> Iterable[ast.AST]:
-    """The nodes of ``code`` and of what its magics are given; what cannot be read but names the package takes all."""
-    try:
-        waiting = list(trees(code))
-        while waiting:
-            tree = waiting.pop()
-            if isinstance(tree, str):
-                names |= {"*"} if re.search(rf"\b{re.escape(root)}\b", tree) else set()
-                continue
-            for node in ast.walk(tree):
-                yield node
-                text = node.value if isinstance(node, ast.Constant) else None
-                if isinstance(text, str) and re.search(rf"\b(?:import|from)\s+{re.escape(root)}\b", text):
-                    waiting += given(text)  # code for another process, perhaps
-    except CodeError:  # the run will say so; until then nothing is left out
-        if re.search(rf"\b{re.escape(root)}\b", code):
-            names.add("*")
-
-
-def _imports(code: str, package: Path, inside: str | None = None) -> set[str]:
-    """Modules of the package that ``code`` imports; ``inside`` is the package it belongs to, if it does to one.
-
-    A name taken from the package itself that cannot be traced to a module counts as a use of them all.
-    """
-    exports = _exports(_code(package, "__init__"), package.name)
-    names, pairs, spelled = _mentions(code, package.name, inside)
-    found = {text for text in spelled if _file(package, text)}
-    for text in names:
-        found |= {text} if _file(package, text) else {exports[text]} if text in exports else _everything(package)
-    for module, text in pairs:
-        found.add(f"{module}.{text}" if _file(package, f"{module}.{text}") else module)
-    above = {".".join(module.split(".")[:i]) for module in found for i in range(1, module.count(".") + 1)}
-    return {module for module in found | above if not _of_press(module) and _file(package, module)}
-
-
-def _everything(package: Path) -> set[str]:
-    files = (path.relative_to(package).with_suffix("") for path in package.rglob("*.py"))
-    return {".".join(file.parts).removesuffix(".__init__") for file in files}
-
-
-def _of_press(module: str) -> bool:
-    return module.split(".")[0] == "press"
-
-
-def _home(package: Path, module: str) -> str:
-    """The package that the relative imports of ``module`` start from."""
-    own = _file(package, module).name == "__init__.py" and module != "__init__"
-    return module if own else module.rpartition(".")[0]
-
-
-def modules_used(codes: list[str], package: Path, seen: Iterable[str] = ()) -> dict[str, str]:
-    """Module -> hash of its code, for all modules of ``package`` that ``codes`` use, directly or through others.
-
-    ``seen`` are further modules, such as a run was seen to import. Where a cell reads documentation, that counts, too.
-    """
-    todo = set().union({module for module in seen if _file(package, module)}, *(_imports(c, package) for c in codes))
-    if any(map(STARTS.search, codes)):  # what another process imports, nobody sees
-        todo |= {module for module in _everything(package) if not _of_press(module)}
-    whole = any(map(reads_documentation, codes)) or _looks_at_itself(package)
-    done: dict[str, str] = {}
-    while todo:
-        module = todo.pop()
-        code = _code(package, module)
-        done[module] = module_digest(code, whole)
-        # The root's own imports are not followed: it names everything, and the run tells what of that was loaded.
-        todo |= (_imports(code, package, _home(package, module)) if module != "__init__" else set()) - done.keys()
-        todo |= {"__init__"} - done.keys()
-    return done
-
-
-@lru_cache(maxsize=1024)
-def module_digest(code: str, whole: bool = False) -> str:
-    """What the hash takes of a module; ``whole``: with its documentation."""
-    code = newlines(code)
-    return digest(code if whole or reads_documentation(code) else essence(code))
-
-
-def _looks_at_itself(package: Path) -> bool:
-    """Whether a module of the package looks at documentation or code, perhaps that of another one."""
-    return any(reads_documentation(_code(package, m)) for m in _everything(package) if not _of_press(m))
+PARTS = ("code", "modules", "training", "rules", "versions", "data", "parameters")
 
 
 def counts_documentation(source: Any, package: Path) -> bool:
     """Whether comments and docstrings of the package count as code for the chapter ``source``."""
-    return shows_documentation(source) or _looks_at_itself(package)
+    return shows_documentation(source) or looks_at_itself(package)
 
 
 def shows_documentation(source: Any) -> bool:
     """Whether a cell of the notebook ``source`` looks at documentation or code, so that comments are results."""
     return any(reads_documentation(newlines(cell.source)) for cell in page.code_cells(source))
-
-
-def all_modules(package: Path, whole: bool = False) -> dict[str, str]:
-    """Module -> hash of its code, for all of ``package`` but the press: what a run may have imported."""
-    modules = [module for module in _everything(package) if not _of_press(module)]
-    return {module: module_digest(_code(package, module), whole) for module in modules}
-
-
-def data_identity(package: Path) -> str:
-    """The literal ``IDENTITY`` of the package's ``data`` module: what the data are, e.g. their checksums."""
-    path = package / "data.py"
-    code = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    try:
-        tree = parse(code)
-    except CodeError:  # no chapter can run with it
-        return digest(code)
-    for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == "IDENTITY" for target in targets) and node.value:
-            return ast.get_source_segment(newlines(code), node.value)
-    return ""
 
 
 def code_digests(notebook: Any) -> list[str]:
@@ -249,12 +67,14 @@ def fingerprint(
     modules = modules_used([newlines(cell.source) for cell in page.code_cells(source)], project.package, seen)
     constraints = project.root / CONSTRAINTS
     lines = constraints.read_text(encoding="utf-8", errors="replace").splitlines() if constraints.is_file() else []
+    data = sorted(module for module in modules if module.rpartition(".")[2] == "data")
     parts = {
         "code": code_digests(source),
         "modules": {module: value[:16] for module, value in sorted(modules.items())},
+        "training": training(project.package)[0],
         "rules": digest(ledger.rules(name))[:16],
         "versions": digest([line.strip() for line in lines if line.strip() and not line.startswith("#")])[:16],
-        "data": digest(data_identity(project.package))[:16] if "data" in modules else "",
+        "data": digest([literal(project.package, module, "IDENTITY") for module in data])[:16] if data else "",
         "parameters": {key: plain(value) for key, value in settings.items() if key != "device"},
     }
     return {"hash": digest(parts), **parts}
@@ -282,9 +102,26 @@ def _parts(value: Any) -> bool:
     return (
         isinstance(value, dict) and set(PARTS) == value.keys() and isinstance(value["code"], list)
         and all(isinstance(one, str) for one in value["code"]) and _texts(value["modules"])
-        and all(isinstance(value[key], str) for key in ("rules", "versions", "data"))
+        and all(isinstance(value[key], str) for key in ("training", "rules", "versions", "data"))
         and isinstance(value["parameters"], dict)
     )  # fmt: skip
+
+
+NETWORK = {
+    "key": lambda value: isinstance(value, str) and bool(re.fullmatch(r"[0-9a-f]{20,64}", value)),
+    "name": lambda value: isinstance(value, str),
+    "source": lambda value: value in ("trained", "own", "published"),
+    "seconds": _number, "bytes": _number,
+    "device": lambda value: isinstance(value, str),
+    "date": _moment,
+}  # fmt: skip
+"""The entries of a record of kept networks, and what each must be."""
+
+
+def _networks(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(one, dict) and all(key in one and fits(one[key]) for key, fits in NETWORK.items()) for one in value
+    )
 
 
 FIELDS = {
@@ -296,6 +133,7 @@ FIELDS = {
     "cells": lambda value: isinstance(value, list) and all(map(_number, value)),
     "versions": _texts,
     "seeds": lambda value: isinstance(value, list) and all(isinstance(seed, int) for seed in value),
+    "networks": _networks,
     "commit": lambda value: isinstance(value, str),
     "parameters": lambda value: isinstance(value, dict),
     "date": _moment,
@@ -377,6 +215,8 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     before, after = old["modules"], new["modules"]
     if changed := sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key)):
         reasons.append("the package: " + ", ".join(changed))
+    if (before := old["training"]) != (after := new["training"]):
+        reasons.append(f"the training of the networks ({before or 'none kept'} then, {after or 'none kept'} now)")
     words = {"rules": "the rules of its claims", "versions": "the locked versions", "data": "the data"}
     reasons += [words[key] for key in words if old[key] != new[key]]
     before, after = old["parameters"], new["parameters"]
@@ -408,7 +248,7 @@ def freshness(
         source = page.read(project.source(name))
         if settings is None:
             seed = found["parts"]["parameters"].get("seed")
-            settings = project.settings(name, found["profile"], seed, source=source)
+            settings = settings_of(project, name, found["profile"], seed, source=source)
         now = fingerprint(project, name, settings, source, seen=found["parts"]["modules"])
     except PressError as error:
         return Freshness("stale", [*reasons, f"its source: {error}"])
@@ -464,8 +304,13 @@ def examine(
     return Page(place, path, notebook, freshness(notebook, project, name, settings, device))
 
 
-def source_reasons(notebook: Any, root: Path, name: str) -> list[str]:
-    """Why the page ``notebook`` of chapter ``name`` in the book at ``root`` is stale; empty if it is fresh."""
-    from .layout import Project
+def latest(project: Project, name: str) -> Path | None:
+    """The best page of a chapter: the first fresh one of gpu, cpu, published; else the first of them; else smoke.
 
-    return freshness(notebook, Project(root), name).reasons
+    A damaged page is none.
+    """
+    found = [examine(project, name, place) for place in ("gpu", "cpu", PUBLISHED, "smoke")]
+    found = [page for page in found if page.usable]
+    good = [page for page in found if page.place != "smoke"]
+    best = next((page for page in good if page.freshness.state == "fresh"), None) or next(iter(good or found), None)
+    return best.path if best else None

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from . import gates, page, provenance
 from .errors import PressError
-from .files import at_work, lock, require_room, sweep, write_whole
+from .files import at_work, lock, require_room, sweep
 from .layout import Project
+from .networks import publishable, put
+from .parameters import settings as settings_of
 
 __all__ = ["publish"]
 
@@ -15,13 +17,16 @@ __all__ = ["publish"]
 def publish(project: Project, name: str, profile: str) -> Path:
     """Copy the page of chapter ``name`` from a run in ``profile`` to its published place, and return that.
 
+    The networks that it was made with come along, and published ones that no page names any more go.
+
     Raises:
-        PressError: if there is no such page, it is a smoke run or one with another seed, or a gate refuses it.
+        PressError: if there is no such page, it is a smoke run or one with another seed, or a gate refuses it; or if
+            its networks are not kept any more, or all published ones would be too many.
     """
     if profile == "smoke":
         raise PressError("the smoke profile shows that the code runs, its numbers mean nothing; publish cpu or gpu", 2)
     place, source = project.published(name), page.read(project.source(name))
-    settings = project.settings(name, profile, source=source)
+    settings = settings_of(project, name, profile, source=source)
     found = provenance.examine(project, name, profile, settings)
     if found.freshness.state == "missing":
         raise PressError(f"{name} was not run in profile {profile}: first diffnotes run {name} --profile {profile}")
@@ -35,8 +40,12 @@ def publish(project: Project, name: str, profile: str) -> Path:
     if problems or not found.usable:
         listed = [*found.freshness.reasons] * (not found.usable) + [*map(str, problems)]
         raise PressError("the gates refuse:\n  " + "\n  ".join(listed))
+    named = {other: provenance.record(one).get("networks", []) for other, one in others.items()}
+    named[name] = found.record["networks"]
     require_room(place.parent, "published pages")
-    with at_work(project.root), lock(place):
+    with at_work(project.root), lock(place), lock(project.published_networks):
         sweep(place)
-        write_whole(place, page.text(found.notebook))  # what was checked, whatever lies there by now
+        chosen = publishable(project, name, named)
+        wanted = {record["key"] for records in named.values() for record in records}
+        put(project, chosen, (place, page.text(found.notebook)), wanted)  # what was checked, whatever lies there by now
     return place

@@ -19,10 +19,14 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from . import gates
 from .errors import PressError
 from .files import at_work, lock, require_room
-from .layout import CHAPTERS, PUBLISHED, Project
+from .layout import CHAPTERS, NETWORKS, PUBLISHED, Project
+from .networks import published_faults
+from .page import read
 from .processes import Owned, environment, interruptible, workspace
+from .provenance import faults, freshness, latest, record
 from .web import Document, script_loads, style_loads
 
 PROSE = ("_config.yml", "_toc.yml", "book")
@@ -66,6 +70,10 @@ def build(pages: str, root: Path, *, force: bool = False, say: Callable[[str], N
         if fingerprint(project, taken, source) != inputs:
             raise PressError("a page or the prose was changed while the build took it; build again")
         check(project, chosen, taken)
+        for name in chosen:
+            if chosen[name] == project.published(name):
+                for fault in published_faults(project, record(read(taken[name])).get("networks", [])):
+                    say(f"site: note: published networks of {name}: {fault}; they would be trained again")
         say(f"site: building {len(chosen)} chapter{'s' * (len(chosen) != 1)} and the pages around them")
         site = render(source, work)
         if problems := scan(site):
@@ -119,7 +127,7 @@ def recover(target: Path) -> None:
 def choose(project: Project, pages: str) -> dict[str, Path]:
     """The page of each chapter that the site shows. PressError naming the command for chapters that have none."""
     found = {
-        name: project.latest(name) if pages == "latest" else project.published(name) for name in project.chapters()
+        name: latest(project, name) if pages == "latest" else project.published(name) for name in project.chapters()
     }
     usable = {name: page for name, page in found.items() if page and page.is_file() and page.parent.name != "smoke"}
     if missing := [name for name in found if name not in usable]:
@@ -136,10 +144,6 @@ def check(project: Project, chosen: dict[str, Path], taken: dict[str, Path] | No
         chosen: chapter -> where its page lies.
         taken: chapter -> the copy to look at, if there is one.
     """
-    from . import gates
-    from .page import read
-    from .provenance import faults
-
     pages = {name: read(path) for name, path in (taken or chosen).items()}
     problems = list(map(str, gates.check_across(pages)))
     for name, page in pages.items():
@@ -155,9 +159,6 @@ def fingerprint(project: Project, chosen: dict[str, Path], root: Path | None = N
 
     ``root`` is where the prose lies, by default in the book itself.
     """
-    from .page import read
-    from .provenance import freshness
-
     digest, root = hashlib.sha256(), root or project.root
     own = Path(__file__).parent
     press = [(path, own) for path in _files(own) if path.suffix in (".py", ".toml")]
@@ -171,8 +172,9 @@ def fingerprint(project: Project, chosen: dict[str, Path], root: Path | None = N
 
 
 def _prose(root: Path) -> list[Path]:
-    """The files of the site that are no pages of chapters."""
-    return [path for name in PROSE for path in _files(root / name) if path.parent != root / CHAPTERS]
+    """The files of the site that are no pages of chapters, and no networks."""
+    made = (root / CHAPTERS, root / NETWORKS)
+    return [path for name in PROSE for path in _files(root / name) if path.parent not in made]
 
 
 def _sha256(path: Path) -> str:
@@ -287,8 +289,6 @@ def scan(site: Path) -> list[str]:
 
 def seal(site: Path, chosen: dict[str, Path], inputs: str) -> None:
     """Write the records of all pages and the SHA-256 of every file into the site."""
-    from .page import read
-
     records = {name: read(page).metadata.get("diffnotes", {}).get("provenance") for name, page in chosen.items()}
     text = json.dumps({"inputs": inputs, "diffnotes": metadata.version("diffnotes"), "pages": records}, indent=1)
     (site / RECORDS).write_text(text + "\n", encoding="utf8")

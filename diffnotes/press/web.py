@@ -34,7 +34,11 @@ _ATTRIBUTE = re.compile(
 )
 _CSS_COMMENT = re.compile(r"/\*(?:[^*]++|\*(?!/))*+(?:\*/|$)")
 _CSS_ESCAPE = re.compile(r"\\(?:([0-9a-fA-F]{1,6})\s?|\n|(.))", re.S)
-_CSS_LOAD = re.compile(r"""url\(\s*+(?:"([^"]*+)"?|'([^']*+)'?|([^"')\s][^)\s]*+))|["']\s*+((?:[a-z][a-z0-9+.-]{1,15}+:)?+[\\/]{2}[^"']*+)""", re.I)  # fmt: skip  # noqa: E501
+_CSS_LOAD = re.compile(
+    r"""url\(\s*+(?:"([^"]*+)"?|'([^']*+)'?|([^"')\s][^)\s]*+))"""
+    r"""|["']\s*+((?:[a-z][a-z0-9+.-]{1,15}+:)?+[\\/]{2}[^"']*+)""",
+    re.I,
+)
 # What comes before an address in a script that loads it.
 _CALL = re.compile(
     r"""(?:\b(?:fetch|import|importScripts|WebSocket|EventSource|Worker|SharedWorker|sendBeacon|getScript|ajax|require|load"""

@@ -299,10 +299,16 @@ def test_glue_keeps_plain_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy
     import torch
 
-    pasted: dict[str, Any] = {}
-    monkeypatch.setattr("myst_nb.glue", lambda name, value, display: pasted.update({name: value}))
-    page.glue(a=torch.tensor(0.5), b=numpy.float64(0.25), c=3, d="x")
-    assert pasted == {"a": 0.5, "b": 0.25, "c": 3, "d": "x"} and type(pasted["b"]) is type(pasted["a"]) is float
+    shown: list[tuple] = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **options: shown.append((data, options)))
+    page.glue(a=torch.tensor(0.5), b=numpy.float64(0.25), c=3, d="x", e={"one": 1, "two x": 2.5})
+    from IPython.core.formatters import DisplayFormatter
+
+    formatter = DisplayFormatter()
+    for (data, options), (name, value) in zip(shown, dict(a=0.5, b=0.25, c=3, d="x", e_one=1, e_two_x=2.5).items()):
+        told = formatter.format(value)[0]  # as IPython shows it, which is what myst_nb's glue keeps
+        assert data == {f"application/papermill.record/{mime}": text for mime, text in told.items()}
+        assert options["metadata"]["scrapbook"]["name"] == name and options["raw"]
 
 
 def test_layout(tmp_path: Path) -> None:

@@ -37,7 +37,9 @@ from ..core.denoiser import Denoiser, Exact, home_of
 from ..core.generators import generator_of
 from ..core.law import GaussianMixture, Law
 from ..core.schedule import Chain, Schedule
+from ..core.shape import expand_like
 from ..core.target import Target, coefficients
+from ..measure.distance import wasserstein1_to
 from ..measure.divergence import integral, knots_around
 from ..measure.information import expectation_nodes, fisher_information
 from ..measure.interval import Interval, ratio_interval
@@ -47,8 +49,8 @@ from ..model.setting import Times, Uniform
 
 __all__ = [
     "CLOCKS", "FirstInterval", "LeftEnd", "SharedExact", "SharedTimes", "SharingCost", "end_slopes", "first_interval",
-    "left_end_error", "mean_score", "misfit", "opposite_corners", "perturbation_response", "ratio", "sampled",
-    "sharing_cost", "sine_chain", "slope", "step_constants", "time_derivative", "time_lipschitz",
+    "left_end_error", "line_distance", "mean_score", "misfit", "opposite_corners", "perturbation_response", "ratio",
+    "sampled", "sharing_cost", "sine_chain", "slope", "step_constants", "time_derivative", "time_lipschitz",
 ]  # fmt: skip
 
 CLOCKS = ("t", "sigma", "log_snr")
@@ -175,8 +177,9 @@ def _bins(schedule: Schedule | Chain, n: int, t_tilde: float) -> list[tuple[Tens
 def _blind(exact: Exact, law: Law, x: Tensor, times: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """E[eps | x, B], of the shape of x, and eps(x, t) at each time of B, with an axis of times in front."""
     times, everywhere = times.to(x.device), x.expand(len(times), *x.shape)
-    each = exact.eps(everywhere, times)
-    odds = law.log_prob_at(everywhere, *exact.schedule(times))
+    levels = exact.schedule(times)
+    odds, score = law.log_prob_and_score_at(everywhere, *levels)
+    each = -expand_like(levels[1], everywhere) * score
     share = (odds + weights.log().to(odds).reshape(-1, *[1] * (odds.ndim - 1))).softmax(0)
     return (share.reshape(share.shape + (1,) * (each.ndim - share.ndim)) * each).sum(0), each
 
@@ -308,6 +311,19 @@ def _clock_rate(schedule: Schedule, t: float, clock: str) -> float:
     return float(schedule.rates(t)[1] if clock == "sigma" else schedule.log_snr_rate(t))
 
 
+def _levels(
+    schedule: Schedule, times: Tensor, target: Target
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """(alpha, sigma) at ``times`` and their rates; refuses chains, unknown targets and times without noise."""
+    if isinstance(schedule, Chain):
+        raise TypeError(f"schedule = {schedule}; allowed: a schedule in continuous time (for a chain, step_constants)")
+    coefficients(target, 0.8, 0.6)
+    levels = schedule(times)
+    if not bool((levels[1] > 0).all()):
+        raise ValueError(f"t = {times.flatten()[:6].tolist()}; allowed: times with sigma > 0")
+    return levels, schedule.rates(times)
+
+
 def time_derivative(
     law: Law, schedule: Schedule, target: Target, x: Tensor, t: float, clock: str = "t"
 ) -> Tensor:
@@ -327,24 +343,25 @@ def time_derivative(
         TypeError: for a chain.
         ValueError: for an unknown target or clock, or sigma_t = 0.
     """
-    if isinstance(schedule, Chain):
-        raise TypeError(f"schedule = {schedule}; allowed: a schedule in continuous time (for a chain, step_constants)")
-    coefficients(target, 0.8, 0.6)
+    levels, rates = _levels(schedule, torch.as_tensor(t, dtype=torch.float64), target)
     rate = _clock_rate(schedule, t, clock)
-    (alpha, sigma), rates = schedule(t), schedule.rates(t)
-    if not float(sigma) > 0:
-        raise ValueError(f"t = {t}; allowed: times with sigma > 0")
+    return _derivative(law, target, x, levels, rates) / rate
+
+
+def _derivative(
+    law: Law, target: Target, x: Tensor, levels: tuple[Tensor, Tensor], rates: tuple[Tensor, Tensor]
+) -> Tensor:
+    """dy/dt at the rows of x, for levels and their rates that are numbers or have a value for each row."""
     with forward_ad.dual_level():
         alpha, sigma = (
-            forward_ad.make_dual(level.reshape(1, 1).to(x), change.reshape(1, 1).to(x))
-            for level, change in zip((alpha, sigma), rates)
+            forward_ad.make_dual(*(part.to(x).reshape(-1).expand(len(x)).contiguous() for part in pair))
+            for pair in zip(levels, rates)
         )
-        a, b = coefficients(target, alpha, sigma)
-        level = alpha[:, 0].expand(len(x)), sigma[:, 0].expand(len(x))
+        a, b = coefficients(target, alpha[:, None], sigma[:, None])
         # x_0 and eps each in the form that does not cancel.
-        y = a * law.posterior_mean(x, *level) - b * sigma * law.score_at(x, *level)
+        y = a * law.posterior_mean(x, alpha, sigma) - b * sigma[:, None] * law.score_at(x, alpha, sigma)
         change = forward_ad.unpack_dual(y).tangent
-    return (torch.zeros_like(x) if change is None else change) / rate
+    return torch.zeros_like(x) if change is None else change
 
 
 def time_lipschitz(
@@ -358,11 +375,15 @@ def time_lipschitz(
     """
     if not (isinstance(law, GaussianMixture) and law.dim == 1):
         generator = generator_of(generator, law.device)
-    values = []
-    for t in torch.as_tensor(times, dtype=torch.float64).flatten().tolist():
-        x, w = _at_level(law, schedule(t), _DRAWS, generator, _FINE)
-        values.append(w @ time_derivative(law, schedule, target, x, t, clock).norm(dim=-1))
-    return torch.stack(values).cpu()
+    times = torch.as_tensor(times, dtype=torch.float64).flatten().cpu()
+    levels, rates = _levels(schedule, times, target)
+    parts = [_at_level(law, schedule(t), _DRAWS, generator, _FINE) for t in times.tolist()]
+    per_time = torch.tensor([len(w) for _, w in parts])
+    wide = [tuple(part.repeat_interleave(per_time) for part in pair) for pair in (levels, rates)]
+    change = _derivative(law, target, torch.cat([x for x, _ in parts]), *wide).norm(dim=-1)
+    clock_rates = torch.tensor([_clock_rate(schedule, t, clock) for t in times.tolist()], dtype=torch.float64)
+    means = [w @ one for (_, w), one in zip(parts, change.split(per_time.tolist()))]
+    return torch.stack(means).cpu() / clock_rates.abs()
 
 
 def mean_score(law: GaussianMixture) -> float:
@@ -569,3 +590,14 @@ def ratio(
         torch.stack([distances[one][case].double() for case in cases]).log().mean(0).exp() for one in (name, base)
     )
     return ratio_interval(above, below)
+
+
+def line_distance(denoiser: Denoiser, law: GaussianMixture, steps: int, points: int) -> float:
+    """The 1-Wasserstein distance from ``law`` of what DDIM makes of normal quantiles in ``steps`` of the grid "skip".
+
+    ``denoiser`` is on the line; its ``points`` quantiles (k - 1/2)/points leave no sampling noise.
+    """
+    times = grid(denoiser.schedule, steps, "skip")
+    u = (torch.arange(points, dtype=torch.float64) + 0.5) / points
+    start = float(denoiser.schedule(int(times[0]))[1]) * torch.special.ndtri(u)[:, None]
+    return float(wasserstein1_to(ddim(denoiser, start, times)[:, 0], law))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -41,7 +41,11 @@ def _listed(values: Mapping, text: Callable[[object], str]) -> str:
 
 
 def _two(value: float) -> str:
-    return f"{float(value):.2f}"
+    return f"{round(float(value), 2) + 0.0:.2f}"  # no negative zero
+
+
+def _width(width: float) -> str:
+    return f"width {width:g}" if width else "points"
 
 
 # --- exact functions --------------------------------------------------------------------------------------------------
@@ -123,8 +127,8 @@ def price(
         rows.setdefault(width, {})[d] = cost.price
     looks = (("blue", "-", "o"), ("orange", "--", "s"), ("green", "-.", "^"))
     for (width, row), (colour, line, mark) in zip(rows.items(), looks):
-        label = f"width {width:g}" if width else "points"
-        axes[2].plot(*zip(*row.items()), color=COLOURS[colour], linestyle=line, marker=mark, label=label)
+        look = dict(color=COLOURS[colour], linestyle=line, marker=mark)
+        axes[2].plot(*zip(*row.items()), label=_width(width), **look)
     axes[2].scatter([64], [digits.price], color=COLOURS["black"], marker="*", s=60, zorder=3, label="digits")
     axes[2].set(xlabel="dimension $d$")
     for axis in axes:
@@ -132,7 +136,7 @@ def price(
         axis.legend(fontsize=7)
     axes[1].set_xticks(counts, counts)
     axes[1].minorticks_off()
-    trends = {f"width {width:g}": figures.trend(row.values()) for width, row in rows.items()}
+    trends = {_width(width): figures.trend(row.values()) for width, row in rows.items()}
     over = (first.excess / first.predicted).tolist()
     figures.show(
         fig,
@@ -251,20 +255,20 @@ def quality(
 
 
 def table(
-    distances: Mapping[str, Mapping[Case, Tensor]], overall: Mapping[str, Interval],
+    cases: Sequence[Case], distances: Mapping[str, Mapping[Case, Tensor]], overall: Mapping[str, Interval],
     constants: Mapping[str, Tensor], errors: Mapping[str, Tensor],
 ) -> None:
     """The table of alternatives: "plain" and the settings of ``overall``, their ratios to plain networks.
 
     Args:
-        distances: name -> case -> (members,), of the cases in the columns.
+        cases: those in the columns.
+        distances: name -> case -> (members,).
         overall: name -> ratio over all cases.
         constants: name -> (members, L) step constants.
         errors: name -> (members,) errors of eps.
     """
     from IPython.display import display
 
-    cases = list(distances["plain"])
     head = [f"{SAMPLERS[kind]}, {n} steps" for kind, n in cases]
     head = ["setting", *head, "all, ratio to plain", "constant, mean", "constant, largest", "error of eps"]
     lines = [head, ["---"] * len(head)]
@@ -340,7 +344,7 @@ def images(
         left.set(xlabel="step $t$", ylabel="constant per step", title=name, yscale="log", ylim=(1e-3, 10))
         right.axhline(1, color=COLOURS["black"], linewidth=0.8)
         right.set(ylabel="feature distance / plain", title=name)
-        right.set_xticks(range(len(cases)), [f"{SAMPLERS[kind]}, {n}" for kind, n in cases])
+        right.set_xticks(range(len(cases)), [f"{SAMPLERS[kind]}\n{n}" for kind, n in cases])
         left.legend(fontsize=7, loc="upper right")
         right.legend(fontsize=7, loc="upper center")
     trends = "; ".join(

@@ -93,6 +93,10 @@ class Law(ABC):
     @abstractmethod
     def _variance(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...
 
+    def _both(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Columns: the logarithm of the density, and the score."""
+        return torch.cat([self._log_prob(x, alpha, sigma)[:, None], self._score(x, alpha, sigma)], 1)
+
     def on(self, device: torch.device) -> Law:
         """This law with its tensors on ``device``, where samples are: copied there the first time, and kept."""
         if device == self.device:
@@ -148,7 +152,7 @@ class Law(ABC):
         blocks = [run(rows[i : i + step], *(v if len(v) == 1 else v[i : i + step] for v in levels)).to(x.dtype)
                   for i in range(0, max(len(rows), 1), step)]
         values = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
-        return values.reshape(x.shape if vector else lead)
+        return values.reshape((*lead, -1) if kernel == "_both" else x.shape if vector else lead)
 
     def sample(self, n: int, generator: torch.Generator | int) -> Tensor:
         """Draw ``n`` samples, (n, *shape), with a generator or a seed. Raises ValueError for n < 1."""
@@ -161,6 +165,14 @@ class Law(ABC):
     def score_at(self, x_t: Tensor, alpha: float | Tensor, sigma: float | Tensor) -> Tensor:
         """grad log p_t(x_t), of the shape of x_t."""
         return self._rows("_score", x_t, alpha, sigma, vector=True)
+
+    def log_prob_and_score_at(
+        self, x_t: Tensor, alpha: float | Tensor, sigma: float | Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """:meth:`log_prob_at` and :meth:`score_at`, with what they share done once."""
+        x_t = samples(x_t, "x")
+        both = self._rows("_both", x_t, alpha, sigma, vector=True)
+        return both[..., 0], both[..., 1:].reshape(x_t.shape)
 
     def posterior_mean(self, x_t: Tensor, alpha: float | Tensor, sigma: float | Tensor) -> Tensor:
         """E[x_0 | x_t], of the shape of x_t."""
@@ -257,6 +269,11 @@ class GaussianMixture(Law):
     def _score(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         diff, v, logits = self._parts(x, alpha, sigma)
         return -torch.einsum("nk,nkd->nd", logits.softmax(-1) / v, diff)
+
+    def _both(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        diff, v, logits = self._parts(x, alpha, sigma)
+        score = -torch.einsum("nk,nkd->nd", logits.softmax(-1) / v, diff)
+        return torch.cat([logits.logsumexp(-1, keepdim=True) - 0.5 * self.dim * LOG_2PI, score], 1)
 
     def _mean(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         _, v, logits = self._parts(x, alpha, sigma)
@@ -384,12 +401,21 @@ class Empirical(Law):
 
     def _log_prob(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         x, _, sigma, logits = self._logits(x, alpha, sigma)
+        return self._level(x, sigma, logits)
+
+    def _level(self, x: Tensor, sigma: Tensor, logits: Tensor) -> Tensor:
+        """The logarithm of the density, of what :meth:`_logits` gives."""
         constant = math.log(len(self.points)) + self.dim * (sigma.log() + 0.5 * LOG_2PI).squeeze(1)
         return logits.logsumexp(-1) - 0.5 * (x / sigma).square().sum(-1) - constant
 
     def _score(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         x, alpha, sigma, logits = self._logits(x, alpha, sigma)
         return (alpha * self._offset(logits.softmax(-1)) - x) / sigma**2
+
+    def _both(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        x, alpha, sigma, logits = self._logits(x, alpha, sigma)
+        log_prob = self._level(x, sigma, logits)[:, None]
+        return torch.cat([log_prob, (alpha * self._offset(logits.softmax(-1)) - x) / sigma**2], 1)
 
     def _mean(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         return self._centre + self._offset(self._logits(x, alpha, sigma)[-1].softmax(-1))

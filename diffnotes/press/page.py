@@ -26,6 +26,9 @@ SESSION = {"papermill", "execution", "jupyter", "collapsed", "scrolled", "Execut
 PARAMETER_TAGS = {"parameters", "injected-parameters"}
 
 
+GLUED = "application/papermill.record/"
+
+
 def glue(**values: Any) -> None:
     """Name values of the run for the prose: ``glue(gap=0.31)``, then {glue:text}`gap:.2f` in a sentence.
 
@@ -35,7 +38,7 @@ def glue(**values: Any) -> None:
         TypeError: for a value that is neither a number nor a text.
         ValueError: for a number that is not finite.
     """
-    from myst_nb import glue as paste
+    from IPython.display import display
 
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -48,7 +51,9 @@ def glue(**values: Any) -> None:
                 raise TypeError(f"{name} = {value!r} must be a number or a text") from error
             if not math.isfinite(value):
                 raise ValueError(f"{name} = {value} must be finite")
-        paste(name, value, display=False)
+        # What myst_nb's own function displays; importing that one takes seconds.
+        note = {"scrapbook": {"name": name, "mime_prefix": GLUED}}
+        display({f"{GLUED}text/plain": repr(value)}, metadata=note, raw=True)
 
 
 def read(path: Path) -> Any:

@@ -1,15 +1,12 @@
 """Lipschitz constants and sharing against closed forms, finite differences, autograd, quadrature and brute force."""
 
 import math
-from functools import partial
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import integrate
+from scipy import integrate, stats
 
-import diffnotes
 from diffnotes import (
     EDM,
     MLP,
@@ -17,26 +14,48 @@ from diffnotes import (
     Condition,
     Constant,
     Cosine,
+    Dense,
+    Empirical,
     Exact,
+    Fleet,
+    GaussianMixture,
     Learned,
     Linear,
     Quadratic,
+    Run,
+    Setting,
+    Shared,
     Sigmoid,
+    Smooth,
     ZeroTerminalSNR,
-    share_timesteps,
+    ddim,
+    ddpm,
+    fit,
+    grid,
+    two_modes,
 )
 from diffnotes.chapters.lipschitz import (
     LeftEnd,
     SharedExact,
+    SharedTimes,
+    end_slopes,
+    first_interval,
+    left_end_error,
+    line_distance,
+    mean_score,
+    misfit,
+    opposite_corners,
     perturbation_response,
+    ratio,
+    sampled,
     sharing_cost,
+    sine_chain,
+    slope,
     step_constants,
     time_derivative,
     time_lipschitz,
 )
-from diffnotes.core.law import Empirical, GaussianMixture, two_modes
-from diffnotes.model.fleet import Setting, train_fleet
-from diffnotes.model.train import fit, fit_smooth
+from diffnotes.measure.information import expectation_nodes, mmse
 
 DOUBLE = torch.float64
 SCHEDULES = [Linear(), Quadratic(), Sigmoid(), Constant(), Cosine(), Cosine(0.0), ZeroTerminalSNR(), EDM()]
@@ -52,72 +71,9 @@ def gaussian(std, d=1):
 
 # --- sharing ---------------------------------------------------------------------------------------------------------
 
-times = st.floats(0, 2, allow_nan=False)
-
-
-@given(t=st.lists(times, min_size=1, max_size=20), n=st.integers(1, 40), t_tilde=st.floats(1e-3, 2),
-       dtype=st.sampled_from([torch.float32, torch.float64]))
-def test_laws_of_sharing(t, n, t_tilde, dtype):
-    t = torch.tensor(t, dtype=dtype)
-    shared = share_timesteps(t, n, t_tilde)
-    assert shared.dtype == dtype and shared.shape == t.shape
-    assert bool((shared <= t).all()) and bool((shared >= 0).all())
-    assert torch.equal(share_timesteps(shared, n, t_tilde), shared)
-    inside = t < t_tilde
-    assert torch.equal(shared[~inside], t[~inside])
-    assert bool((t - shared <= t_tilde / n * (1 + 1e-5)).all())
-    order = t.argsort()
-    assert bool((shared[order].diff() >= 0).all())
-
-
-@given(n=st.integers(1, 60), t_tilde=st.floats(1e-2, 1e3))
-def test_sharing_knows_exactly_n_times(n, t_tilde):
-    t = torch.linspace(0, t_tilde * (1 - 1e-9), 50 * n, dtype=DOUBLE)
-    left = share_timesteps(t, n, t_tilde).unique()
-    assert len(left) == n
-    assert torch.allclose(left, torch.arange(n, dtype=DOUBLE) * t_tilde / n, rtol=1e-12)
-    assert torch.equal(share_timesteps(left, n, t_tilde), left)
-
-
-def test_sharing_against_the_floor_of_whole_times():
-    t = torch.arange(1001)
-    for n in (1, 2, 5, 10, 20, 50, 100):
-        size = 100 // n
-        by_hand = torch.where(t < 100, t // size * size, t)
-        shared = share_timesteps(t, n, 100)
-        assert shared.dtype == torch.int64 and torch.equal(shared, by_hand)
-    assert share_timesteps(t, 3, 100).dtype == DOUBLE
-    assert share_timesteps(t, 3, 100)[34] == 100 / 3
-
-
-def test_sharing_keeps_shape_and_takes_numbers():
-    assert share_timesteps(torch.rand(3, 4, 1), 5, 0.1).shape == (3, 4, 1)
-    shared = share_timesteps(0.07, 5, 0.1)
-    assert shared.dtype == DOUBLE and shared.ndim == 0 and float(shared) == pytest.approx(0.06)
-    assert float(share_timesteps(0.1, 5, 0.1)) == 0.1 and float(share_timesteps(0, 5, 0.1)) == 0
-    assert torch.equal(share_timesteps(torch.rand(6)[::2], 1, 2.0), torch.zeros(3))
-    assert diffnotes.share_timesteps is share_timesteps
-
-
-@pytest.mark.parametrize(
-    "t, n, t_tilde, error, word",
-    [
-        (0.1, 0, 0.1, ValueError, "n = 0"), (0.1, -1, 0.1, ValueError, "n = -1"), (0.1, 1.5, 0.1, TypeError, "n = 1.5"),
-        (0.1, True, 0.1, TypeError, "n = True"), (0.1, 5, 0.0, ValueError, "t_tilde"),
-        (0.1, 5, math.nan, ValueError, "t_tilde"), (0.1, 5, math.inf, ValueError, "t_tilde"),
-        (0.1, 5, "x", TypeError, "t_tilde"), (-0.1, 5, 0.1, ValueError, "t ="), (math.nan, 5, 0.1, ValueError, "t ="),
-        (math.inf, 5, 0.1, ValueError, "t ="), ("now", 5, 0.1, TypeError, "t ="), (None, 5, 0.1, TypeError, "t ="),
-        (torch.tensor([0.1, -1.0]), 5, 0.1, ValueError, "t ="), (torch.tensor([True]), 5, 0.1, TypeError, "bool"),
-        (torch.tensor([1j]), 5, 0.1, TypeError, "complex"),
-    ],
-)  # fmt: skip
-def test_sharing_refuses(t, n, t_tilde, error, word):
-    with pytest.raises(error, match=word):
-        share_timesteps(t, n, t_tilde)
-
 
 def test_a_shared_network_is_constant_inside_sub_intervals_and_jumps_at_borders():
-    told = Condition(schedule=CHAIN, map=partial(share_timesteps, n=5, t_tilde=100))
+    told = Condition(schedule=CHAIN, map=Shared(5, 100))
     net = Learned(MLP(2, width=8, condition=told, seed=0), CHAIN, "eps")
     x0 = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
     steps = step_constants(net, x0, torch.arange(1, 121), 0)
@@ -192,21 +148,22 @@ def test_clocks_are_the_chain_rule():
     assert torch.allclose(log_snr * rate, plain, rtol=1e-6)
 
 
-def slope(law, schedule, target, clock="t"):
+def end(law, schedule, target, clock="t"):
+    """The slope from 1e-7 to 1e-6."""
     times = torch.tensor([1e-7, 1e-6], dtype=DOUBLE)
     return float(time_lipschitz(law, schedule, target, times, clock).log10().diff())
 
 
 def test_rates_of_divergence():
     for target, smooth, points in (("eps", -0.5, -1.0), ("v", -0.5, -1.0), ("score", 0.0, -1.5)):
-        assert slope(LAW, Linear(), target) == pytest.approx(smooth, abs=2e-3)
-        assert slope(POINTS, Linear(), target) == pytest.approx(points, abs=2e-3)
-    assert slope(LAW, Linear(), "x0") == pytest.approx(0, abs=2e-3)
-    assert slope(LAW, Cosine(0.0), "eps") == pytest.approx(0, abs=2e-3)
-    assert slope(LAW, Cosine(), "eps") == pytest.approx(-0.5, abs=2e-3)
-    assert slope(POINTS, Cosine(0.0), "eps") == pytest.approx(-1, abs=2e-3)
-    assert slope(LAW, Linear(), "eps", "sigma") == pytest.approx(0, abs=2e-3)
-    assert slope(POINTS, Linear(), "eps", "log_snr") == pytest.approx(0, abs=2e-3)
+        assert end(LAW, Linear(), target) == pytest.approx(smooth, abs=2e-3)
+        assert end(POINTS, Linear(), target) == pytest.approx(points, abs=2e-3)
+    assert end(LAW, Linear(), "x0") == pytest.approx(0, abs=2e-3)
+    assert end(LAW, Cosine(0.0), "eps") == pytest.approx(0, abs=2e-3)
+    assert end(LAW, Cosine(), "eps") == pytest.approx(-0.5, abs=2e-3)
+    assert end(POINTS, Cosine(0.0), "eps") == pytest.approx(-1, abs=2e-3)
+    assert end(LAW, Linear(), "eps", "sigma") == pytest.approx(0, abs=2e-3)
+    assert end(POINTS, Linear(), "eps", "log_snr") == pytest.approx(0, abs=2e-3)
 
 
 def test_limit_is_sigma_rate_times_mean_score():
@@ -232,7 +189,7 @@ def test_monte_carlo_agrees_with_quadrature():
     by_rule = step_constants(Exact(LAW, CHAIN), LAW, torch.tensor([1, 2, 50, 51]))
     by_draws = step_constants(Exact(LAW, CHAIN), x0, torch.tensor([1, 2, 50, 51]), 1)
     assert torch.allclose(by_rule, by_draws, rtol=0.02)
-    plane = time_lipschitz(wide, Linear(), "x0", torch.tensor([0.01]), samples=4000, generator=0)
+    plane = time_lipschitz(wide, Linear(), "x0", torch.tensor([0.01]), generator=0)
     assert float(plane) > float(time_lipschitz(LAW, Linear(), "x0", torch.tensor([0.01])))
 
 
@@ -287,10 +244,8 @@ def test_cost_is_what_the_best_shared_predictor_loses():
     chain = Chain.linear(30, 1e-3, 0.2)
     cost = sharing_cost(LAW, chain, 1, 8)
     assert cost.times.tolist() == list(range(1, 8)) and float(cost.weights.sum()) == pytest.approx(1)
-    from diffnotes.measure.information import expectation_nodes, target_mmse
-
     alpha, sigma = chain(cost.times.long())
-    assert torch.allclose(cost.bayes, target_mmse(LAW, "eps", alpha, sigma), rtol=1e-8)
+    assert torch.allclose(cost.bayes, mmse(LAW, alpha, sigma, "eps"), rtol=1e-8)
     shared, exact = SharedExact(LAW, chain, 1, 8), Exact(LAW, chain)
     total, worse = [], []
     for t in range(1, 8):
@@ -362,15 +317,22 @@ def test_bad_input_is_named():
 def test_settings_with_their_own_condition_and_schedule_are_networks_trained_alone():
     other = Chain.cosine(100)
     chain = Chain.linear(100, 1e-3, 0.2)
-    shared = Condition(schedule=chain, map=partial(share_timesteps, n=5, t_tilde=20))
-    arms = {"shared": Setting(condition=shared), "sigma": Setting("x0", condition=Condition("sigma", chain)),
-            "other": Setting("v", schedule=other)}
-    data = torch.randn(200, 2, dtype=torch.float32, generator=torch.Generator().manual_seed(0))
-    sizes = dict(dim=2, width=8, depth=1, seeds=(0, 1), steps=40, batch=16)
-    together = train_fleet(arms, data, chain, **sizes)
+    told = Condition(schedule=chain)
+    arms = {
+        "shared": Setting(schedule=chain, condition=Condition(schedule=chain, map=Shared(5, 20))),
+        "sigma": Setting("x0", chain, condition=Condition("sigma", chain)),
+        "times": Setting(schedule=chain, times=SharedTimes(5, 20), condition=told), "other": Setting("v", other),
+    }
+    data = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+
+    def trained(arms):
+        fleet = Fleet(arms, data, Dense(2, 8, 1), Run(40, 16), (0, 1))
+        return fleet.read(fleet.train().networks)
+
+    together = trained(arms)
     assert together["other"].schedule is other and together["sigma"].schedule is chain
-    for name, arm in arms.items():
-        alone = train_fleet({name: Setting(arm.target)}, data, arm.schedule or chain, condition=arm.condition, **sizes)
+    for name, setting in arms.items():
+        alone = trained({name: setting})
         for mine, theirs in zip(together[name].net.parameters(), alone[name].net.parameters()):
             assert torch.allclose(mine, theirs, atol=1e-5)
 
@@ -379,20 +341,164 @@ def test_smoothing_with_no_strength_is_plain_training_and_with_much_it_flattens(
     chain = Chain.linear(100, 1e-3, 0.2)
     data = torch.randn(200, 1, generator=torch.Generator().manual_seed(0))
     told = Condition(schedule=chain)
-    run = dict(steps=300, batch=32, rate=3e-3)
-    plain, same, flat = (MLP(1, width=16, depth=1, condition=told, seed=(0, 1)) for _ in range(3))
-    fit(plain, data, chain, **run)
-    fit_smooth(same, data, chain, strength=0.0, reach=1, **run)
-    fit_smooth(flat, data, chain, strength=1e4, reach=1, **run)
-    for mine, theirs in zip(plain.parameters(), same.parameters()):
+    losses = {"plain": {}, "same": dict(loss=Smooth(0.0, 1)), "flat": dict(loss=Smooth(1e4, 1))}
+    nets = {name: MLP(1, width=16, depth=1, condition=told, seed=(0, 1)) for name in losses}
+    for name, loss in losses.items():
+        fit(nets[name], data, Setting(schedule=chain, **loss), Run(300, 32, 3e-3))
+    for mine, theirs in zip(nets["plain"].parameters(), nets["same"].parameters()):
         assert torch.allclose(mine, theirs, atol=1e-5)
-    k = [step_constants(Learned(net, chain, "eps"), data, torch.arange(1, 50)).mean(1) for net in (plain, flat)]
+    k = [step_constants(Learned(nets[name], chain, "eps"), data, torch.arange(1, 50)).mean(1)
+         for name in ("plain", "flat")]
     assert bool((k[1] < 0.2 * k[0]).all())
-    single = MLP(1, width=8, depth=1, condition=told)
-    assert fit_smooth(single, data, chain, strength=1.0, reach=1, steps=40).loss.ndim == 1
     for wrong in (dict(strength=-1.0, reach=1), dict(strength=1.0, reach=0), dict(strength=math.nan, reach=1)):
         with pytest.raises(ValueError, match=r"strength|reach"):
-            fit_smooth(single, data, chain, steps=1, **wrong)
+            Smooth(**wrong)
+
+
+# --- the chapter's measures ------------------------------------------------------------------------------------------
+
+
+def test_slopes_are_those_of_scipy():
+    x, y = np.geomspace(1, 9, 7), np.random.default_rng(0).uniform(1, 5, 7)
+    assert slope(x, torch.tensor(y)) == pytest.approx(stats.linregress(np.log(x), np.log(y)).slope, rel=1e-12)
+    times = torch.tensor([1.0, 2.0, 4.0, 8.0], dtype=DOUBLE)
+    found = end_slopes(times, {"cube": times**3, "bent": torch.tensor([1.0, 2.0, 4.0, 99.0]), "none": 0 * times})
+    assert found == {"cube": pytest.approx(3.0), "bent": pytest.approx(1.0)}
+    for x, y in (([1], [1]), ([1, 2], [1, 0]), ([1, 2], [1, 2, 3]), ([1, -2], [1, 2])):
+        with pytest.raises(ValueError, match="positive numbers"):
+            slope(x, y)
+
+
+def test_mean_size_of_the_score():
+    """N(0, s^2): E|x|/s^2 = sqrt(2/pi)/s; and a mixture against scipy."""
+    assert mean_score(gaussian(0.3)) == pytest.approx(math.sqrt(2 / math.pi) / 0.3, rel=1e-10)
+    means, std = (-1.0, 0.5), 0.4
+
+    def integrand(x):
+        parts = [stats.norm.pdf(x, m, std) / 2 for m in means]
+        return abs(sum(p * (m - x) / std**2 for p, m in zip(parts, means)))
+
+    area = integrate.quad(integrand, -5, 5, limit=400, epsrel=1e-11, points=[-1, -0.5, -0.25, 0, 0.5])[0]
+    assert mean_score(GaussianMixture(torch.tensor(means, dtype=DOUBLE), std)) == pytest.approx(area, rel=1e-8)
+    for law in (POINTS, DATA):
+        with pytest.raises((ValueError, AttributeError), match="law"):
+            mean_score(law)
+
+
+def test_price_of_the_first_sub_interval_tends_to_its_limit():
+    """beta_0 Delta/(18 s^2) for N(0, s^2), where J = 1/s^2."""
+    found = first_interval(gaussian(0.5), Linear(), torch.tensor([1e-6, 1e-5, 1e-2], dtype=DOUBLE))
+    assert torch.allclose(found.predicted, 0.1 * found.length / 18 / 0.25, rtol=1e-10)
+    assert torch.allclose(found.excess[:2], found.predicted[:2], rtol=1e-3)
+    assert float(found.excess[2]) > 1.5 * float(found.predicted[2])  # beta grows
+
+
+def test_what_bolting_on_costs_for_a_gaussian():
+    """eps = sigma x/v_t with v_t = alpha^2 s^2 + sigma^2: the excess is (c_t - c_left)^2 v_t."""
+    s, errors = 0.7, []
+    for t in range(1, 100):
+        (a, b), (c, d) = ([float(v) for v in CHAIN(at)] for at in (t, t // 20 * 20))
+        v, w = a**2 * s**2 + b**2, c**2 * s**2 + d**2
+        errors.append((b / v - d / w) ** 2 * v)
+    assert left_end_error(gaussian(s), CHAIN, 5, 100) == pytest.approx(sum(errors) / 99, rel=1e-9)
+    with pytest.raises(ValueError, match="dimension 2"):
+        left_end_error(gaussian(s, 2), CHAIN, 5, 100)
+
+
+def test_price_and_share_are_means_over_the_times():
+    cost = sharing_cost(LAW, CHAIN, 5, 100)
+    assert cost.price == pytest.approx(float(cost.excess.mean()), rel=1e-12)
+    assert cost.share == pytest.approx(float(cost.excess.mean() / cost.bayes.mean()), rel=1e-12)
+    assert sharing_cost(gaussian(0.0), CHAIN, 5, 100).share == math.inf
+
+
+def test_opposite_corners():
+    law = opposite_corners(3, 0.2)
+    assert law.means.tolist() == [[-1.0] * 3, [1.0] * 3] and law.dtype == DOUBLE
+    assert float(law.sample(20_000, 0).norm(dim=1).square().mean()) == pytest.approx(3 * (1 + 0.04), rel=0.01)
+
+
+def test_a_chain_with_sigma_like_a_sine():
+    chain = sine_chain(1000)
+    t = torch.arange(1, 1001, dtype=DOUBLE)
+    assert torch.allclose(chain(t)[1], (0.995 * math.pi / 2 * t / 1000).sin(), rtol=1e-9)
+    step = step_constants(Exact(LAW, chain), LAW, torch.tensor([1, 2, 3]))
+    fine = step_constants(Exact(LAW, sine_chain(10_000)), LAW, torch.tensor([1, 2, 3]))
+    assert torch.allclose(step * 1000, fine * 10_000, rtol=0.02)  # no singularity: the rate does not grow
+    for wrong in (dict(T=0), dict(T=10, share=1.0)):
+        with pytest.raises(ValueError, match="share"):
+            sine_chain(**wrong)
+
+
+def test_shared_times_are_visited_in_training_and_in_sampling():
+    visited = SharedTimes(5, 100)
+    u = torch.rand(20_000, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    seen = visited(u, CHAIN)
+    below = seen[seen < 100].unique(return_counts=True)
+    assert below[0].tolist() == [1, 20, 40, 60, 80]
+    shares = torch.tensor([0.019, 0.02, 0.02, 0.02, 0.02], dtype=DOUBLE)
+    assert torch.allclose(below[1] / len(u), shares.float(), atol=0.004)
+    assert torch.equal(seen[seen >= 100], (1000 * u).ceil()[seen >= 100])
+    times = visited.grid(CHAIN, 100)
+    by_hand = sorted({max(1, t // 20 * 20) if t < 100 else t for t in grid(CHAIN, 100, "skip")[:-1].tolist()})[::-1]
+    assert times.tolist() == [*by_hand, 0]
+    with pytest.raises(ValueError, match="n = 0"):
+        SharedTimes(0, 100)
+
+
+def test_samples_of_a_case_are_those_of_its_sampler():
+    net = Learned(MLP(2, 8, 1, condition=Condition(schedule=CHAIN), seed=(0, 1)), CHAIN, "eps")
+    times = torch.tensor([801, 601, 401, 201, 1, 0])  # 1, 1 + T/n, ... of five steps
+    for kind, sampler in (("ddpm", ddpm), ("ddim", ddim)):
+        generator = torch.Generator().manual_seed(7 + 5)
+        start = float(CHAIN(801)[1]) * torch.randn(2, 6, 2, generator=generator)
+        by_hand = sampler(net, start, times, generator)
+        assert torch.equal(sampled(net, (kind, 5), (2, 6, 2), 7), by_hand)
+    found = sampled(net, ("dpm", 5), (2, 6, 2), 7)
+    assert torch.equal(found, sampled(net, ("dpm", 5), (2, 6, 2), 7, grid(CHAIN, 5, "log_snr")))
+    short = sampled(net, ("ddim", 5), (2, 6, 2), 7, torch.tensor([801, 0]))
+    assert not torch.equal(short, sampled(net, ("ddim", 5), (2, 6, 2), 7))
+    with pytest.raises(ValueError, match="case = "):
+        sampled(net, ("euler", 5), (2, 6, 2), 7)
+
+
+def test_misfit_of_a_predictor_that_is_off_by_a_number():
+    """For eps + c the mean squared error is c^2, whatever the noise; each member has its own."""
+    law = gaussian(0.5, 2)
+    exact = Exact(law, CHAIN)
+
+    def off(x, t):
+        return exact.eps(x, t) + torch.tensor([0.1, 0.3], dtype=DOUBLE)[:, None, None]
+
+    clean = law.sample(7, 0)
+    found = misfit(Learned(off, CHAIN, "eps", members=2), law, clean, [1, 50, 99], 3)
+    assert torch.allclose(found, torch.tensor([0.01, 0.09], dtype=DOUBLE), rtol=1e-9)
+    assert float(misfit(exact, law, clean, [1, 50], 3)) == 0
+
+
+def test_ratio_over_cases_is_the_mean_of_logarithms():
+    cases = [("ddim", 10), ("ddpm", 100)]
+    a, b = torch.tensor([[1.0, 2.0, 4.0], [2.0, 2.0, 2.0]]), torch.tensor([[1.0, 1.0, 1.0], [1.0, 4.0, 1.0]])
+    distances = {"plain": dict(zip(cases, b)), "other": dict(zip(cases, a))}
+    logs = (a.log() - b.log()).mean(0)
+    found = ratio(distances, "other", cases)
+    assert found.value == pytest.approx(math.exp(logs.mean()), rel=1e-6)
+    half = stats.t.ppf(0.975, 2) * float(logs.std()) / math.sqrt(3)
+    assert found.high == pytest.approx(math.exp(logs.mean() + half), rel=1e-6)
+    assert ratio(distances, "plain", cases, "other").value == pytest.approx(1 / found.value, rel=1e-6)
+
+
+def test_distance_on_the_line_falls_with_the_steps_as_the_exact_flow_says():
+    """For N(0, s^2) DDIM multiplies the start by a number, so the distance is |that - s| E|z|."""
+    s, chain = 0.5, Chain.linear(1000)
+    for n in (5, 50):
+        times = grid(chain, n, "skip")
+        factor = float(chain(int(times[0]))[1])
+        for t, after in zip(times[:-1].tolist(), times[1:].tolist()):
+            (a, b), (c, d) = ([float(v) for v in chain(at)] for at in (t, after))
+            factor *= (c * a * s**2 + d * b) / (a**2 * s**2 + b**2)
+        found = line_distance(Exact(gaussian(s), chain), gaussian(s), n, 4000)
+        assert found == pytest.approx(abs(factor - s) * math.sqrt(2 / math.pi), rel=0.02)
 
 
 # --- the score as a target -------------------------------------------------------------------------------------------

@@ -589,3 +589,18 @@ def test_levels_whose_squares_float32_does_not_hold(sigma):
         wide = getattr(law, name)(x.double(), 1.0, sigma)
         assert torch.equal(getattr(law, name)(x, 1.0, sigma), wide.float()), name
         assert bool(wide.isfinite().all())
+
+
+@pytest.mark.parametrize("law", [mixture(), Empirical(points(9, 2)), chessboard(), GaussianMixture([0.0, 2.0], 0.3)],
+                         ids=["mixture", "points", "boxes", "line"])
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_density_and_score_at_once_are_those_of_each_alone(law, dtype):
+    x = points(4, 5, law.dim).to(dtype)
+    for alpha, sigma in ((0.8, 0.6), (torch.tensor([0.9, 0.8, 0.7, 0.1]), torch.tensor([0.1, 0.3, 0.7, 1.0])),
+                         (1.0, 1e-20)):
+        density, score = law.log_prob_and_score_at(x, alpha, sigma)
+        assert torch.equal(density, law.log_prob_at(x, alpha, sigma))
+        assert torch.equal(score, law.score_at(x, alpha, sigma)) and score.dtype == dtype
+    if law.dim == 1:
+        density, score = law.log_prob_and_score_at(x[0, :, 0], 0.8, 0.6)
+        assert torch.equal(density, law.log_prob_at(x[0, :, 0], 0.8, 0.6)) and score.shape == (5,)

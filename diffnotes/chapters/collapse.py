@@ -1,26 +1,211 @@
 r"""Collapse errors of the deterministic sampler: where they come from, and what the stochastic one does with them.
 
-On the line a step's velocity error is carried to the end of the path by the slopes of all later steps
-(:func:`transport`); for a Gaussian and an error of slope at high noise both samplers' laws are known
-(:func:`slope_error_variance`).
+Samples are judged by their crowding against the data (:func:`crowding`), laws on the line by their flow maps. On the
+line a step's velocity error is carried to the end of the path by the slopes of all later steps (:func:`transport`);
+for a Gaussian and an error of slope at high noise both samplers' laws are known (:func:`slope_error_variance`).
 
 Source: Zhang et al., arXiv 2508.16154. Closed forms: this book.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..core.data import image_split
 from ..core.denoiser import Denoiser, Exact, home_of, members_of
+from ..core.law import GaussianMixture, Law
 from ..core.numbers import floats, number, samples
-from ..model.sample import ode
+from ..core.schedule import Chain, Schedule
+from ..measure.crowding import ansd_ratio, sample_split
+from ..measure.flow import FlowMap, ode_map
+from ..model.both import Together, both_samplers
+from ..model.sample import grid, ode, prior, sde_steps
+from ..model.setting import Times
 
-__all__ = ["Transport", "slope_error_variance", "transport"]
+__all__ = [
+    "Between", "Crowding", "Transport", "between_modes", "crowding", "end_measures", "final_variance", "image_ratios",
+    "least_squares_slope", "near_radius", "off_cells", "plane_clouds", "plane_crowding", "slope_error_variance",
+    "to_law_of_time", "transport",
+]  # fmt: skip
 
+NOISE = 7
+"""Added to the seed of the starts, for the noise of the SDE."""
+
+
+# --- samples in the plane, and images ---------------------------------------------------------------------------------
+
+
+def near_radius(x: Tensor, share: float = 0.01) -> float:
+    """The distance within which a ``share`` of the pairs of x (n, d) lies.
+
+    Raises:
+        ValueError: for a share outside (0, 1).
+    """
+    share = number(share, "share")
+    if not 0 < share < 1:
+        raise ValueError(f"share = {share}; allowed: numbers between 0 and 1")
+    return float(torch.pdist(samples(x, "x").double()).quantile(share))
+
+
+class Crowding(NamedTuple):
+    """Of several sets of samples: pair-fraction ``ratio`` to the data, and ``unevenness``, a part of its excess."""
+
+    ratio: Tensor
+    unevenness: Tensor
+
+
+def crowding(clouds: Iterable[Tensor], reference: Tensor, radius: float) -> Crowding:
+    """The crowding of each of ``clouds`` (n, d) against samples ``reference`` of the data; float64 (clouds,).
+
+    Ratio - 1 = shift + unevenness, as :func:`diffnotes.measure.crowding.sample_split`; errors as there.
+    """
+    parts = torch.tensor([sample_split(cloud, reference, radius) for cloud in clouds], dtype=torch.float64)
+    return Crowding(parts[:, 0], parts[:, 2])
+
+
+def plane_clouds(
+    planes: Mapping[str, Law], nets: Mapping[str, Mapping[str, Denoiser]], n: int, steps: int, seed: int
+) -> dict[str, dict[str, Tensor]]:
+    """``n`` samples of each network in the plane, by data set and kind: "ODE", "SDE", and with averaged weights
+    "averaged ODE", "averaged SDE"; "exact ODE" of the exact score.
+
+    Args:
+        planes: name of the data set -> law.
+        nets: the same name -> ensembles "eps" and "eps, averaged", whose schedule the exact samplers share.
+        n, steps: samples of each member; steps of both samplers.
+        seed: of the starts, the same for all kinds, and of the SDE's noise.
+
+    Returns:
+        Tensors (members, n, 2), float64; of the exact score one set, (1, n, 2), from the first member's starts.
+    """
+    clouds: dict[str, dict[str, Tensor]] = {name: {} for name in planes}
+    sizes = [members_of(nets[name]["eps"]) or 1 for name in planes]
+    schedule = nets[next(iter(planes))]["eps"].schedule
+    start = prior(schedule, (sum(sizes), n, 2), seed)
+    for arm, prefix in (("eps", ""), ("eps, averaged", "averaged ")):
+        together = Together([nets[name][arm] for name in planes])
+        for kind, x in both_samplers(together, start, steps, seed + NOISE).items():
+            for name, own in zip(planes, x.split(sizes)):
+                clouds[name][prefix + kind] = own
+    for (name, law), own in zip(planes.items(), start.split(sizes)):
+        times = grid(schedule, steps, kind="quadratic")
+        clouds[name]["exact ODE"] = ode(Exact(law, schedule), own[0].double(), times, "euler")[None]
+    return clouds
+
+
+def plane_crowding(
+    clouds: Mapping[str, Mapping[str, Tensor]], data: Mapping[str, Tensor], share: float = 0.01
+) -> dict[str, dict[str, Crowding]]:
+    """The :func:`crowding` of samples by data set and kind, as :func:`plane_clouds` gives them.
+
+    ``data``: data set -> (n, 2) samples; the radius is that of a ``share`` of the pairs of the first 1,500 of them.
+    """
+    radii = {name: near_radius(x[:1500], share) for name, x in data.items()}
+    return {name: {kind: crowding(cloud, data[name], radii[name]) for kind, cloud in kinds.items()}
+            for name, kinds in clouds.items()}  # fmt: skip
+
+
+def image_ratios(name: str, denoiser: Denoiser, seeds: Sequence[int], n: int, steps: int) -> dict[str, Tensor]:
+    """Pair-fraction ratios of images to the training images of their split, at the radius of 1 % of these pairs.
+
+    Args:
+        name: of the set of images.
+        denoiser: an ensemble, one member for each split.
+        seeds: of the splits; the first is that of the starts and of the SDE's noise.
+        n, steps: images of each member; steps of both samplers.
+
+    Returns:
+        "ODE", "SDE", "held out" -> float64 (splits,).
+    """
+    splits = [image_split(name, seed) for seed in seeds]
+    start = prior(denoiser.schedule, (len(splits), n, splits[0][0].x.shape[-1]), seeds[0])
+    images = {**both_samplers(denoiser, start, steps, seeds[0] + NOISE), "held out": [x.x.double() for _, x in splits]}
+    trained = [train.x.double() for train, _ in splits]
+    radii = [near_radius(x[:2000]) for x in trained]
+    return {kind: torch.tensor([ansd_ratio(*each) for each in zip(made, trained, radii)], dtype=torch.float64)
+            for kind, made in images.items()}  # fmt: skip
+
+
+def off_cells(cloud: Tensor, cells: int = 4, half_width: float = 2.0) -> Tensor:
+    """Share of the points (..., n, 2) off the dark cells of :func:`diffnotes.chessboard`; float64 (...)."""
+    cell = torch.floor((samples(cloud, "cloud") + half_width) * (cells / (2 * half_width)))
+    inside = (cell >= 0).all(-1) & (cell < cells).all(-1) & (cell.sum(-1) % 2 == 0)
+    return 1 - inside.double().mean(-1)
+
+
+# --- laws on the line -------------------------------------------------------------------------------------------------
+
+
+def between_modes(law: FlowMap | GaussianMixture, edge: float = 0.4) -> Tensor:
+    """The mass of a law on the line, exact or generated, on [-edge, edge]; (members,) of an ensemble."""
+    edge = number(edge, "edge")
+    return law.cdf(torch.tensor([-edge, edge], dtype=torch.float64)).diff(dim=-1)[..., 0]
+
+
+def to_law_of_time(denoiser: Denoiser, law: GaussianMixture, t: float, steps: int, points: int) -> Tensor:
+    """Total variation between the ODE's law at time t and the data noised to t: (members,).
+
+    Args:
+        denoiser: a network or an ensemble.
+        law: of the data, on the line.
+        t: where the path of ``steps`` steps ends; points: quantiles of the flow map.
+    """
+    path = grid(denoiser.schedule, steps, kind="quadratic", t_min=t)
+    levels = (float(level) for level in denoiser.schedule(t))
+    return ode_map(denoiser, path, points).total_variation(law.noised(*levels))
+
+
+def end_measures(
+    nets: Mapping[str, Denoiser], law: GaussianMixture, radius: float, steps: int, points: int
+) -> dict[str, Tensor]:
+    """Three measures of the ODE's law, each (networks by name, members).
+
+    "ratio" and "tv", the ANSD ratio at ``radius`` and the total variation at the end; "at 0.4", the total variation to
+    the law of that time. The path has ``steps`` steps of Heun's method, the flow map ``points`` quantiles.
+    """
+    maps = [ode_map(net, grid(net.schedule, steps, kind="quadratic"), points) for net in nets.values()]
+    return {
+        "ratio": torch.stack([one.ratio(law, radius) for one in maps]),
+        "tv": torch.stack([one.total_variation(law) for one in maps]),
+        "at 0.4": torch.stack([to_law_of_time(net, law, 0.4, steps, points) for net in nets.values()]),
+    }
+
+
+def least_squares_slope(x: Sequence[float], values: Tensor) -> Tensor:
+    """Least-squares slopes in x of ``values`` (len(x), networks): (networks,) float64.
+
+    Raises:
+        ValueError: for shapes that do not fit, or fewer than two different x.
+    """
+    x, values = floats(x, "x", torch.float64), floats(values, "values", torch.float64)
+    if x.ndim != 1 or values.shape[:1] != x.shape or not bool((x != x[:1]).any()):
+        raise ValueError(f"x = {x.tolist()}, values of shape {tuple(values.shape)}; allowed: (k,) with two different "
+                         "numbers, and (k, networks)")
+    x = x - x.mean()
+    return (x[:, None] * values).sum(0) / x.square().sum()
+
+
+@dataclass(frozen=True)
+class Between(Times):
+    """t uniform on [first, last]. ValueError unless 0 <= first < last."""
+
+    first: float
+    last: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.first < self.last:
+            raise ValueError(f"first = {self.first}, last = {self.last}; allowed: 0 <= first < last")
+
+    def __call__(self, u: Tensor, schedule: Schedule | Chain) -> Tensor:
+        return self.first + (self.last - self.first) * u
+
+
+# --- errors carried along ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -67,27 +252,27 @@ def transport(denoiser: Denoiser, exact: Exact, start: Tensor, times: Tensor | S
         return ode(denoiser, x if members is None else x.repeat(members, 1, 1), grid)[..., 0].double()
 
     path = ode(exact, start.to(exact.law.device, torch.float64)[:, None], times, trajectory=True)[..., 0].cpu()
-    there, ends, slopes = path.to(device, dtype), [], []
-    for k in range(len(times) - 1):
-        step = times[k : k + 2]
-        ends.append(learned(there[k], step))
-        slopes.append(_heun_slope(exact, path[k], step))
+    there = path.to(device, dtype)
+    ends = [learned(there[k], times[k : k + 2]) for k in range(len(times) - 1)]
     errors = [end - after for end, after in zip(torch.stack(ends).cpu().unbind(0), path[1:])]
-    after = torch.stack([*slopes[1:], torch.ones_like(path[0])]).flip(0).cumprod(0).flip(0)
+    slopes = _heun_slopes(exact, path[:-1], times)
+    after = torch.cat([slopes[1:], torch.ones_like(path[:1])]).flip(0).cumprod(0).flip(0)
     by_time = torch.stack(errors, -2) * after
     return Transport(learned(there[0], times).cpu() - path[-1], by_time.sum(-2), by_time)
 
 
-def _heun_slope(exact: Exact, x: Tensor, step: Tensor) -> Tensor:
-    """d x_s/d x_t of one step of Heun's method for the exact velocity."""
-    x = x.to(exact.law.device)[:, None]
-    h, slopes = float(step.diff()), []
-    for t, at in ((step[0], x), (step[1], ode(exact, x, step, "euler"))):
-        (alpha, sigma), drift, g2 = exact.schedule(t), exact.schedule.drift(t), exact.schedule.diffusion(t)
+def _heun_slopes(exact: Exact, x: Tensor, times: Tensor) -> Tensor:
+    """d x_s/d x_t of the steps of Heun's method for the exact velocity, from each of times at its own states x."""
+    x, (steps, q) = x.to(exact.law.device), x.shape
+    h, slopes = times.diff()[:, None].to(x), []
+    for t in (times[:-1], times[1:]):
+        levels = [level[:, None].expand(steps, q).to(x) for level in exact.schedule(t)]
+        drift, g2 = (rate[:, None].to(x) for rate in (exact.schedule.drift(t), exact.schedule.diffusion(t)))
         # With u = f x - g^2 score/2: u' = f + g^2 (1 - alpha^2 Var(x_0 | x)/sigma^2)/(2 sigma^2).
-        known = 1 - (alpha / sigma) ** 2 * exact.law.posterior_variance(at, float(alpha), float(sigma)).cpu()
-        slopes.append(drift + g2 * known / (2 * sigma**2))
-    return 1 + h / 2 * (slopes[0] + slopes[1] * (1 + h * slopes[0]))
+        known = 1 - (levels[0] / levels[1]) ** 2 * exact.law.posterior_variance(x[..., None], *levels)
+        slopes.append(drift + g2 * known / (2 * levels[1] ** 2))
+        x = x + h * (drift * x - g2 / 2 * exact.law.score_at(x[..., None], *levels)[..., 0])  # Euler, to the step's end
+    return (1 + h / 2 * (slopes[0] + slopes[1] * (1 + h * slopes[0]))).cpu()
 
 
 def slope_error_variance(delta: float, alpha_bar_start: float, alpha_bar_switch: float) -> tuple[float, float]:
@@ -114,3 +299,25 @@ def slope_error_variance(delta: float, alpha_bar_start: float, alpha_bar_switch:
     ratio, pull = alpha_bar_start / alpha_bar_switch, 1 + 2 * delta
     above = (1 + 2 * delta * ratio**pull) / pull
     return ratio**delta, 1 + alpha_bar_switch * (above - 1)
+
+
+def final_variance(
+    schedule: Schedule, times: Tensor, delta: float, t_switch: float, strength: float = 1.0
+) -> float:
+    """Variance of samples of N(0, 1) data after the sampler's own steps, when eps is off by 1 + delta at high noise.
+
+    The predictor is linear, eps = (1 + delta) sigma x for t > t_switch and sigma x below, so the recursion is exact,
+    from variance 1 at times[0] on a variance-preserving schedule.
+
+    Args:
+        schedule, times: of the sampler.
+        delta, t_switch: the error, and where it ends.
+        strength: of the noise, as :func:`diffnotes.sde`: 0 is the ODE by Euler's method.
+    """
+    variance = 1.0
+    levels = [level.tolist() for level in schedule(floats(times, "times", torch.float64)[:-1])]
+    steps = (part.tolist() for part in sde_steps(schedule, times, strength))
+    for t, alpha, sigma, keep, push, kick in zip(times.tolist(), *levels, *steps):
+        eps = (1 + delta * (t > t_switch)) * sigma
+        variance = (keep * (1 - sigma * eps) / alpha + push * eps) ** 2 * variance + kick**2
+    return variance

@@ -2,20 +2,286 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..core.denoiser import Denoiser, Learned
 from ..core.law import GaussianMixture, on_line
-from ..measure.flow import FlowMap
+from ..measure.flow import FlowMap, ode_map, sde_map
+from ..measure.interval import mean_interval
 from ..model.sample import grid
-from ..show.explore import Controls, Frame, Key, Panel, Value, _start, _text, _words, explorer
+from ..show import figures
+from ..show.explore import Controls, Frame, Key, Panel, Value, explorer
+from ..show.figures import COLOURS
+from .collapse import Crowding, Transport
 
-__all__ = ["collapse_explorer", "collapse_frames"]
+__all__ = [
+    "collapse_explorer", "collapse_frames", "cures", "early", "factors", "maps", "planes", "seesaw", "transport",
+]  # fmt: skip
 
+LINES = ("-", "--", ":")
+LAST, AVERAGED = 0, 1
+
+
+def _listed(values: Mapping[Any, Tensor | float], digits: int = 2) -> str:
+    """ "name 1.2; other 0.8" of means, for a text alternative."""
+    means = {name: float(torch.as_tensor(value, dtype=torch.float64).mean()) for name, value in values.items()}
+    return "; ".join(f"{name} {mean:.{digits}g}" for name, mean in means.items())
+
+
+def _ticks(axis: Any, which: str, ticks: Sequence[float], labels: Sequence[str] | None = None) -> None:
+    """Ticks at these places alone, "x" or "y"."""
+    getattr(axis, f"set_{which}ticks")(ticks, labels or [f"{tick:g}" for tick in ticks])
+    axis.tick_params(axis=which, which="minor", length=0, labelleft=False, labelbottom=False)
+
+
+# --- samples in the plane ---------------------------------------------------------------------------------------------
+
+
+def planes(
+    clouds: Mapping[str, Mapping[str, Tensor]], data: Mapping[str, Tensor], found: Mapping[str, Mapping[str, Crowding]]
+) -> None:
+    """fig-collapse-planes: data and samples, a row for each data set.
+
+    Args:
+        clouds: data set -> kind of samples -> (members, n, 2); the first member is drawn.
+        data: data set -> (n, 2), as many are drawn.
+        found: data set -> kind -> its crowding, for the text.
+    """
+    kinds = ("ODE", "SDE", "averaged ODE", "exact ODE")
+    fig, axes = figures.panels(1 + len(kinds), len(clouds), height=1.75, width=8.6)
+    for row, (name, own) in enumerate(clouds.items()):
+        shown = {"data": data[name][: own["ODE"].shape[1]]} | {kind: own[kind][0] for kind in kinds}
+        reach = 1.15 * float(data[name].abs().max())
+        for column, (kind, cloud) in enumerate(shown.items()):
+            axis = axes[(1 + len(kinds)) * row + column]
+            axis.scatter(*cloud.T, s=1.2, color=COLOURS["black" if kind == "data" else "blue"], linewidths=0)
+            figures.bare(axis, xlim=(-reach, reach), ylim=(-reach, reach))
+            axis.set(title=kind if row == 0 else "", ylabel=name if column == 0 else "")
+    means = {
+        name: ", ".join(f"{kind} {float(of[kind].ratio.mean()):.2g}" for kind in kinds) for name, of in found.items()
+    }
+    figures.show(
+        fig,
+        name="fig-collapse-planes",
+        caption="Data (first column), samples of the first network by the ODE, by the SDE, and by the ODE with "
+        "averaged weights, and the ODE with the exact score (last column), for three data sets in the plane.",
+        alt="Scatter plots, a row for each data set. Mean ratio of pair fractions to the data: "
+        + "; ".join(f"{name} {text}" for name, text in means.items())
+        + ".",
+    )
+
+
+# --- flow maps --------------------------------------------------------------------------------------------------------
+
+
+def maps(truth: FlowMap, learned: FlowMap, law: GaussianMixture, ratios: Mapping[str, Tensor]) -> None:
+    """fig-collapse-maps: flow maps and density ratios of three networks, and the ANSD ratios of all.
+
+    Args:
+        truth, learned: the maps of the exact score, and of an ensemble.
+        law: of the data.
+        ratios: setting -> (networks,).
+    """
+    fig, axes = figures.panels(3, height=3.0, width=8.6)
+    axes[0].plot(truth.z, truth.x, color=COLOURS["black"], linewidth=2.5, label="exact")
+    relative, middle = learned.density_ratio(law), (learned.x[:, 1:] + learned.x[:, :-1]) / 2
+    for i, style in zip(range(len(learned.x)), LINES):
+        axes[0].plot(learned.z, learned.x[i], style, linewidth=1.2, label=f"network {i + 1}")
+        axes[1].semilogy(middle[i], relative[i], style, linewidth=1.2)
+    axes[0].set(xlabel="start $z$", ylabel="end $x(z)$", title="flow map", xlim=(-2.5, 2.5), ylim=(-2, 2))
+    axes[0].legend()
+    axes[1].set(xlabel="$x$", ylabel=r"$\hat p/p$", title="density ratio", xlim=(-2, 2), ylim=(0.05, 20))
+    for i, values in enumerate(ratios.values()):
+        axes[2].scatter(torch.full_like(values, i), values, s=14, color=COLOURS["blue"], zorder=3)
+    axes[2].set(title="ANSD ratio of all networks", yscale="log")
+    _ticks(axes[2], "y", [0.7, 1, 1.5, 2, 3, 5])
+    axes[2].set_xticks(range(len(ratios)), list(ratios), rotation=45)
+    for axis in axes[1:]:
+        axis.axhline(1, color=COLOURS["black"])
+    figures.show(
+        fig,
+        name="fig-collapse-maps",
+        caption="Left: the flow map of the exact score and of three networks ($\\epsilon$-prediction, constant "
+        "learning rate). Middle: density of what they generate over the true density. Right: the ANSD ratio of all "
+        "networks, by setting.",
+        alt="Left: the exact map is a smooth staircase with two treads; the networks' maps wobble around it and are "
+        f"flatter in places, on {100 * float(learned.flat_share(law).mean()):.2g} % of the mass. Middle: density "
+        f"ratios scatter around one. Right, mean ratio by setting: {_listed(ratios, 3)}.",
+    )
+
+
+def early(
+    times: Sequence[float], along: Mapping[str, Tensor], tv: Mapping[str, Tensor], ratio: Mapping[str, Tensor],
+    switches: Sequence[float],
+) -> None:
+    """fig-collapse-early: the distance along the ODE, and two measures of hybrid samplers by their switch time.
+
+    Args:
+        times: of ``along``, from high noise on.
+        along: "eps" and "averaged" -> (times, networks), total variation to the law of the same time.
+        tv, ratio: total variation and ANSD ratio at the end, of samplers that are learned "above" and "below" a time
+            -> (switches, networks), and throughout, "whole" -> (1, networks).
+        switches: these times.
+    """
+    fig, axes = figures.panels(3, height=2.9, width=8.6)
+    figures.mean_band(axes[0], times, along["eps"], marker="o", label="last weights")
+    figures.mean_band(axes[0], times, along["averaged"], marker="s", linestyle="--", label="averaged weights")
+    axes[0].set(xlabel="time $t$", ylabel="total variation", title="along the ODE")
+    axes[0].legend()
+    for axis, (title, found) in zip(axes[1:], {"total variation": tv, "ANSD ratio": ratio}.items()):
+        figures.mean_band(axis, switches, found["above"], marker="o", label="learned above $t^*$")
+        figures.mean_band(axis, switches, found["below"], marker="s", linestyle="--", label="learned below $t^*$")
+        whole = float(found["whole"].mean())
+        axis.axhline(whole, color=COLOURS["grey"], linestyle=":", label="learned throughout")
+        axis.set(xlabel="switch time $t^*$", title=f"{title} at the end")
+    axes[1].legend(fontsize=7)
+    above, below = (
+        "; ".join(f"{float(row.mean()):.2g} at {t:g}" for t, row in zip(switches, tv[side]))
+        for side in ("above", "below")
+    )
+    figures.show(
+        fig,
+        name="fig-collapse-early",
+        caption="Left: how far the ODE's law is from the law of the same time, along the path (it runs from right to "
+        "left). Middle and right: hybrid samplers with the learned score above the switch time and the exact one "
+        "below, or the reverse. Mean and interval over networks.",
+        alt="Left: from the noise end to the data end the distance with the last weights "
+        f"{figures.trend(along['eps'].mean(1))}. Middle, total variation with the learned score above the switch: "
+        f"{above}. With the learned score below: {below}.",
+    )
+
+
+def transport(starts: Tensor, times: Tensor, moved: Transport, ranked: Tensor) -> None:
+    """fig-collapse-transport: errors at the end, found and transported, and the time at which they are made.
+
+    Args:
+        starts: (q,); times: of the path.
+        moved: of an ensemble, its errors.
+        ranked: (members,) rank correlations, for the text.
+    """
+    fig, axes = figures.panels(2)
+    axes[0].plot(starts, moved.found[0], label="found")
+    axes[0].plot(starts, moved.predicted[0], "--", label="transported")
+    axes[0].set(xlabel="start $z$", ylabel="error of the end point", title="first network", xlim=(-2.5, 2.5),
+                ylim=(-0.5, 0.5))  # fmt: skip
+    axes[0].legend()
+    rate = moved.by_time.square().mean(-1).sqrt().mean(0) / times.diff().abs()
+    axes[1].plot(times[1:], rate)
+    axes[1].set(xlabel="time $t$", ylabel="error at the end per unit time", title="where it is made", yscale="log")
+    figures.show(
+        fig,
+        name="fig-collapse-transport",
+        caption="Left: error of the end point of the ODE, found and predicted by linear transport of the velocity "
+        "error. Right: root mean square contribution of each time to the error at the end, mean over networks.",
+        alt="Left: the two curves follow each other outside the gap; the mean rank correlation over networks is "
+        f"{float(ranked.mean()):.2f}. Right: the contribution per unit time {figures.trend(rate.flip(0))} from the "
+        "data end to the noise end.",
+    )
+
+
+# --- what makes it worse, and cures -----------------------------------------------------------------------------------
+
+FACTORS = {"width": "width", "depth": "hidden layers", "points": "training points"}
+MEASURES = {"ratio": "ANSD ratio", "tv": "total variation", "at 0.4": "total var., $t=0.4$"}
+
+
+def factors(columns: Mapping[str, Mapping[int, Mapping[str, Tensor]]]) -> None:
+    """fig-collapse-factors: three measures when one factor is varied.
+
+    Args:
+        columns: "width", "depth", "points", or "steps, ..." -> value of the factor -> measure, as
+            :func:`diffnotes.chapters.collapse.end_measures` gives them for last and averaged weights.
+    """
+    fig, axes = figures.panels(len(columns), len(MEASURES), height=2.0, width=9.0, sharey="row")
+    told = []
+    for i, (column, found) in enumerate(columns.items()):
+        factor, _, title = column.partition(", ")
+        label, values = FACTORS.get(factor, factor), list(found)
+        for j, (measure, name) in enumerate(MEASURES.items()):
+            axis = axes[len(columns) * j + i]
+            last, averaged = torch.stack([one[measure] for one in found.values()], 1)
+            figures.mean_band(axis, values, last, marker="o", label="last weights")
+            figures.mean_band(axis, values, averaged, marker="s", linestyle="--", label="averaged")
+            axis.set(xscale="linear" if factor == "depth" else "log")
+            ticks = values if len(values) < 4 or factor == "depth" else values[::3]
+            _ticks(axis, "x", ticks, [f"{tick:,}" for tick in ticks])
+            if measure == "ratio":
+                axis.set_title(title)
+                first, second = (figures.trend(kind.mean(1)) for kind in (last, averaged))
+                told.append(f"{label}{' with ' + title if title else ''}: the first {first}, the second {second}")
+            axis.set(xlabel=label if j == len(MEASURES) - 1 else "", ylabel="" if i else name)
+    axes[0].legend(fontsize=7)
+    figures.show(
+        fig,
+        name="fig-collapse-factors",
+        caption="Three measures (rows) of the ODE's law when one factor is varied (columns): mean and interval over "
+        "networks, constant learning rate, last and averaged weights.",
+        alt="A grid of panels. Mean ANSD ratio with the last weights and with averaged ones: " + "; ".join(told) + ".",
+    )
+
+
+def seesaw(times: Tensor, errors: Mapping[str, Tensor], border: float, traded: Mapping[str, float]) -> None:
+    """fig-collapse-seesaw: the excess error of networks for all times and for one side of ``border``.
+
+    Args:
+        times: (L,).
+        errors: "all times", "high noise only", "low noise only" -> (networks, L).
+        border: between the sides.
+        traded: "seesaw", "low" -> the error of the network for all times over that of the one for high, or low noise.
+    """
+    sides = {"all times": times > 0, "high noise only": times >= border, "low noise only": times <= border}
+    fig, axes = figures.panels(1, width=6.4, height=3.2)
+    for (name, mine), style in zip(sides.items(), ("-", "--", ":")):
+        looks = {"linestyle": style, "marker": "o", "markersize": 3, "label": name}
+        figures.mean_band(axes[0], times[mine], errors[name].T[mine], **looks)
+    axes[0].axvline(border, color=COLOURS["grey"], linewidth=0.8)
+    axes[0].set(xlabel="time $t$", ylabel=r"error of $\epsilon$", yscale="log")
+    axes[0].legend()
+    figures.show(
+        fig,
+        name="fig-collapse-seesaw",
+        caption="Squared error of $\\epsilon$ beyond that of the exact predictor, for networks trained on all times "
+        "and on one side of the border alone, each with as many samples of its side (mean and interval over networks; "
+        "narrow modes, decayed rate).",
+        alt="Error against time on a logarithmic scale. The network for all times has "
+        f"{float(traded['seesaw']):.2g} times the error of the one for high noise at high noise, and "
+        f"{float(traded['low']):.2g} times the error of the one for low noise at low noise.",
+    )
+
+
+def cures(ratio: Mapping[str, Tensor], tv: Mapping[str, Tensor]) -> None:
+    """fig-collapse-cures: ANSD ratio and total variation by cure -> (networks,), the rows in the order of ``ratio``."""
+    names = list(ratio)
+    fig, axes = figures.panels(2, height=3.6, width=8.6)
+    for axis, values, title, ticks in (
+        (axes[0], ratio, "ANSD ratio", [0.8, 1, 1.5, 2, 3, 4]),
+        (axes[1], tv, "total variation", [0.05, 0.1, 0.2, 0.5]),
+    ):
+        for i, name in enumerate(names):
+            middle, low, high = mean_interval(values[name])
+            colour, mark = ("orange", "s") if name.endswith("SDE") else ("blue", "o")
+            bar = [[middle - low], [high - middle]]
+            axis.errorbar(middle, i, xerr=bar, fmt=mark, color=COLOURS[colour], capsize=3)
+        axis.set(title=title, xscale="log")
+        _ticks(axis, "x", ticks)
+        axis.set_yticks(range(len(names)), names if axis is axes[0] else [""] * len(names))
+        axis.invert_yaxis()
+    axes[0].axvline(1, color=COLOURS["black"])
+    figures.show(
+        fig,
+        name="fig-collapse-cures",
+        caption="ANSD ratio and total variation by cure: mean and interval over networks (ODE, $\\epsilon$-prediction, "
+        "constant rate and last weights unless the name says otherwise; squares are the SDE's).",
+        alt=f"Two panels of intervals. Mean total variation: {_listed({name: tv[name] for name in names})}.",
+    )
+
+
+# --- the explorer -----------------------------------------------------------------------------------------------------
 
 
 def collapse_frames(
@@ -68,7 +334,7 @@ def collapse_frames(
         if key not in maps:
             net = network(*key[:3])
             times = grid(net.schedule, sampler_steps, kind="quadratic")
-            maps[key] = FlowMap.of(net, times, points) if sampler == "ODE" else FlowMap.of_sde(net, law, times, points)
+            maps[key] = ode_map(net, times, points) if sampler == "ODE" else sde_map(net, law, times, points)
         flow = maps[key]
         # Distribution function of the generated law, by the map's inverse; its differences are an average density.
         below = torch.special.ndtr(torch.from_numpy(np.interp(edges, flow.x, flow.z, left=-40, right=40)))
@@ -98,24 +364,25 @@ def _first(denoiser: Denoiser) -> Denoiser:
 
 
 def collapse_explorer(
-    fleet: Mapping[Key, Denoiser], law: GaussianMixture, controls: Controls, *, name: str = "fig-collapse-explorer",
+    fleet: Mapping[Key, Denoiser], law: GaussianMixture, controls: Controls,
     train: Callable[[str, int, int], Denoiser] | None = None, start: Mapping[str, Value] | None = None,
-    more: Controls | None = None, live: bool | None = None,
+    **options: Any,
 ) -> None:
-    """An :func:`explorer` of the flow map that a sampler makes of a network; settings as :func:`collapse_frames`.
+    """fig-collapse-explorer: the flow map that a sampler makes of a network; settings as :func:`collapse_frames`.
 
     ``controls`` needs "learning_rate", "width" and "training_steps"; "sampler", "sampler_steps" and "radius" may be
-    left out. Networks that ``fleet`` does not hold are trained by ``train``: for a page all that ``controls`` ask for;
-    in a kernel, where ``more`` widens the choice, as the reader asks.
+    left out. Networks that ``fleet`` does not hold are given by ``train``: for a page all that ``controls`` ask for;
+    in a kernel, where ``more`` widens the choice, as the reader asks. ``options`` are those of :func:`explorer`.
     """
     compute = collapse_frames(fleet, law, train=train)
-    first = _start(controls, start)
+    first = {key: values[0] for key, values in controls.items()} | dict(start or {})
     shown = compute(**first)
-    said = ", ".join(f"{_words(key)} {_text(value)}" for key, value in first.items())
-    found = ", ".join(f"{key} {_text(value)}" for key, value in shown.numbers.items())
+    said = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in first.items())
+    found = ", ".join(f"{key} {value:g}" for key, value in shown.numbers.items())
     explorer(
-        compute, controls, name=name, start=start, more=more, live=live,
+        compute, controls, start=start,
         caption="An explorer. Left: the map from normal quantiles to the generated ones, exact and by one network; "
         f"where it is flat, samples crowd. Right: the densities. Shown first: {said}.",
         alt=f"Two panels for {said}. {shown.words} Numbers: {found}.",
+        **{"name": "fig-collapse-explorer"} | options,
     )  # fmt: skip

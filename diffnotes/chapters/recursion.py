@@ -41,7 +41,7 @@ from ..measure.interval import Interval, mean_interval
 from ..model.classifier import Recogniser
 from ..model.fleet import Fleet, Images, Trained
 from ..model.sample import grid, prior, sde
-from ..model.store import kept
+from ..model.store import kept, rounded
 
 __all__ = [
     "Cells", "Course", "Generation", "ImageCourse", "ImageLineage", "Lineage", "coherent_sum", "discounted_sum",
@@ -701,7 +701,7 @@ class Lineage:
         def trained(i: int, q: Tensor) -> nn.Module:
             drawn = self.line.draw(q, self.points, self.seed + 3 + i).float()[..., None]
             made = _successors(self.fleet, drawn, i, self.fractions).train(device)
-            networks[_name(i)] = made.networks[arm]
+            networks[_name(i)] = rounded(made.networks[arm])  # later generations see what is kept of this one
             log.update({name.replace(arm, _name(i), 1): value for name, value in made.log.items()})
             return networks[_name(i)]
 
@@ -775,7 +775,8 @@ class ImageLineage:
     def blank(self) -> dict[str, nn.Module]:
         """The distances before they are known."""
         seeds = len(self.fleet.seeds)
-        return {"distances": _Distances(torch.zeros(self.generations, len(self.fractions), seeds), torch.zeros(seeds))}
+        none = torch.zeros(self.generations, len(self.fractions), seeds, dtype=torch.float64)
+        return {"distances": _Distances(none, none[0, 0])}
 
     def train(self, device: torch.device | str = "cpu") -> Trained:
         """Train one generation after the other on ``device``, and measure what each generates."""
@@ -797,7 +798,8 @@ class ImageLineage:
             found.append([frechet_distance(judge(before[k]), references[j]) for k, (_, j) in enumerate(members)])
         shape = (self.generations, len(self.fractions), len(splits))
         real = [frechet_distance(judge(fresh(j, self.points)), references[j]) for j in range(len(splits))]
-        return Trained({"distances": _Distances(torch.tensor(found).reshape(shape), torch.tensor(real))}, log)
+        generated, real = (torch.tensor(part, dtype=torch.float64) for part in (found, real))
+        return Trained({"distances": _Distances(generated.reshape(shape), real)}, log)
 
     def read(self, networks: Mapping[str, nn.Module], recipe: str = "") -> ImageCourse:
         """The distances, float64 on the host."""

@@ -10,9 +10,8 @@ loss the square of a mean error over K consecutive steps,
 
     L = E |e_t|^2 + lambda E |(1/K) sum_{s in window} w_s e_s|^2,
 
-and its minimiser depends on the joint law of the noises in a window (:data:`COUPLINGS`): for any two times eps_s
-and eps_t are Gaussian with correlation rho, where rho = 0 (independent), 1 (shared) or, on one path of the forward
-process, rho = alpha_t sigma_s/(alpha_s sigma_t) for s < t (Markov).
+and its minimiser depends on the joint law of the noises in a window, independent, shared or on one path of the forward
+process (:mod:`diffnotes.model.window`).
 
 With independent noises E[e_s e_t | x_0] does not vanish at f = E[eps | x_t], so that is not the minimiser. For data
 N(0, s^2) and windows short on the scale on which f changes, it is the predictor for data of the variance
@@ -25,23 +24,40 @@ Source: Nguyen et al. 2024 (arXiv 2312.12431) and its published code (SA-DPM). T
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.denoiser import Denoiser
-from ..core.law import GaussianMixture
+from ..core.denoiser import Denoiser, Mirrored, home_of, members_of
+from ..core.generators import generator_of
+from ..core.law import GaussianMixture, Law
+from ..core.numbers import count
 from ..core.schedule import Chain, Schedule
 from ..core.shape import expand_like
+from ..core.target import convert
+from ..measure.distance import wasserstein1_to
+from ..measure.interval import Interval, mean_interval, ratio_interval
+from ..model.net import MLP
+from ..model.sample import Variance, ddpm, grid, prior, sampled_variance
+from ..model.setting import Run, Setting
+from ..model.train import fit
 from ..model.window import Window, correlation, windows
 
 __all__ = [
-    "Bounds", "Gap", "Scaled", "Tabulated", "bounds", "gap", "gaussian_minimiser", "implied_variance",
-    "population_minimiser", "shrinkage",
+    "KINDS", "Bounds", "Gap", "Gaps", "Heard", "Scaled", "Tabulated", "TwoChains", "Worst", "antithetic",
+    "best_weights", "bounds", "check_inflation", "check_weights", "crossings", "distances", "drawn", "gap",
+    "gap_from", "gaps", "gaussian_minimiser", "identity_error", "implied_variance", "misfit", "needed_inflation",
+    "population_minimiser", "posterior_squares", "random_errors", "ratios", "refuses", "repaired_variance",
+    "seconds_a_step", "share_of_gain", "share_of_squares", "shrinkage", "spread", "two_chains", "wider",
+    "worst_cases",
 ]  # fmt: skip
+
+KINDS = ("random", "aligned", "sparse")
+"""Kinds of :func:`random_errors`."""
 
 
 # --- the gap ----------------------------------------------------------------------------------------------------------
@@ -71,7 +87,10 @@ def _transition(schedule: Schedule | Chain, times: Tensor) -> tuple[Tensor, Tens
     return a / b * sigma2[1:] / sigma2[:-1], b * var / (sigma[:-1] * a), a, sigma[:-1]
 
 
-def gap(denoiser: Denoiser, path: Tensor, times: Tensor | Sequence[float], x0: Tensor) -> Gap:
+def gap(
+    denoiser: Denoiser, path: Tensor, times: Tensor | Sequence[float], x0: Tensor,
+    asked: Sequence[Tensor] | None = None,
+) -> Gap:
     r"""The estimation gap to ``x0`` along sampled paths, step by step.
 
     The reference chain y starts where the path does and takes each step with q(x_s | x_t, x_0) and the noise that
@@ -83,6 +102,7 @@ def gap(denoiser: Denoiser, path: Tensor, times: Tensor | Sequence[float], x0: T
         path: (steps + 1, n, d) or with more axes, from :func:`diffnotes.ddpm` with ``trajectory=True``.
         times: the steps + 1 times of the path.
         x0: clean samples that the gap refers to, of the shape of ``path[0]``.
+        asked: its native predictions at the states that steps start from, where they are known; else it is asked.
 
     Raises:
         ValueError: for shapes that do not fit, or times that do not decrease.
@@ -100,7 +120,11 @@ def gap(denoiser: Denoiser, path: Tensor, times: Tensor | Sequence[float], x0: T
     with torch.no_grad():
         for k, t in enumerate(given[:-1].tolist()):
             eps = (path[k].double() - alpha[k] * clean) / sigma[k]
-            errors.append(denoiser.eps(path[k], t).double() - eps)
+            if asked is None:
+                guess = denoiser.eps(path[k], t)
+            else:
+                guess = convert(asked[k], path[k], alpha[k], sigma[k], source=denoiser.target, to="eps")
+            errors.append(guess.double() - eps)
     running = [torch.zeros_like(clean)]
     for k, e in enumerate(errors):
         running.append(carry[k] * running[-1] + gain[k] * e)
@@ -112,6 +136,61 @@ def gap(denoiser: Denoiser, path: Tensor, times: Tensor | Sequence[float], x0: T
     return Gap(stacked, torch.stack(running[1:]), parts, running[last])
 
 
+class TwoChains(NamedTuple):
+    """The gap y_1 - x_1, and the sums of tau_i e_i with the noises of the model's own states and of the reference's."""
+
+    gap: Tensor
+    own: Tensor
+    reference: Tensor
+
+
+def two_chains(
+    f: Callable[[Tensor, float], Tensor], chain: Chain, x0: Tensor, generator: torch.Generator | int
+) -> TwoChains:
+    """The model's chain x and the reference chain y from one start with the same noises, and both sums of errors.
+
+    Args:
+        f: (x, i/T) -> predicted noise, any function.
+        chain: whose T steps are taken down to i = 1.
+        x0: what the reference chain knows, (n, d) float64.
+        generator: draws the start and the noises.
+
+    Source: Nguyen et al. 2024, Theorem 1.
+    """
+    generator = generator_of(generator, x0.device)
+    alpha, sigma = (level.tolist() for level in chain(torch.arange(chain.T + 1)))
+    tau, g1, g2 = chain.tau.tolist(), chain.gamma1.tolist(), chain.gamma2.tolist()
+    width = chain.beta_tilde.sqrt().tolist()
+    x = y = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=x0.device)
+    own = other = torch.zeros_like(x0)
+    for i in range(chain.T, 1, -1):
+        guess, clean = f(x, i / chain.T), alpha[i] * x0
+        own = own + tau[i] * (guess - (x - clean) / sigma[i])
+        other = other + tau[i] * (guess - (y - clean) / sigma[i])
+        z = width[i] * torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=x0.device)
+        x = g1[i] * (x - sigma[i] * guess) / alpha[i] + g2[i] * x + z
+        y = g1[i] * x0 + g2[i] * y + z
+    return TwoChains(y - x, own, other)
+
+
+def identity_error(chain: Chain, generator: torch.Generator) -> tuple[float, float]:
+    """How far both sums of :func:`two_chains` are off the gap, over its size, for a random nonlinear f in the plane.
+
+    f(x, t) = sin(x a + t) b + 0.3 x c with random matrices a, b, c: nobody's posterior mean.
+    """
+    a, b, c = torch.randn(3, 2, 2, generator=generator, dtype=torch.float64)
+    x0 = torch.randn(8, 2, generator=generator, dtype=torch.float64)
+    found = two_chains(lambda x, t: torch.sin(x @ a + t) @ b + 0.3 * x @ c, chain, x0, generator)
+    size = found.gap.abs().max()
+    return tuple(float((found.gap - one).abs().max() / size) for one in (found.own, found.reference))
+
+
+def share_of_squares(chain: Chain) -> Tensor:
+    """The share of sum tau^2 on the steps up to i, for i = 2..T, (T - 1,) float64."""
+    squares = chain.tau.square()
+    return (squares.cumsum(0) / squares.sum())[2:]
+
+
 class Bounds(NamedTuple):
     """Both sides of Theorem 2 and what is between them, for given errors: see :func:`bounds`."""
 
@@ -120,6 +199,16 @@ class Bounds(NamedTuple):
     lower: float
     plain: float
     total: float
+
+    @property
+    def slack(self) -> tuple[float, float]:
+        """By which share L_sa lies below the left side, and the right side below L_sa."""
+        return 1 - self.sequence / self.upper, 1 - self.lower / self.sequence
+
+    @property
+    def over_plain(self) -> float:
+        """The SA bound (T+K)^2 L_sa over the one that needs no windows, (T-1)^2 L_simple^tau."""
+        return self.sequence * self.plain / self.upper**2
 
 
 def bounds(errors: Tensor, chain: Chain, K: int) -> Bounds:
@@ -148,6 +237,54 @@ def bounds(errors: Tensor, chain: Chain, K: int) -> Bounds:
     T = chain.T
     sequence = float(means.square().sum(-1).mean())
     return Bounds((T - 1) / (T + K) * plain, sequence, total / (T + K) ** 2, plain, total)
+
+
+def random_errors(kind: str, chain: Chain, draws: int, generator: torch.Generator) -> Tensor:
+    """Errors e (draws, T, 2) float64 whose u = tau e are normal, all steps alike; 0 at t = 1, which has no tau.
+
+    Args:
+        kind: "random", independent; "aligned", nearly the same at all steps; "sparse", 0 where |u| <= 1.5.
+        chain, draws, generator: whose tau, how many, and from where.
+
+    Raises:
+        ValueError: for an unknown kind.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind = {kind!r} is unknown; allowed: {', '.join(KINDS)}")
+    u = torch.randn(draws, chain.T, 2, generator=generator, dtype=torch.float64)
+    if kind == "aligned":
+        u = u[:, :1] + 0.1 * u
+    elif kind == "sparse":
+        u = u * (u.abs() > 1.5)
+    inverse = 1 / chain.tau[1:, None].clamp(min=1e-300)
+    inverse[0] = 0
+    return u * inverse
+
+
+class Worst(NamedTuple):
+    """The extremes of Theorem 2 over all errors: see :func:`worst_cases`."""
+
+    top: float
+    bottom: float
+    looser: float
+
+
+def worst_cases(chain: Chain, K: int) -> Worst:
+    """The largest L_sa over the left side of Theorem 2, right side over L_sa, and SA bound over the one by steps.
+
+    With the matrix B that maps u to its T + K window means: lambda_max(B^T B), 1^T (B^T B)^{-1} 1/(T + K), and the
+    first one times (T + K)/(T - 1), the largest (T + K)^2 L_sa/((T - 1)^2 L_simple^tau).
+
+    Raises:
+        ValueError: for K < 1.
+    """
+    T = chain.T
+    index, mask = windows(chain, Window(K, tau="literal", form="paper"))
+    B = torch.zeros(len(index), T, dtype=torch.float64)
+    B.scatter_add_(1, index - 1, (mask > 0).double() / K)
+    gram, one = B[:, 1:].T @ B[:, 1:], torch.ones(T - 1, dtype=torch.float64)
+    top = float(torch.linalg.eigvalsh(gram)[-1])
+    return Worst(top, float(one @ torch.linalg.solve(gram, one)) / (T + K), (T + K) / (T - 1) * top)
 
 
 # --- minimisers -------------------------------------------------------------------------------------------------------
@@ -204,6 +341,34 @@ def implied_variance(chain: Chain, c: Tensor) -> Tensor:
     return (sigma / c - sigma.square()) / alpha.square()
 
 
+def wider(chain: Chain, kappa: float) -> Tensor:
+    """The best predictor for data N(0, 1 + kappa), f(x, t) = c_t x, as c (T + 1,) float64."""
+    alpha, sigma = chain(torch.arange(chain.T + 1))
+    return sigma / (alpha.square() * (1 + kappa) + sigma.square())
+
+
+def needed_inflation(chain: Chain, steps: int) -> float:
+    """The kappa of :func:`wider` with which ``steps`` steps of the grid "skip" return N(0, 1) with its right variance.
+
+    Raises:
+        ValueError: as :func:`diffnotes.model.sample.grid`, and where no kappa in [0, 20] will do.
+    """
+    from scipy.optimize import brentq
+
+    times = grid(chain, steps, "skip")
+    return brentq(lambda kappa: sampled_variance(chain, wider(chain, kappa), times) - 1, 0.0, 20.0, xtol=1e-14)
+
+
+def repaired_variance(chain: Chain, steps: int) -> float:
+    """The variance of samples of N(0, 1) in ``steps`` steps with the exact predictor and the optimal variances."""
+    times = grid(chain, steps, "skip")
+    (alpha, sigma), (clean, left) = chain(times[:-1]), chain(times[1:])
+    step = sigma.square() - (alpha / clean * left).square()
+    posterior = sigma.square() / (alpha.square() + sigma.square())
+    full = step * (left / sigma).square() + (clean * step / sigma.square()).square() * posterior
+    return sampled_variance(chain, wider(chain, 0.0), times, variance=full)
+
+
 class Scaled(Denoiser):
     r"""``base`` with its noise divided by 1 + kappa alpha^2 s^2/(alpha^2 s^2 + sigma^2): the SA bias without training.
 
@@ -234,6 +399,24 @@ class Scaled(Denoiser):
 
     def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
         return self.base.eps(x, t) / expand_like(self.factor(t), x)
+
+
+class Heard(Denoiser):
+    """``base``, whose answers to a sampler are kept in ``answers``, in turn: nothing has to be asked twice."""
+
+    def __init__(self, base: Denoiser) -> None:
+        self.base, self.target, self.schedule, self.members = base, base.target, base.schedule, members_of(base)
+        self.answers: list[Tensor] = []
+
+    def _kept(self, answer: Tensor) -> Tensor:
+        self.answers.append(answer)
+        return answer
+
+    def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
+        return self._kept(self.base.predict(x, t))
+
+    def at(self, times: Tensor) -> list[Callable[[Tensor], Tensor]]:
+        return [lambda x, read=read: self._kept(read(x)) for read in self.base.at(times)]
 
 
 class Tabulated(Denoiser):
@@ -327,13 +510,238 @@ def population_minimiser(
         operator = torch.zeros(points, points, dtype=torch.float64)
         operator.scatter_add_(1, below.flatten(1), (each * (1 - share)).flatten(1))
         operator.scatter_add_(1, below.flatten(1) + 1, (each * share).flatten(1))
-        f = best[:, None].repeat(1, len(kappa))
+        f = best.repeat(len(kappa), 1)
         for _ in range(500):
-            step = (best[:, None] - f - kappa * (operator @ f)) * (2 / (2 + kappa))
+            step = (best - f - kappa[:, None] * (f @ operator.T)) * (2 / (2 + kappa))[:, None]
             f += step
             if float(step.abs().max()) < 1e-12:
                 break
-        change = torch.lerp((f - best[:, None])[below_fine], (f - best[:, None])[below_fine + 1], share_fine[:, None])
-        tables.append(look(fine * scale)[2][:, None] + change)
-    values = torch.stack(tables)  # (times, fine points, kappas)
-    return [Tabulated(chain, table.contiguous(), times, reach, std) for table in values.unbind(-1)]
+        change = torch.lerp((f - best)[:, below_fine], (f - best)[:, below_fine + 1], share_fine)
+        tables.append(look(fine * scale)[2] + change)
+    values = torch.stack(tables, 1)  # (kappas, times, fine points)
+    return [Tabulated(chain, table.clone(), times, reach, std) for table in values]
+
+
+# --- sampling and measuring -------------------------------------------------------------------------------------------
+
+
+def drawn(denoiser: Denoiser, steps: int, shape: Sequence[int], seed: int) -> Tensor:
+    """Samples of ``shape`` by :func:`diffnotes.ddpm` in ``steps`` steps of the grid "skip", on the host.
+
+    The noise is drawn by ``seed + steps``, so that all denoisers of one shape and place meet the same.
+    """
+    chain, device = denoiser.schedule, home_of(denoiser)[1]
+    times, generator = grid(chain, steps, "skip"), torch.Generator(device).manual_seed(seed + steps)
+    start = prior(chain, shape, generator, int(times[0]), device=device)
+    return ddpm(denoiser, start, times, generator).cpu()
+
+
+def antithetic(
+    denoiser: Denoiser, steps: int, sizes: tuple[int, int], seed: int, variance: Variance = "beta_tilde"
+) -> Tensor:
+    """Sets of samples on the line in antithetic pairs, each noise once with either sign; as :func:`drawn`.
+
+    For a law symmetric about 0 the halves balance, and chance says less about the distance of a set from the law.
+
+    Args:
+        denoiser: an ensemble has a member for each set.
+        steps, seed: as there.
+        sizes: the number of sets, and of samples of each, an even number.
+        variance: of the sampler; see :func:`diffnotes.ddpm`.
+
+    Returns:
+        (sets, n) float64 on the host.
+
+    Raises:
+        ValueError: for an odd n.
+    """
+    sets, n = sizes
+    if n % 2:
+        raise ValueError(f"sizes = {sizes}; allowed: an even number of samples")
+    chain, device = denoiser.schedule, home_of(denoiser)[1]
+    shape = (sets * n // 2, 1) if members_of(denoiser) is None else (sets, n // 2, 1)
+    times, halves = grid(chain, steps, "skip"), []
+    for one, sign in ((denoiser, 1), (Mirrored(denoiser), -1)):
+        generator, own = torch.Generator(device).manual_seed(seed + steps), variance
+        if sign < 0 and callable(variance):
+            own = lambda x, t, s: variance(-x, t, s)  # noqa: E731
+        start = prior(chain, shape, generator, int(times[0]), device=device)
+        made = ddpm(one, start, times, generator, own, rows=shape[-2])
+        halves.append((sign * made).reshape(sets, -1))
+    return torch.cat(halves, 1).cpu().double()
+
+
+def spread(x: Tensor, law: Law) -> float:
+    """The variance of sets of samples (sets, n) over that of a law on the line, mean over the sets."""
+    return float((x.var(1) / float(law.covariance)).mean())
+
+
+def distances(x: Tensor, law: GaussianMixture) -> Tensor:
+    """The Wasserstein distance of each set of samples, x (sets, n), from a law on the line: (sets,) float64."""
+    n = x.shape[1]
+    quantiles = law.quantile(torch.arange(1, n, dtype=torch.float64) / n)
+    return torch.stack([wasserstein1_to(one, law, quantiles) for one in x])
+
+
+def ratios(rows: Mapping[str, Mapping[int, Tensor]], name: str, base: str = "plain") -> dict[int, Interval]:
+    """Steps -> interval of the ratio of distances, ``name`` over ``base``, set by set."""
+    return {n: ratio_interval(found, rows[base][n]) for n, found in rows[name].items()}
+
+
+def crossings(counts: Sequence[int], needed: Tensor, arms: Mapping[str, Window]) -> dict[str, int]:
+    """Arm -> that of ``counts`` whose ``needed`` inflation is nearest to what the arm supplies."""
+    return {name: counts[int((needed - shrinkage(window)).abs().argmin())] for name, window in arms.items()}
+
+
+def best_weights(path: Sequence[float], rows: Mapping[int, Sequence[Tensor]]) -> dict[int, float]:
+    """Steps -> the weight in ``path`` whose distances, one tensor (sets,) for each weight, are least in the mean."""
+    means = {n: [float(one.mean()) for one in found] for n, found in rows.items()}
+    return {n: path[found.index(min(found))] for n, found in means.items()}
+
+
+def share_of_gain(rows: Mapping[str, Mapping[int, Tensor]], steps: int = 10) -> Interval:
+    """What "scaled" gives of the gain of "K=2" over "plain" in ``steps`` steps, seed by seed."""
+    plain, scaled, window = (rows[name][steps] for name in ("plain", "scaled", "K=2"))
+    return mean_interval((plain - scaled) / (plain - window))
+
+
+def posterior_squares(law: GaussianMixture, chain: Chain) -> Callable[[Tensor, float], Tensor]:
+    """(x, t) -> E[(eps - E[eps | x_t])^2 | x_t = x] for a law on the line: what NPR-DPM would learn without error.
+
+    For :func:`diffnotes.model.sample.predicted_variance`; x (n, 1), any dtype.
+    """
+
+    def squares(x: Tensor, t: float) -> Tensor:
+        variance = law.posterior_variance(x.double(), *chain(int(t)))
+        return variance.to(x)[:, None] * float(chain.snr(int(t)))
+
+    return squares
+
+
+def misfit(denoiser: Denoiser, best: Denoiser, law: Law, seed: int) -> Tensor:
+    """Mean squared difference of eps between an ensemble and a predictor, over 40 times and 1,000 samples: (members,).
+
+    All members meet the same samples, drawn by ``seed``.
+    """
+    chain, device = denoiser.schedule, home_of(denoiser)[1]
+    generator, total = torch.Generator().manual_seed(seed), 0.0
+    x0 = law.sample(1000, generator)
+    times = torch.linspace(1, chain.T, 40).round().long().tolist()
+    for t in times:
+        alpha, sigma = (float(level) for level in chain(t))
+        x = alpha * x0 + sigma * torch.randn(x0.shape, generator=generator)
+        with torch.no_grad():
+            guess = denoiser.eps(x.to(device).expand(denoiser.members, -1, -1), t)
+        total = total + (guess.double() - best.eps(x.double(), t).to(device)).square().mean((1, 2))
+    return (total / len(times)).cpu()
+
+
+def gap_from(denoiser: Denoiser, x0: Tensor, start: int, seed: int) -> tuple[Gap, Tensor]:
+    """The gap to ``x0`` along paths sampled from its noised version at ``start`` down to t = 1, and these paths."""
+    generator = torch.Generator(x0.device).manual_seed(seed)
+    alpha, sigma = (float(level) for level in denoiser.schedule(start))
+    begin = alpha * x0 + sigma * torch.randn(x0.shape, generator=generator, device=x0.device)
+    times, heard = torch.arange(start, 0, -1), Heard(denoiser)
+    path = ddpm(heard, begin, times, generator, trajectory=True, rows=x0.shape[-2])
+    return gap(denoiser, path, times, x0, heard.answers), path
+
+
+class Gaps(NamedTuple):
+    """Gaps of sets of samples, float64 on the host: see :func:`gaps`.
+
+    Attributes:
+        times: (steps,) from which steps start.
+        running: (steps,) root mean square of the gap after each.
+        rms: (sets,) that of the gap at the end.
+        mean: (sets,) absolute mean of the gap at the end.
+        parts: (steps, sets) mean squares of what each step adds to the gap at the end.
+        bias: (sets,) root mean square of the sum of tau (f - f*); 0 without a best predictor f*.
+        alignment: (sets,) its mean square over that of uncorrelated errors of the same sizes; NaN without f*.
+    """
+
+    times: Tensor
+    running: Tensor
+    rms: Tensor
+    mean: Tensor
+    parts: Tensor
+    bias: Tensor
+    alignment: Tensor
+
+
+def gaps(
+    denoiser: Denoiser, law: Law, start: int, sizes: tuple[int, int], seed: int, best: Denoiser | None = None
+) -> Gaps:
+    """Gaps on the line along a denoiser's own paths from noised data at ``start``, for sets of samples.
+
+    Args:
+        denoiser: an ensemble has a member for each set.
+        law: of the data.
+        start: the time from which paths are sampled.
+        sizes: the number of sets, and of samples of each.
+        seed: draws noises by ``seed + 1`` and data by ``seed + 2``.
+        best: f*, asked at the same states.
+    """
+    sets, n = sizes
+    x0 = law.sample(sets * n, seed + 2).to(home_of(denoiser)[1])
+    x0 = x0 if members_of(denoiser) is None else x0.reshape(sets, n, 1)
+    own, path = gap_from(denoiser, x0, start, seed + 1)
+    times, shape = torch.arange(start, 0, -1), (start - 1, sets, n)
+    parts, total = own.parts.reshape(shape).cpu(), own.total.reshape(shape[1:]).cpu()
+    bias = torch.zeros_like(parts)
+    if best is not None:
+        with torch.no_grad():
+            bias = parts - gap(best, path.cpu(), times, x0.cpu()).parts.reshape(shape)
+    summed = bias.sum(0).square().mean(1)
+    return Gaps(
+        times[:-1], own.running.reshape(shape).cpu().square().mean((1, 2)).sqrt(), total.square().mean(1).sqrt(),
+        total.mean(1).abs(), parts.square().mean(2), summed.sqrt(), summed / bias.square().mean(2).sum(0),
+    )  # fmt: skip
+
+
+def seconds_a_step(net: MLP, law: Law, setting: Setting, batch: int, steps: int = 64) -> float:
+    """Seconds of the processor that a training step of ``net`` takes, a mean over ``steps``; it goes on from there."""
+    began = time.process_time()
+    fit(net, law, setting, Run(count(steps, "steps", 1), batch))
+    return (time.process_time() - began) / steps
+
+
+# --- checkers of the exercises ----------------------------------------------------------------------------------------
+
+
+def check_weights(weights: Callable[[Chain], Sequence[float]]) -> None:
+    """AssertionError unless ``weights(chain)`` gives tau_2, ..., tau_T: against two chains that differ in one guess."""
+    chain = Chain.from_betas([0.2, 0.1, 0.3, 0.05, 0.4])  # a first step so large that no factor can hide
+    alpha, sigma = (level.tolist() for level in chain(torch.arange(chain.T + 1)))
+    measured = []
+    for i in range(2, chain.T + 1):
+        x = y = 0.3
+        for j in range(i, 1, -1):
+            noise = (x - alpha[j]) / sigma[j] + (j == i)  # for x_0 = 1, with an error of 1 at step i
+            x = float(chain.gamma1[j]) * (x - sigma[j] * noise) / alpha[j] + float(chain.gamma2[j]) * x
+            y = float(chain.gamma1[j]) + float(chain.gamma2[j]) * y
+        measured.append(y - x)
+    answer = [float(value) for value in weights(chain)]
+    if len(answer) != len(measured):
+        raise AssertionError(f"{len(answer)} weights; there are {len(measured)}, for i = 2, ..., T")
+    for i, (mine, true) in enumerate(zip(answer, measured), start=2):
+        if not abs(mine - true) < 1e-12:
+            raise AssertionError(f"tau_{i} = {mine:.6f}; two chains that differ in this step end {true:.6f} apart")
+
+
+def check_inflation(factor: Callable[[int, float], float]) -> None:
+    """AssertionError unless ``factor(K, weight)`` is the minimiser's variance ratio: against the exact solve."""
+    chain = Chain.linear(1000)
+    for K, weight in ((2, 1.0), (3, 0.3), (4, 0.2), (5, 3.0)):
+        solved = float(implied_variance(chain, gaussian_minimiser(chain, 1.0, Window(K, weight)))[150])
+        mine = float(factor(K, weight))
+        if not abs(mine / solved - 1) < 0.01:
+            raise AssertionError(f"K = {K}, lambda = {weight}: {mine:.3f}; the exact solve gives {solved:.3f}")
+
+
+def refuses(check: Callable[[Callable], None], answer: Callable) -> bool:
+    """Whether a checker finds an answer wrong."""
+    try:
+        check(answer)
+    except AssertionError:
+        return True
+    return False

@@ -1,4 +1,4 @@
-r"""The evidence lower bound of a diffusion chain, term by term.
+r"""The four prediction targets and the evidence lower bound of a diffusion chain, term by term.
 
 For a chain q(x_1..T | x_0) and a model p(x_T) prod_t p(x_{t-1} | x_t),
 
@@ -21,22 +21,32 @@ References: Ho et al. 2020, eq. 5; Kingma et al. 2021 (arXiv 2107.00630), sectio
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..core.denoiser import Denoiser
+from ..core.denoiser import Denoiser, home_of, members_of
 from ..core.generators import generator_of
-from ..core.law import GaussianMixture
+from ..core.law import GaussianMixture, Law
 from ..core.numbers import count, floats, number, samples, tensor, working
-from ..core.schedule import Chain
-from ..core.target import Target, coefficients
+from ..core.schedule import Chain, Schedule
+from ..core.target import TARGETS, Target, coefficients, convert, mean_target
 from ..measure import information
+from ..measure.interval import Interval, paired_difference
+from ..model import sample
+from ..model.net import Network
+from ..model.setting import Run, Setting
+from ..model.train import gradient_statistics
 
 __all__ = [
-    "VARIANCES", "Elbo", "bound", "bound_along_paths", "bound_of_law", "bounds_of_excess", "law_error",
-    "reverse_variance", "step_weight",
+    "VARIANCES", "Agreement", "Elbo", "MeanTarget", "agreement", "amplification", "bound", "bound_along_paths",
+    "bound_of_law", "bounds_of_excess", "distances", "held_out_error", "increment_signal", "levels_of_log_snr",
+    "log_gap", "mean_shape", "misprint", "noise_to_signal", "posterior_deviation", "reverse_variance", "step_weight",
+    "stretched_chain", "tilt",
 ]  # fmt: skip
 
 VARIANCES = ("beta", "beta_tilde", "optimal")
@@ -115,13 +125,13 @@ def bound_of_law(law: GaussianMixture, chain: Chain, variance: str = "beta_tilde
     What it exceeds the data's entropy by is the price of the chain (its length and reverse variance), not of learning.
     """
     x, w = information.expectation_nodes(law)
-    return bound(chain, law_error(law, chain), float(w @ x**2), variance)
+    return bound(chain, _least_error(law, chain), float(w @ x**2), variance)
 
 
-def law_error(law: GaussianMixture, chain: Chain) -> Tensor:
-    """e_t = E Var(x_0 | x_t) of the best predictor for a 1-D mixture, (T+1,) float64; e_0 = 0."""
-    alpha, sigma = chain(torch.arange(1, chain.T + 1))
-    return torch.cat([torch.zeros(1, dtype=torch.float64), information.mmse(law, alpha, sigma)])
+@lru_cache(maxsize=16)
+def _least_error(law: GaussianMixture, chain: Chain) -> Tensor:
+    """The mmse at t = 0..T, (T+1,) float64; 0 at t = 0."""
+    return torch.cat([torch.zeros(1, dtype=torch.float64), information.mmse(law, *chain(torch.arange(1, chain.T + 1)))])
 
 
 def bounds_of_excess(law: GaussianMixture, chain: Chain, excess: Tensor, variance: str = "beta_tilde") -> Tensor:
@@ -129,7 +139,7 @@ def bounds_of_excess(law: GaussianMixture, chain: Chain, excess: Tensor, varianc
 
     ``excess`` is what :func:`diffnotes.measure.information.excess_error` measures for a 1-D mixture ``law``.
     """
-    best = law_error(law, chain)
+    best = _least_error(law, chain)
     x, w = information.expectation_nodes(law)
     excess = floats(excess, "excess", torch.float64).cpu()
     rows = excess.reshape(-1, chain.T)
@@ -178,3 +188,223 @@ def step_weight(chain: Chain, target: Target = "x0", variance: str = "beta_tilde
     weight = torch.zeros_like(chain.beta)
     weight[2:] = chain.gamma1[2:] ** 2 / (2 * width[2:]) * (sigma / (alpha * b - sigma * a)) ** 2
     return weight
+
+
+def posterior_deviation(chain: Chain, t: int, x0: float = 0.7, noise: float = 0.4) -> float:
+    """How far q(x_{t-1} | x_t, x_0) is from N(gamma1 x_0 + gamma2 x_t, beta_tilde), x_t = alpha x_0 + sigma ``noise``.
+
+    The product of the densities q(x_t | x_{t-1}) q(x_{t-1} | x_0) is normalised on a grid of 24 standard deviations;
+    the larger of the deviation of its mean, in standard deviations, and of its variance, relative.
+
+    Raises:
+        ValueError: for t outside 2..T, where the posterior has a width.
+    """
+    t = count(t, "t", 2, chain.T)
+    alpha, sigma = chain(t)
+    x_t = float(alpha) * x0 + float(sigma) * noise
+    mean = float(chain.gamma1[t] * x0 + chain.gamma2[t] * x_t)
+    spread = math.sqrt(chain.beta_tilde[t])
+    x = mean + spread * torch.linspace(-12, 12, 4001, dtype=torch.float64)
+    log_density = -((x_t - (1 - chain.beta[t]).sqrt() * x) ** 2) / (2 * chain.beta[t])
+    log_density -= (x - chain.alpha_bar[t - 1].sqrt() * x0) ** 2 / (2 * (1 - chain.alpha_bar[t - 1]))
+    weight = torch.softmax(log_density, 0)
+    found = float(weight @ x)
+    variance = float(weight @ (x - found) ** 2)
+    return max(abs(found - mean) / spread, abs(variance / spread**2 - 1))
+
+
+# --- targets ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MeanTarget:
+    """The mean mu_q of q(x_s | x_t, x_0) as a target, s = t - ``step`` on ``schedule``, as a value.
+
+    The coefficients are those of :func:`diffnotes.core.target.mean_target`; t is found from the log SNR.
+    """
+
+    schedule: Schedule
+    step: float = 1e-3
+
+    def __call__(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        return mean_target(self._before)(alpha, sigma)
+
+    def _before(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        time = self.schedule.time_of_log_snr(2 * (alpha / sigma).log())
+        return self.schedule((time - self.step).clamp(min=0))[0]
+
+
+def mean_shape(chain: Chain) -> tuple[Tensor, Tensor]:
+    """Of the target mu_q, for data of unit variance at t = 2..T: E mu_q^2, and the share that is not linear in x_t.
+
+    mu_q = alpha_{t-1} x_0 + b eps with b = gamma2 sigma, so E mu_q^2 = abar_{t-1} + b^2; the best linear function of
+    x_t leaves gamma1^2 Var(x_0 | x_t) = gamma1^2 sigma^2 of it. Two tensors (T - 1,), float64.
+    """
+    _, sigma = chain(torch.arange(2, chain.T + 1))
+    energy = chain.alpha_bar[1:-1] + (chain.gamma2[2:] * sigma) ** 2
+    return energy, chain.gamma1[2:] ** 2 * sigma**2 / energy
+
+
+class Agreement(NamedTuple):
+    """Largest differences: of mu_theta between the targets, absolute; of squared errors from their factors, relative.
+    """
+
+    means: float
+    factors: float
+
+
+def agreement(chain: Chain, steps: Sequence[int], seed: int) -> Agreement:
+    """Whether one random prediction of 1000 points, read as each target, gives one mean and errors in the known ratios.
+
+    The means are gamma1 x_0 + gamma2 x_t, (x_t - beta/sigma eps)/r, r x_t - beta sqrt(abar_{t-1})/sigma v and
+    (x_t + beta s)/r with r = sqrt(1 - beta); the ratios to |d x_0|^2 are SNR, 1 + SNR and SNR/sigma^2.
+
+    Args:
+        chain: a variance-preserving chain.
+        steps: the steps t at which this is tried.
+        seed: of the points, their noise and the prediction.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    x0, noise, guess = torch.randn(3, 1000, 1, generator=generator, dtype=torch.float64)
+    means, factors = [], []
+    for t in steps:
+        alpha, sigma = (float(level) for level in chain(t))
+        x_t, beta = alpha * x0 + sigma * noise, float(chain.beta[t])
+        by_x0 = chain.gamma1[t] * guess + chain.gamma2[t] * x_t
+        eps, v, score = (convert(guess, x_t, alpha, sigma, "x0", to) for to in ("eps", "v", "score"))
+        root, before = math.sqrt(1 - beta), float(chain.alpha_bar[t - 1].sqrt())
+        for mean in ((x_t - beta / sigma * eps) / root, root * x_t - beta * before / sigma * v,
+                     (x_t + beta * score) / root):
+            means.append(float((mean - by_x0).abs().max()))
+        snr, unit = (alpha / sigma) ** 2, ((guess - x0) ** 2).mean()
+        for name, guessed, factor in (("eps", eps, snr), ("v", v, 1 + snr), ("score", score, snr / sigma**2)):
+            a, b = coefficients(name, alpha, sigma)
+            error = ((guessed - (a * x0 + b * noise)) ** 2).mean()
+            factors.append(float((error / (factor * unit) - 1).abs()))
+    return Agreement(max(means), max(factors))
+
+
+def levels_of_log_snr(log_snr: Tensor) -> tuple[Tensor, Tensor]:
+    """(alpha, sigma) of a variance-preserving schedule, alpha^2 = 1/(1 + exp(-log SNR)); shape and dtype as given."""
+    return torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()
+
+
+def amplification(log_snr: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """By target, the errors of x_0 and of eps that an error of one in the target's own scale becomes.
+
+    sigma/|det| and alpha/|det|, det = alpha b - sigma a, of a variance-preserving schedule; times 1/sigma for the
+    score, whose scale that is. Tensors of the shape of ``log_snr``.
+    """
+    alpha, sigma = levels_of_log_snr(log_snr)
+    found = {}
+    for name in TARGETS:
+        a, b = coefficients(name, alpha, sigma)
+        unit = 1 / sigma if name == "score" else torch.ones_like(sigma)
+        to_x0, to_eps = ((level / (alpha * b - sigma * a)).abs() * unit for level in (sigma, alpha))
+        found[name] = to_x0, to_eps
+    return found
+
+
+def misprint(chain: Chain) -> tuple[Tensor, Tensor]:
+    """What v = sqrt(1 - beta_t) eps - sigma x_0 would be at t = 1..T: two tensors (T,), float64.
+
+    The coefficient of eps that x_0 = alpha x_t - sigma v then leaves, sigma (alpha - sqrt(1 - beta_t)), and the
+    variance of this v for data of unit variance, 1 - beta_t + sigma^2.
+    """
+    alpha, sigma = chain(torch.arange(1, chain.T + 1))
+    root = chain.alpha[1:].sqrt()
+    return sigma * (alpha - root), root**2 + sigma**2
+
+
+# --- trained networks -------------------------------------------------------------------------------------------------
+
+
+def distances(net: Denoiser, start: Tensor, times: Tensor, distance: Callable[[Tensor], Tensor | float]
+              ) -> tuple[Tensor, Tensor]:
+    """Distances of each member's DDIM samples, (members,) float32, and the samples, float64 on the CPU.
+
+    Args:
+        net: a stacked ensemble.
+        start: noise to start from, (members, n, d).
+        times: decreasing times of its schedule.
+        distance: of one member's samples (n, d), a number.
+
+    Raises:
+        ValueError: if ``start`` has no axis of members.
+    """
+    if start.ndim != 3 or len(start) != members_of(net):
+        raise ValueError(f"start has shape {tuple(start.shape)}; allowed: ({members_of(net)}, n, d)")
+    with torch.no_grad():
+        drawn = sample.ddim(net, start, times).cpu().double()
+    return torch.tensor([float(distance(one)) for one in drawn]), drawn
+
+
+def log_gap(rival: Tensor, champion: Tensor) -> Interval:
+    """By how much log distance is larger for ``rival``, a mean over learning rates, paired by seed; (rates, seeds)."""
+    return paired_difference(rival.log().mean(0), champion.log().mean(0))
+
+
+def held_out_error(net: Denoiser, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+    """E|x_0_hat - x_0|^2 of each member on held-out data, (members, L) float64 on the CPU.
+
+    Args:
+        net: a stacked ensemble.
+        clean, noise: x_0 and eps, (n, d).
+        times: (L,) times of its schedule.
+    """
+    dtype, device = home_of(net)
+    clean, noise = (samples(value, name).to(device, dtype) for value, name in ((clean, "clean"), (noise, "noise")))
+    errors = []
+    for t in tensor(times, "times"):
+        alpha, sigma = (float(level) for level in net.schedule(t))
+        x_t = (alpha * clean + sigma * noise).expand(members_of(net), -1, -1)
+        with torch.no_grad():
+            errors.append((net.x0(x_t, t) - clean).square().sum(-1).mean(-1).double())
+    return torch.stack(errors, 1).cpu()
+
+
+def tilt(errors: Tensor, log_snr: Tensor) -> Tensor:
+    """Mean log error at high noise, log SNR < 0, minus that at low noise: of (..., L) at ``log_snr`` (L,), (...)."""
+    return errors[..., log_snr < 0].log().mean(-1) - errors[..., log_snr > 0].log().mean(-1)
+
+
+def noise_to_signal(net: Network, data: Law | Tensor, setting: Setting, run: Run, edges: Tensor) -> Tensor:
+    """Noise over signal of mini-batch gradients, (members, bins), by bins of log SNR.
+
+    Arguments as in :func:`diffnotes.model.train.gradient_statistics`; a signal below a thousandth of the largest noise
+    counts as that, since its estimate may be 0.
+    """
+    found = gradient_statistics(net, data, setting, run, edges)
+    return found.noise / found.signal.clamp(min=1e-3 * float(found.noise.max()))
+
+
+def stretched_chain(increment: float) -> Chain:
+    """Some hundred steps from log SNR 9 to -9, of equal increments but for t = 52, which has ``increment``.
+
+    That step leads from log SNR = increment/2 to -increment/2. ValueError unless 0 < increment < 18.
+    """
+    increment = number(increment, "increment")
+    if not 0 < increment < 18:
+        raise ValueError(f"increment = {increment}; allowed: numbers between 0 and 18")
+    clean, noisy = torch.linspace(9, increment / 2, 51), torch.linspace(-increment / 2, -9, 50)
+    alpha_bar = torch.sigmoid(torch.cat([clean, noisy]).double())
+    return Chain.from_betas(torch.cat([1 - alpha_bar[:1], 1 - alpha_bar[1:] / alpha_bar[:-1]]))
+
+
+def increment_signal(net: Network, data: Law | Tensor, run: Run, increment: float, schedule: Schedule
+                     ) -> dict[str, Tensor]:
+    """Norm of the mean gradient of step 52 of :func:`stretched_chain`, by loss: "plain" in eps, and the "bound"'s term.
+
+    Args:
+        net, data, run: as in :func:`diffnotes.model.train.gradient_statistics`.
+        increment: of that step in log SNR.
+        schedule: in whose times the network is asked; only noise levels matter.
+
+    Returns:
+        two tensors (members,).
+    """
+    chain, t = stretched_chain(increment), 52
+    at = float(chain.log_snr(t))
+    found = gradient_statistics(net, data, Setting("eps", schedule), run, torch.tensor([at - 0.01, at + 0.01]))
+    plain = found.signal[:, 0]
+    return {"plain": plain, "bound": plain * float(step_weight(chain, "eps")[t])}

@@ -201,8 +201,16 @@ def near_law(x: Tensor, law: GaussianMixture, eps: float) -> Tensor:
     return law.cdf(x + eps) - law.cdf(x - eps)
 
 
-def sample_split(x: Tensor, law: GaussianMixture | Tensor, eps: float) -> tuple[float, float]:
-    """(shift, unevenness) of samples against a law: pair-fraction ratio - 1 = shift + unevenness.
+class Split(NamedTuple):
+    """The ratio of pair fractions and the two parts of its excess: ratio = 1 + shift + unevenness."""
+
+    ratio: float
+    shift: float
+    unevenness: float
+
+
+def sample_split(x: Tensor, law: GaussianMixture | Tensor, eps: float) -> Split:
+    """The split of samples against a law, or against samples of it.
 
     The pair fractions are the unbiased ones, and E_gen P(|x - X| <= eps) is the cross fraction of both samples.
 
@@ -225,16 +233,8 @@ def sample_split(x: Tensor, law: GaussianMixture | Tensor, eps: float) -> tuple[
         base, cross = law_pair_fraction(law, eps), float(near_law(x.double().cpu(), law, eps).mean())
     if not base > 0:
         raise ValueError(f"eps = {eps!r}: no pair of law is that close; allowed: radii that some pair is within")
-    shift = 2 * (cross / base - 1)
-    return shift, pair_fraction(x, eps) / base - 1 - shift
-
-
-class Split(NamedTuple):
-    """The ratio of pair fractions and the two parts of its excess: ratio = 1 + shift + unevenness."""
-
-    ratio: float
-    shift: float
-    unevenness: float
+    ratio, shift = pair_fraction(x, eps) / base, 2 * (cross / base - 1)
+    return Split(ratio, shift, ratio - 1 - shift)
 
 
 def mixture_split(generated: GaussianMixture, law: GaussianMixture, eps: float) -> Split:

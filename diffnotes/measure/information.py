@@ -68,17 +68,20 @@ def expectation_nodes(
         ValueError: if ``law`` is not one-dimensional.
     """
     half_width = number(half_width, "half_width")
-    if law.means.shape[1] != 1:
-        raise ValueError(f"law has dimension {law.means.shape[1]}; allowed: 1")
-    law = _double(law)  # its parameters, not their float32 roundings
+    law = _line(law)  # its parameters, not their float32 roundings
     means, std, weights = law.means[:, 0], law.std, law.weights
     if _ratio(law) > _UNEVEN:
         return _panels(means, std, weights, half_width)
     step = _step(law) if step is None else number(step, "step")
-    z = torch.arange(-half_width, half_width + step / 2, step, dtype=torch.float64, device=means.device)
-    gauss = step * torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+    z, gauss = (part.to(means.device) for part in _even_nodes(half_width, step))
     x = means[:, None] + std.expand(len(means))[:, None] * z
     return x.flatten(), (weights[:, None] * gauss).flatten()
+
+
+def _even_nodes(half_width: float, step: float) -> tuple[Tensor, Tensor]:
+    """Nodes z and weights of the trapezoidal rule for N(0, 1)."""
+    z = torch.arange(-half_width, half_width + step / 2, step, dtype=torch.float64)
+    return z, step * torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
 
 
 def _panels(means: Tensor, std: Tensor, weights: Tensor, half_width: float) -> tuple[Tensor, Tensor]:
@@ -106,6 +109,13 @@ def _panels(means: Tensor, std: Tensor, weights: Tensor, half_width: float) -> t
 
 def _double(law: GaussianMixture) -> GaussianMixture:
     return law.to(dtype=torch.float64)
+
+
+def _line(law: GaussianMixture) -> GaussianMixture:
+    """``law`` in float64, checked to be one-dimensional."""
+    if law.dim != 1:
+        raise ValueError(f"law has dimension {law.dim}; allowed: 1")
+    return _double(law)
 
 
 def _smooth(law: GaussianMixture, what: str) -> GaussianMixture:
@@ -158,9 +168,9 @@ def mmse(law: GaussianMixture, alpha: Tensor | float, sigma: Tensor | float, tar
         target: a name or a function, see :func:`diffnotes.core.target.coefficients`.
 
     Raises:
-        ValueError: if some sigma is not positive, or for an unknown target.
+        ValueError: if some sigma is not positive or a level not finite, for an unknown target, or a law off the line.
     """
-    law = law.to("cpu", torch.float64)
+    law = _line(law).to("cpu")
     alpha, sigma = _levels(alpha, sigma)
     if not bool((sigma > 0).all()):
         raise ValueError(f"sigma has the minimum {sigma.min():g}; allowed: positive numbers")
@@ -170,24 +180,34 @@ def mmse(law: GaussianMixture, alpha: Tensor | float, sigma: Tensor | float, tar
 
 def _clean_mmse(law: GaussianMixture, alpha: Tensor, sigma: Tensor) -> Tensor:
     """E Var(x_0 | x_t), all in float64 on the CPU."""
-    values = []
+    means, values = law.means[:, 0], []
     for a, s in zip(alpha.flatten().split(500), sigma.flatten().split(500)):
-        laws = [law.noised(*level) for level in zip(a.tolist(), s.tolist())]
-        even = torch.tensor([_ratio(noised) <= _UNEVEN for noised in laws], dtype=torch.bool)
-        steps = [_step(noised) for noised, stacks in zip(laws, even.tolist()) if stacks]
-        found, step = torch.empty_like(a), min(steps, default=None)  # one for all, so that nodes stack
-        for part in ([even.nonzero()[:, 0]] if steps else []) + [k.reshape(1) for k in (~even).nonzero()]:
-            nodes = [expectation_nodes(laws[k], step=step) for k in part.tolist()]
-            x, w = (torch.stack(each) for each in zip(*nodes))  # (levels, nodes)
-            spread = [level[part, None].expand_as(x).flatten() for level in (a, s)]
-            found[part] = (w * law.posterior_variance(x.reshape(-1, 1), *spread).reshape(x.shape)).sum(1)
+        widths = torch.hypot(a[:, None] * law.std, s[:, None])  # of the components of x_t, (levels, k)
+        ratio = widths.amax(1) / widths.amin(1)
+        found, even = torch.empty_like(a), ratio <= _UNEVEN
+        if bool(even.any()):  # one step for all, so that nodes stack
+            z, gauss = _even_nodes(9.0, 0.06 * min(1.0, 3 / float(ratio[even].max())))
+            x = ((a[even, None] * means)[..., None] + widths[even, :, None] * z).flatten(1)
+            found[even] = _mean_variance(law, x, (law.weights[:, None] * gauss).flatten(), a[even], s[even])
+        for k in (~even).nonzero():
+            x, w = expectation_nodes(law.noised(float(a[k]), float(s[k])))
+            found[k] = _mean_variance(law, x[None], w, a[k], s[k])
         values.append(found)
     return torch.cat(values).reshape(alpha.shape) if values else torch.empty_like(alpha)
 
 
+def _mean_variance(law: GaussianMixture, x: Tensor, w: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """sum_i w_i Var(x_0 | x_t = x_i) at each level, (levels,); x (levels, nodes), w (nodes,)."""
+    spread = [level[:, None].expand_as(x).flatten() for level in (alpha, sigma)]
+    return (w * law.posterior_variance(x.reshape(-1, 1), *spread).reshape(x.shape)).sum(1)
+
+
 def _levels(alpha: Tensor | float, sigma: Tensor | float) -> tuple[Tensor, Tensor]:
-    """Both levels in float64 on the CPU, of one shape. Raises ValueError where the shapes do not broadcast."""
+    """Both levels in float64 on the CPU, of one shape; ValueError where shapes do not fit or one is not finite."""
     alpha, sigma = floats(alpha, "alpha", torch.float64).cpu(), floats(sigma, "sigma", torch.float64).cpu()
+    for name, level in (("alpha", alpha), ("sigma", sigma)):
+        if not bool(level.isfinite().all()):
+            raise ValueError(f"{name} has non-finite entries; allowed: finite numbers")
     try:
         return tuple(level.contiguous() for level in torch.broadcast_tensors(alpha, sigma))
     except RuntimeError as error:

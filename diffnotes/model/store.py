@@ -8,9 +8,9 @@ Own networks lie in ``_build/networks`` of the book at hand (outside of one in t
 in its ``book/networks``; they are looked for in that order. The environment variables ``DIFFNOTES_NETWORKS`` and
 ``DIFFNOTES_PUBLISHED`` name other folders, and with ``DIFFNOTES_TRAIN=1`` all are trained anew.
 
-A file ``KEY.safetensors`` holds the weights of each network, the log of its training, and as metadata "diffnotes" the
-experiment as text, ``TRAINING``, a checksum of the numbers, seconds, device, date and versions. What is damaged, or
-does not belong to the experiment, is trained again.
+A file ``KEY.safetensors`` holds the weights of each network, in half precision (:func:`rounded`), the log of its
+training, and as metadata "diffnotes" the experiment as text, ``TRAINING``, a checksum of the numbers, seconds, device,
+date and versions. What is damaged, or does not belong to the experiment, is trained again.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Header(dict):
 def text_of(value: Any) -> str:
     """The one text of an experiment, or of a value in it: the same on every machine.
 
-    Numbers of tensors count to six digits, so that rounding in how a law was computed makes no other experiment.
+    Numbers count to six digits, so that rounding in how a law was computed makes no other experiment.
 
     Raises:
         TypeError: for what has no such text, like a function.
@@ -83,7 +83,7 @@ def text_of(value: Any) -> str:
     if value is None or isinstance(value, bool | int | str):
         return repr(value)
     if isinstance(value, float):
-        return repr(value)
+        return f"{value:.6g}"
     if isinstance(value, np.generic):
         return text_of(value.item())
     if isinstance(value, Mapping):
@@ -95,8 +95,8 @@ def text_of(value: Any) -> str:
     if isinstance(value, Chain):
         return f"Chain({_numbers(value.beta)})"
     if isinstance(value, Law):
-        parts = ((name, part) for name, part in sorted(vars(value).items()) if name not in ("_elsewhere", "device"))
-        told = (f"{name}={_numbers(part)}" for name, part in parts if isinstance(part, Tensor))
+        parts = ((name, part) for name, part in sorted(vars(value).items()) if not name.startswith("_"))
+        told = (f"{name}={text_of(part)}" for name, part in parts if name not in ("device", "dtype", "shape"))
         return f"{type(value).__name__}({value.dtype}, {', '.join(told)})"
     if isinstance(value, Denoiser):
         if recipe := getattr(value, "recipe", None):
@@ -265,7 +265,7 @@ def kept(experiment: Experiment, device: torch.device | str = "cpu", name: str =
                 found = _trained(experiment, key, text, device, writable)
     networks, header, source = found
     told = name or ", ".join(networks)
-    size = sum(p.numel() * p.element_size() for net in networks.values() for p in net.parameters())
+    size = sum(_narrow(p).nbytes for net in networks.values() for p in net.parameters())
     before = _used.get(key, {})
     _used[key] = {"key": key, "name": told, "source": before.get("source", source), "seconds": header["seconds"],
                   "device": header["device"], "date": header["date"], "bytes": size,
@@ -284,7 +284,8 @@ def _trained(experiment: Experiment, key: str, text: str, device: torch.device |
     networks, log = experiment.train(device)
     tensors = {f"log/{name}": value for name, value in log.items()}
     for name, net in networks.items():
-        tensors |= {f"net/{name}/{part}": value for part, value in net.state_dict().items()}
+        rounded(net)
+        tensors |= {f"net/{name}/{part}": _narrow(value) for part, value in net.state_dict().items()}
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     header = Header(
         experiment=text, training=TRAINING, checksum=_checksum(tensors),
@@ -300,6 +301,22 @@ def _trained(experiment: Experiment, key: str, text: str, device: torch.device |
     except OSError as error:
         _say(f"{folder}: {error}; the networks serve now, but are not kept")
     return networks, header, "trained"
+
+
+def rounded(net: nn.Module) -> nn.Module:
+    """Round the float32 weights of ``net``, in place, to the sixteen bits with which they are kept.
+
+    What is used is what is kept: the networks of a training are those that are read later, bit for bit.
+    """
+    with torch.no_grad():
+        for value in net.state_dict().values():
+            value.copy_(_narrow(value))
+    return net
+
+
+def _narrow(value: Tensor) -> Tensor:
+    """float32 as float16, anything else as it is."""
+    return value.half() if value.dtype == torch.float32 else value
 
 
 def _device(device: torch.device) -> str:

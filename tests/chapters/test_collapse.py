@@ -1,16 +1,20 @@
-"""The sign law of a slope error at high noise, against the ordinary differential equations of the variance."""
+"""Crowding of samples, laws on the line, transported errors, and the sign law of a slope error at high noise."""
 
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy.integrate import solve_ivp
 
 from diffnotes import Exact, GaussianMixture, Learned, Linear, Perturbed
+from diffnotes.chapters import collapse as col
 from diffnotes.chapters.collapse import slope_error_variance, transport
+from diffnotes.core.data import image_split
+from diffnotes.core.law import chessboard
 from diffnotes.core.schedule import Constant
-from diffnotes.measure.flow import FlowMap
+from diffnotes.measure.flow import FlowMap, ode_map
 from diffnotes.model.net import MLP
 from diffnotes.model.sample import grid
 
@@ -25,13 +29,6 @@ def mixture(means=(-1.0, 1.0), std=0.2, weights=None):
 
 def exact(law=None):
     return Exact(law or mixture(), SCHEDULE)
-
-
-def end(law):
-    """The law at the end of TIMES."""
-    return law.noised(*map(float, SCHEDULE(TIMES[-1])))
-
-
 
 
 def net(members=3):
@@ -94,5 +91,153 @@ def test_transport_of_a_gaussian_in_closed_form():
 def test_transport_of_an_ensemble():
     result = transport(Learned(net(), SCHEDULE, "v"), exact(), torch.tensor([-1.0, 0.5]), TIMES)
     assert result.found.shape == result.predicted.shape == (3, 2) and result.by_time.shape == (3, 60, 2)
-    alone = FlowMap.of(Learned(net(), SCHEDULE, "v"), TIMES, points=8)
-    assert alone.x.shape == (3, 8)
+
+
+# --- the sampler's own steps ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delta", [-0.1, 0.02])
+def test_the_steps_of_the_samplers_approach_the_sign_law(delta):
+    switch, start = 0.3, float(SCHEDULE(1.0)[0]) ** 2
+    t_switch = float(SCHEDULE.time_of_log_snr(math.log(switch / (1 - switch))))
+    for strength, limit in zip((0.0, 1.0), slope_error_variance(delta, start, switch)):
+        grids = [grid(SCHEDULE, n, "uniform", t_min=1e-5) for n in (1000, 4000)]
+        errors = [col.final_variance(SCHEDULE, times, delta, t_switch, strength) - limit for times in grids]
+        assert abs(errors[1]) < 2e-3 and abs(errors[1]) < 0.5 * abs(errors[0])
+
+
+# --- samples in the plane, and images ---------------------------------------------------------------------------------
+
+
+def cloud(n=400, seed=0, scale=1.0, members=None):
+    shape = (n, 2) if members is None else (members, n, 2)
+    return scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
+
+
+def test_the_radius_of_a_share_of_pairs():
+    x = cloud(60)
+    pairs = [float((x[i] - x[j]).norm()) for i, j in itertools.combinations(range(60), 2)]
+    assert col.near_radius(x, 0.1) == pytest.approx(float(np.quantile(pairs, 0.1)), rel=1e-12)
+    assert np.mean(np.array(pairs) <= col.near_radius(x, 0.1)) == pytest.approx(0.1, abs=1 / len(pairs))
+    with pytest.raises(ValueError, match="share = 1"):
+        col.near_radius(x, 1)
+
+
+def test_crowding_tells_blur_from_collapse():
+    data = cloud(3000, 1)
+    near = col.near_radius(data[:1500])
+    blurred, narrowed, twins = cloud(800, 2, 1.5), cloud(800, 3, 0.7), cloud(400, 4).repeat(2, 1)
+    found = col.crowding([cloud(800, 5), blurred, narrowed, twins], data, near)
+    # Gaussians of deviation s have pairs as near as those of N(0, 1) in the ratio 1/s^2, for small radii in the plane.
+    assert found.ratio.tolist()[:3] == pytest.approx([1, 1 / 1.5**2, 1 / 0.7**2], rel=0.1)
+    # int (q - p)^2 / int p^2 = 1/s^2 - 4/(1 + s^2) + 1 is the unevenness of such a q.
+    limits = [1 / s**2 - 4 / (1 + s**2) + 1 for s in (1, 1.5, 0.7)]
+    assert found.unevenness.tolist()[:3] == pytest.approx(limits, abs=0.1)
+    assert float(found.ratio[3]) == pytest.approx(1 + (1 / 799) / 0.01, rel=0.1)  # each point has a twin at distance 0
+
+
+def planes():
+    return {"board": chessboard(), "ring": GaussianMixture(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), 0.2)}
+
+
+def plane_nets():
+    nets = {}
+    for i, name in enumerate(planes()):
+        nets[name] = {
+            arm: Learned(MLP(2, width=8, depth=1, seed=(2 * i + k, 2 * i + k + 1)), SCHEDULE, "eps")
+            for k, arm in enumerate(("eps", "eps, averaged"))
+        }
+    return nets
+
+
+def test_clouds_of_all_data_sets():
+    clouds = col.plane_clouds(planes(), plane_nets(), 300, 30, seed=3)
+    assert list(clouds) == ["board", "ring"]
+    for kinds in clouds.values():
+        assert list(kinds) == ["ODE", "SDE", "averaged ODE", "averaged SDE", "exact ODE"]
+        assert all(x.shape == ((1 if kind.startswith("exact") else 2), 300, 2) for kind, x in kinds.items())
+    # The exact samplers reach their laws: few points off the cells, and modes of width 0.2.
+    assert float(col.off_cells(clouds["board"]["exact ODE"])) < 0.2
+    x = clouds["ring"]["exact ODE"][0]
+    assert float((x[:, 0].abs() - 1).std()) == pytest.approx(0.2, abs=0.05)
+    data = {name: law.sample(1000, 9).double() for name, law in planes().items()}
+    found = col.plane_crowding(clouds, data)
+    assert float(found["ring"]["exact ODE"].ratio) == pytest.approx(1, abs=0.25)
+    assert found["board"]["ODE"].ratio.shape == found["board"]["SDE"].unevenness.shape == (2,)
+
+
+def test_points_off_the_cells():
+    board = chessboard().sample(2000, 0)
+    assert float(col.off_cells(board)) == 0
+    square = 4 * torch.rand(20_000, 2, generator=torch.Generator().manual_seed(0)) - 2
+    assert float(col.off_cells(square)) == pytest.approx(0.5, abs=0.02)
+    # Moved by a cell along the diagonal, three of the eight dark cells leave the board.
+    moved = col.off_cells(torch.stack([board, board + 1, board + 10]))
+    assert moved.tolist() == pytest.approx([0, 3 / 8, 1], abs=0.04)
+    small = chessboard(6, 1.5).sample(500, 1)
+    assert float(col.off_cells(small, 6, 1.5)) == 0 < float(col.off_cells(small))
+
+
+def test_held_out_images_have_the_ratio_one():
+    narrow = Perturbed(Exact(GaussianMixture(torch.zeros(1, 64), 0.01), SCHEDULE), lambda x, t: 0 * x, members=2)
+    found = col.image_ratios("digits", narrow, [0, 1], 50, 20)
+    assert list(found) == ["ODE", "SDE", "held out"] and all(ratio.shape == (2,) for ratio in found.values())
+    assert found["held out"].tolist() == pytest.approx([1, 1], abs=0.15)
+    # Images that are all but one point: every pair is near, so the ratio is one over the share of near pairs.
+    x = image_split("digits", 0)[0].x.double()
+    share = float((torch.pdist(x) <= col.near_radius(x[:2000])).double().mean())
+    assert found["ODE"].tolist() == pytest.approx([1 / share] * 2, rel=0.05)
+
+
+# --- laws on the line -------------------------------------------------------------------------------------------------
+
+
+def test_the_mass_between_modes():
+    law = mixture(std=0.5)
+    inside = sum(0.5 * (math.erf((0.4 - m) / 0.5 / 2**0.5) - math.erf((-0.4 - m) / 0.5 / 2**0.5)) / 2 for m in (-1, 1))
+    assert float(col.between_modes(law)) == pytest.approx(inside, rel=1e-12)
+    z = ode_map(exact(), TIMES, 2000).z
+    two = FlowMap(z, torch.stack([z, 2 * z]))
+    normal = [math.erf(1 / 2**0.5), math.erf(0.5 / 2**0.5)]
+    assert col.between_modes(two, 1.0).tolist() == pytest.approx(normal, abs=1e-6)
+
+
+def test_the_distance_to_the_law_of_the_same_time():
+    law = mixture([0.0], 0.5)
+    assert float(col.to_law_of_time(exact(law), law, 0.3, 40, 500)) < 2e-3
+    off = Perturbed(exact(law), lambda x, t: 0.05 * exact(law).eps(x, t))
+    alpha, sigma = map(float, SCHEDULE(0.3))
+    times = grid(SCHEDULE, 40, "quadratic", t_min=0.3)
+    made = float(ode_map(off, times, 500).x.std())  # the law stays Gaussian: its distance to one is known by quadrature
+    true = math.hypot(0.5 * alpha, sigma)
+    x = np.linspace(-6, 6, 200_001)
+    p, q = (np.exp(-((x / s) ** 2) / 2) / s / (2 * np.pi) ** 0.5 for s in (made, true))
+    assert float(col.to_law_of_time(off, law, 0.3, 40, 500)) == pytest.approx(np.abs(p - q).sum() * 6e-5 / 2, abs=3e-3)
+
+
+def test_measures_at_the_end_are_those_of_each_network():
+    law, nets = mixture(), {"last": Learned(net(), SCHEDULE, "v"), "averaged": Learned(net(), SCHEDULE, "eps")}
+    found = col.end_measures(nets, law, 0.1, 20, 200)
+    assert list(found) == ["ratio", "tv", "at 0.4"] and all(values.shape == (2, 3) for values in found.values())
+    alone = ode_map(Learned(net().member(1), SCHEDULE, "eps"), grid(SCHEDULE, 20, "quadratic"), 200)
+    assert float(found["tv"][1, 1]) == pytest.approx(float(alone.total_variation(law)), abs=1e-5)
+    assert float(found["ratio"][1, 1]) == pytest.approx(float(alone.ratio(law, 0.1)), rel=1e-4)
+    right = col.end_measures({"exact": exact()}, law, 0.1, 40, 500)
+    assert float(right["ratio"]) == pytest.approx(1, abs=0.02) and max(right["tv"], right["at 0.4"]) < 0.02
+
+
+def test_slopes_are_those_of_a_fit():
+    x, values = [1.0, 2.0, 4.0, 8.0], torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=F64)
+    fitted = np.polyfit(x, values.numpy(), 1)[0]
+    np.testing.assert_allclose(col.least_squares_slope(x, values).numpy(), fitted, rtol=1e-12)
+    for bad in ([1.0, 1.0, 1.0, 1.0], [1.0, 2.0]):
+        with pytest.raises(ValueError, match="allowed"):
+            col.least_squares_slope(bad, values)
+
+
+def test_times_between():
+    u = torch.linspace(0, 1, 5, dtype=F64)
+    assert col.Between(0.25, 0.75)(u, SCHEDULE).tolist() == [0.25, 0.375, 0.5, 0.625, 0.75]
+    for bad in ((0.3, 0.3), (-0.1, 1.0)):
+        with pytest.raises(ValueError, match="allowed: 0 <= first < last"):
+            col.Between(*bad)

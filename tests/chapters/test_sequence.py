@@ -2,14 +2,13 @@
 
 import itertools
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import diffnotes
 from diffnotes import Chain, Exact, Linear
+from diffnotes.chapters import sequence as seq
 from diffnotes.chapters.sequence import (
     Scaled,
     bounds,
@@ -19,11 +18,13 @@ from diffnotes.chapters.sequence import (
     population_minimiser,
     shrinkage,
 )
-from diffnotes.core.denoiser import Perturbed
+from diffnotes.core.denoiser import Learned, Perturbed
 from diffnotes.core.law import GaussianMixture, two_modes
+from diffnotes.measure.distance import wasserstein1_to
 from diffnotes.model.net import MLP
 from diffnotes.model.sample import ddim, ddpm, grid, prior, sampled_variance
-from diffnotes.model.window import COUPLINGS, Window, correlation, sa_loss, window_noise, windows
+from diffnotes.model.setting import Setting
+from diffnotes.model.window import Window, correlation, windows
 
 DOUBLE = torch.float64
 CHAINS = {
@@ -91,6 +92,28 @@ def test_theorem_1_with_sign_and_own_noise(name, seed):
     torch.testing.assert_close(found.total, y - x, rtol=0, atol=1e-11 * scale)
     torch.testing.assert_close(found.parts.sum(0), found.total, rtol=0, atol=1e-11 * scale)
     assert float((found.total + (y - x)).abs().max()) > scale  # the sign matters
+
+
+@pytest.mark.parametrize("name", ["linear 50", "cosine 10"])
+def test_two_chains_are_those_of_the_theorem(name):
+    chain = CHAINS[name]
+    field, x0 = Field(chain, 3), noise(20, 2, seed=4)
+    x, y, own, other, _ = two_chains(field, chain, x0, 5)
+    found = seq.two_chains(lambda x, t: field.eps(x, t * chain.T), chain, x0, 5)
+    for ours, theirs in zip(found, (y - x, own, other)):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_the_identity_holds_with_the_models_own_noise_only():
+    generator = torch.Generator().manual_seed(0)
+    own, reference = zip(*(seq.identity_error(chain, generator) for chain in CHAINS.values()))
+    assert max(own) < 1e-10 and min(reference) > 0.05 and len(set(own)) == len(CHAINS)
+
+
+def test_shares_of_tau_squared_by_loops():
+    squares = [float(SMALL.tau[i]) ** 2 for i in range(2, 13)]
+    expected = [sum(squares[: k + 1]) / sum(squares) for k in range(11)]
+    torch.testing.assert_close(seq.share_of_squares(SMALL), torch.tensor(expected, dtype=DOUBLE))
 
 
 def test_tau_is_not_what_misreadings_give():
@@ -191,130 +214,38 @@ def test_theorem_2_is_tight_in_the_limit_but_not_tighter_than_cauchy_schwarz():
     assert found.sequence / found.upper == pytest.approx(1 / K, rel=0.02)
 
 
-# --- windows and couplings --------------------------------------------------------------------------------------------
+def test_the_worst_cases_are_the_extremes_of_the_three_terms():
+    """With window means by loops; the second one as a generalised eigenvalue."""
+    chain, K = Chain.linear(9, 0.02, 0.3), 3
+    means = torch.zeros(12, 8, dtype=DOUBLE)  # of u_2, ..., u_9
+    for row, t in enumerate(range(1 - K, 10)):
+        for s in range(t, t + K):
+            if 2 <= s <= 9:
+                means[row, s - 2] += 1 / K
+    gram = means.T @ means
+    found = seq.worst_cases(chain, K)
+    values, vectors = torch.linalg.eigh(gram)
+    assert found.top == pytest.approx(float(values[-1]), rel=1e-12)
+    root = torch.linalg.inv(vectors * values.sqrt())  # whitens the means
+    assert found.bottom == pytest.approx(float((root.sum(1)).square().sum()) / 12, rel=1e-9)
+    u = torch.cat([torch.zeros(1, dtype=DOUBLE), vectors[:, -1]])
+    worst = bounds((u / chain.tau[1:].clamp(min=1e-300))[None, :, None], chain, K)
+    assert worst.over_plain == pytest.approx(found.looser, rel=1e-9)
+    assert worst.slack[0] == pytest.approx(1 - found.top, abs=1e-9)
+    other = bounds(noise(5, 9, 1), chain, K)
+    assert other.over_plain < found.looser and other.slack[0] > 1 - found.top
+    assert other.over_plain == pytest.approx(12**2 * other.sequence / (8**2 * other.plain), rel=1e-12)
+    assert 1 - found.bottom < other.slack[1] == pytest.approx(1 - other.lower / other.sequence)
 
 
-def test_windows_of_the_paper_and_of_the_code():
-    chain = Chain.linear(5, 0.01, 0.2)
-    s, w = windows(chain, Window(3, tau="literal", form="paper"))
-    assert len(s) == 8
-    for t, times, weights in zip(range(-2, 6), s.tolist(), w):
-        expected = [float(chain.tau[i]) if 2 <= i <= 5 else 0.0 for i in range(t, t + 3)]
-        assert weights.tolist() == expected
-        assert all(a == b for a, b in zip(times, range(t, t + 3)) if 1 <= b <= 5)
-    s, w = windows(chain, Window(3))
-    assert s.tolist() == [[1, 1, 1], [2, 1, 1], [3, 2, 1], [4, 3, 2], [5, 4, 3]]
-    assert w.tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 1, 1], [1, 1, 1]]
-    assert windows(chain, Window(2, form="paper"))[1].tolist()[:4] == [[0, 0], [0, 0], [0, 1], [1, 1]]
-
-
-@pytest.mark.parametrize("form", ["code", "paper"])
-def test_starts_are_uniform(form):
-    window = Window(3, form=form)
-    u = (torch.arange(15 * 700, dtype=DOUBLE) + 0.5) / (15 * 700)
-    values, counts = window.start(u, SMALL).long().unique(return_counts=True)
-    assert values.tolist() == window.starts(SMALL).tolist()
-    assert counts.max() - counts.min() <= 1
-
-
-@pytest.mark.parametrize("form, step", [("code", -1), ("paper", 1)])
-def test_couplings_have_the_joint_law_of_the_forward_process(form, step):
-    """Markov noises against the chain itself, x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) z, at three times."""
-    n, t = 400_000, 5
-    x, paths = torch.zeros(n, dtype=DOUBLE), {}
-    for i in range(1, 8):
-        x = SMALL.alpha[i].sqrt() * x + SMALL.beta[i].sqrt() * noise(n, seed=i)
-        paths[i] = x / SMALL(i)[1]
-    times = torch.tensor([t, t + step, t + 2 * step])
-    truth = torch.corrcoef(torch.stack([paths[int(i)] for i in times]))
-    for coupling in COUPLINGS:
-        rho = correlation(SMALL, times[1:], times[:-1], coupling)[:, None]
-        ours = torch.corrcoef(window_noise(noise(n, seed=20), noise(2, n, seed=21), rho))
-        table = correlation(SMALL, times[:, None], times, coupling)
-        torch.testing.assert_close(ours, table, rtol=0, atol=6 / n**0.5)
-        if coupling == "markov":
-            torch.testing.assert_close(table, truth, rtol=0, atol=6 / n**0.5)
-
-
-# --- the loss ---------------------------------------------------------------------------------------------------------
-
-
-class Counted:
-    """A nonlinear predictor that remembers what it was asked."""
-
-    def __init__(self):
-        self.calls = []
-
-    def __call__(self, x, t):
-        self.calls.append((x, t))
-        return torch.tanh(x + 0.1 * t.reshape(-1, *(1,) * (x.ndim - 1)))
-
-
-@pytest.mark.parametrize("window", [
-    Window(2), Window(3, 0.3, "literal"), Window(4, 0.2, "one", "markov", "paper"), Window(3, 1.0, "literal", "shared"),
-])
-@pytest.mark.parametrize("shape", [(7, 2), (7, 1, 3, 3)])
-def test_sa_loss_is_its_definition_in_one_call(window, shape):
-    """Recomputed with loops from the noised samples that the predictor was given."""
-    f, x0 = Counted(), noise(*shape)
-    t = torch.tensor([1, 2, 3, 6, 11, 12, -1 if window.form == "paper" else 5])
-    simple, sequence = sa_loss(f, x0, SMALL, window, generator=3, t=t)
-    assert len(f.calls) == 1 and len(f.calls[0][0]) == window.K * 7
-    x, s = (part.unflatten(0, (window.K, 7)) for part in f.calls[0])
-    expected_simple = expected = 0.0
-    for i in range(7):
-        total = torch.zeros_like(x0[0])
-        for j in range(window.K):
-            time = int(t[i]) + (j if window.form == "paper" else -j)
-            if not 1 <= time <= SMALL.T:
-                continue
-            assert int(s[j, i]) == time
-            alpha, sigma = SMALL(time)
-            eps = (x[j, i] - alpha * x0[i]) / sigma
-            e = torch.tanh(x[j, i] + 0.1 * time) - eps
-            if not (window.form == "paper" and time == 1):
-                total = total + (float(SMALL.tau[time]) if window.tau == "literal" else 1.0) * e
-            if window.form == "paper":
-                expected_simple += float(e.square().mean()) * (SMALL.T + window.K) / (SMALL.T * window.K) / 7
-            elif j == 0:
-                expected_simple += float(e.square().mean()) / 7
-        expected += float((total / window.K).square().mean()) / 7
-    assert float(simple) == pytest.approx(expected_simple, rel=1e-9)
-    assert float(sequence) == pytest.approx(expected, rel=1e-9)
-
-
-@pytest.mark.parametrize("window", [Window(2), Window(3, form="paper", coupling="markov"), Window(2, tau="literal")])
-def test_the_expected_loss_is_the_quadratic_form_of_the_gaussian_solve(window):
-    """Monte Carlo over x_0, t and the noises for f = c_t x against sums of covariances: values of both parts."""
-    c = torch.cat([torch.zeros(1, dtype=DOUBLE), 0.3 + 0.2 * torch.sin(torch.arange(1, 13, dtype=DOUBLE))])
-    f = lambda x, t: c[t.long()][:, None] * x  # noqa: E731
-    runs = torch.tensor([
-        [float(v) for v in sa_loss(f, 0.8 * noise(20_000, 1, seed=s), SMALL, window, generator=s + 100)]
-        for s in range(20)
-    ], dtype=DOUBLE)
-    t = torch.arange(1, 13)
-    alpha, sigma = SMALL(t)
-    rho = correlation(SMALL, t[:, None], t, window.coupling)
-    a, b = c[1:] * alpha * 0.8, (c[1:] - 1 / sigma) * sigma  # e_t = a x_0/0.8 + b eps_t
-    E = torch.outer(a, a) + torch.outer(b, b) * rho
-    s, w = windows(SMALL, window)
-    expected = sum(
-        float(ws @ E[idx - 1][:, idx - 1] @ ws) for idx, ws in zip(s, w)
-    ) / len(s) / window.K**2
-    for found, exact in zip(runs.T, (float(E.diagonal().mean()), expected)):
-        assert abs(float(found.mean()) - exact) < 4 * float(found.std()) / 20**0.5
-
-
-def test_sa_loss_of_an_ensemble_is_that_of_its_members():
-    net = MLP(2, width=8, depth=1, seed=(0, 1, 2)).double()
-    x0 = noise(9, 2)
-    together = sa_loss(net, x0.expand(3, -1, -1).contiguous(), SMALL, Window(3), generator=4)
-    assert together.simple.shape == (3,)
-    # Members draw their own noises, so compare with a loss whose ensemble is three copies of one member.
-    copies = net.select([1, 1, 1])
-    same = sa_loss(copies, x0.expand(3, -1, -1).contiguous(), SMALL, Window(3), generator=4)
-    torch.testing.assert_close(same.sequence[1], together.sequence[1], rtol=1e-12, atol=0)
-    assert not torch.equal(same.sequence[0], together.sequence[0])
+def test_random_errors_are_of_their_kinds():
+    generator = torch.Generator().manual_seed(0)
+    u = {kind: SMALL.tau[1:, None] * seq.random_errors(kind, SMALL, 4000, generator) for kind in seq.KINDS}
+    assert all(one.shape == (4000, 12, 2) and not one[:, 0].any() for one in u.values())
+    near = {kind: float(torch.corrcoef(one[:, 3:5, 0].T)[0, 1]) for kind, one in u.items()}
+    assert near["random"] == pytest.approx(0, abs=0.06) and near["aligned"] == pytest.approx(1 / 1.01, abs=0.01)
+    assert float((u["sparse"][:, 1:] == 0).double().mean()) == pytest.approx(0.8664, abs=0.01)
+    assert float(u["random"][:, 1:].var()) == pytest.approx(1, abs=0.03)
 
 
 # --- minimisers -------------------------------------------------------------------------------------------------------
@@ -444,6 +375,165 @@ def test_scaled_is_the_predictor_of_the_wider_gaussian():
         torch.testing.assert_close(Scaled(base, 1.25, 0.6).eps(x, t), wide.eps(x, t), rtol=1e-12, atol=0)
 
 
+def test_wider_is_the_predictor_of_more_variance():
+    found = implied_variance(SMALL, seq.wider(SMALL, 0.7))[1:]
+    torch.testing.assert_close(found, torch.full_like(found, 1.7), rtol=1e-9, atol=0)
+
+
+def test_the_needed_inflation_gives_samples_the_right_variance():
+    chain, n = Chain.linear(1000), 200_000
+    needed = {steps: seq.needed_inflation(chain, steps) for steps in (5, 20, 200)}
+    assert needed[5] > needed[20] > needed[200] > 0
+    times = grid(chain, 20, "skip")
+    start = prior(chain, (n, 1), 1, int(times[0]), dtype=DOUBLE)
+    for kappa, right in ((needed[20], True), (0.0, False)):
+        samples = ddpm(Line(chain, seq.wider(chain, kappa)), start, times, 2)
+        assert (abs(float(samples.square().mean()) - 1) < 4 * (2 / n) ** 0.5) is right
+
+
+@pytest.mark.parametrize("steps", [5, 50])
+def test_the_optimal_variances_repair_any_number_of_steps(steps):
+    assert seq.repaired_variance(Chain.linear(1000), steps) == pytest.approx(1, abs=2e-3)
+
+
+# --- sampling and measuring -------------------------------------------------------------------------------------------
+
+
+def by_hand(denoiser, start, times, noises, variance):
+    """Ancestral sampling with given noises."""
+    x = start.double()
+    for k, (t, s) in enumerate(itertools.pairwise(times.tolist())):
+        (a, b), (c, d) = ((float(level) for level in denoiser.schedule(time)) for time in (t, s))
+        step = b**2 - (a / c * d) ** 2
+        x0 = denoiser.x0(x, t)
+        width = 0 if s == 0 else step * d**2 / b**2 if variance is None else variance(x, t, s)
+        mean = c * step / b**2 * x0 + a / c * d**2 / b**2 * x
+        x = mean + torch.as_tensor(width, dtype=DOUBLE).sqrt() * noises[k]
+    return x
+
+
+@pytest.mark.parametrize("variance", [None, lambda x, t, s: 0.02 * (1 + x.sin())])
+def test_antithetic_samples_are_those_of_both_signs_of_the_noise(variance):
+    chain, steps = Chain.linear(100, 1e-3, 0.2), 8
+    base, times = Exact(LAW, chain), grid(chain, steps, "skip")
+    generator = torch.Generator().manual_seed(3 + steps)
+    start = float(chain(int(times[0]))[1]) * torch.randn(9, 1, generator=generator)
+    noises = [torch.randn(9, 1, generator=generator) for _ in range(steps - 1)] + [torch.zeros(9, 1)]
+    found = seq.antithetic(base, steps, (3, 6), 3, **({} if variance is None else {"variance": variance}))
+    assert found.shape == (3, 6) and found.dtype == DOUBLE
+    for sign, half in zip((1, -1), found.split(3, 1)):
+        expected = by_hand(base, sign * start, times, [sign * z for z in noises], variance)
+        torch.testing.assert_close(half, expected.reshape(3, 3), rtol=0, atol=1e-4)
+
+
+def test_drawn_samples_share_their_noise():
+    chain = Chain.linear(100, 1e-3, 0.2)
+    times, start = grid(chain, 5, "skip"), torch.Generator().manual_seed(7)
+    x = prior(chain, (50, 1), start, int(times[0]))
+    expected = ddpm(Exact(LAW, chain), x, times, start)
+    assert torch.equal(seq.drawn(Exact(LAW, chain), 5, (50, 1), 2), expected)
+
+
+def test_measures_of_sets_of_samples():
+    law = two_modes(1.0, 0.3).to(dtype=DOUBLE)
+    x = law.sample(60_000, 1).reshape(3, -1)
+    assert seq.spread(x, law) == pytest.approx(1, abs=0.02)
+    assert seq.spread(2 * x, law) == pytest.approx(4 * seq.spread(x, law), rel=1e-12)
+    assert float(seq.distances(x, law)[1]) == float(wasserstein1_to(x[1], law))
+    apart = seq.distances(torch.cat([x, x + 0.5]), law)
+    torch.testing.assert_close(apart, torch.tensor([0.0, 0, 0, 0.5, 0.5, 0.5], dtype=DOUBLE), rtol=0, atol=0.02)
+
+
+def test_comparisons_are_set_by_set():
+    plain = torch.tensor([1.0, 2.0, 4.0], dtype=DOUBLE)
+    rows = {"plain": {10: plain, 20: plain}, "K=2": {10: plain / 2}, "scaled": {10: 0.75 * plain}}
+    (found,) = seq.ratios(rows, "K=2").values()
+    assert found.value == pytest.approx(0.5) and found.low == pytest.approx(0.5)
+    assert seq.share_of_gain(rows).value == pytest.approx(0.5)
+    assert seq.best_weights([0.0, 1.0], {10: [plain, plain / 2], 20: [plain, 2 * plain]}) == {10: 1.0, 20: 0.0}
+    needed = torch.tensor([2.0, 0.4, 0.1], dtype=DOUBLE)
+    assert seq.crossings([5, 10, 20], needed, {"a": Window(2, 1.0), "b": Window(2, 0.0)}) == {"a": 10, "b": 20}
+
+
+def test_posterior_squares_of_a_gaussian_are_the_closed_form():
+    law, x = GaussianMixture(torch.zeros(1, dtype=DOUBLE), 0.7), noise(4, 1)
+    alpha, sigma = SMALL(5)
+    signal = (alpha * 0.7).square()
+    expected = (signal / (signal + sigma.square())).expand(4, 1)
+    torch.testing.assert_close(seq.posterior_squares(law, SMALL)(x, 5.0), expected)
+
+
+class Shifted:
+    """An ensemble of two: the exact noise and a constant more, one for each member."""
+
+    target = "eps"
+    members = 2
+
+    def __init__(self, base, shift):
+        self.base, self.schedule, self.shift = base, base.schedule, torch.tensor(shift, dtype=DOUBLE)[:, None, None]
+
+    def eps(self, x, t):
+        return (self.base.eps(x.double().flatten(0, 1), t).reshape(x.shape) + self.shift).to(x)
+
+    predict = eps
+
+    def at(self, times):
+        return [lambda x, t=t: self.eps(x, t) for t in times.tolist()]
+
+
+def test_the_misfit_is_the_mean_squared_error():
+    base = Exact(two_modes(1.0, 0.2).to(dtype=DOUBLE), Chain.linear(100, 1e-3, 0.2))
+    found = seq.misfit(Shifted(base, [0.1, -0.3]), base, two_modes(1.0, 0.2), 0)
+    torch.testing.assert_close(found, torch.tensor([0.01, 0.09], dtype=DOUBLE), rtol=1e-5, atol=0)
+
+
+def test_gaps_of_aligned_errors():
+    """With e = f* + a constant the errors of a member add up fully: (sum tau)^2/sum tau^2 of uncorrelated ones."""
+    chain, law, start = Chain.linear(60, 1e-3, 0.3), two_modes(1.0, 0.2), 40
+    base = Exact(law.to(dtype=DOUBLE), chain)
+    found = seq.gaps(Shifted(base, [0.1, -0.3]), law, start, (2, 300), 0, base)
+    tau = chain.tau[2 : start + 1]
+    torch.testing.assert_close(found.bias, tau.sum() * torch.tensor([0.1, 0.3], dtype=DOUBLE), rtol=1e-4, atol=0)
+    expected = (tau.sum().square() / tau.square().sum()).expand(2)
+    torch.testing.assert_close(found.alignment, expected, rtol=1e-4, atol=0)
+    assert found.times.tolist() == list(range(start, 1, -1)) and found.parts.shape == (start - 1, 2)
+    both = found.rms.square().mean().sqrt()  # all samples of both sets
+    torch.testing.assert_close(found.running[-1], both, rtol=1e-9, atol=0)
+    assert bool((found.mean <= found.rms).all())
+    alone = seq.gaps(base, law, start, (2, 300), 0)
+    assert not alone.bias.any() and bool(alone.alignment.isnan().all()) and alone.rms.shape == (2,)
+
+
+@pytest.mark.parametrize("target", ["eps", "v"])
+def test_answers_that_were_heard_give_the_gap_of_asking_again(target):
+    net = Learned(MLP(2, width=8, depth=1, seed=(0, 1)).double(), SMALL, target)
+    found, path = seq.gap_from(net, noise(2, 7, 2), 9, 1)
+    again = gap(net, path, torch.arange(9, 0, -1), noise(2, 7, 2))
+    for ours, theirs in zip(found, again):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_timing_trains():
+    net = MLP(1, width=4, depth=1, seed=0)
+    before = [p.clone() for p in net.parameters()]
+    assert seq.seconds_a_step(net, two_modes(1.0, 0.2), Setting("eps", SMALL), 8, 2) > 0
+    assert not any(torch.equal(a, b) for a, b in zip(before, net.parameters()))
+
+
+# --- exercises --------------------------------------------------------------------------------------------------------
+
+
+def test_checkers_accept_right_answers_and_refuse_wrong_ones():
+    seq.check_weights(lambda chain: chain.tau[2:])
+    seq.check_inflation(lambda K, weight: 1 + shrinkage(Window(K, weight)))
+    with pytest.raises(AssertionError, match="there are 4"):
+        seq.check_weights(lambda chain: chain.tau)
+    with pytest.raises(AssertionError, match="tau_2"):
+        seq.check_weights(lambda chain: -chain.tau[2:])
+    assert seq.refuses(seq.check_inflation, lambda K, weight: 1 + weight)
+    assert not seq.refuses(seq.check_weights, lambda chain: chain.tau[2:])
+
+
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 F, X0 = (lambda x, t: x), torch.zeros(3, 1)
@@ -451,23 +541,6 @@ PATH, EXACT = torch.zeros(3, 4, 1), Exact(GaussianMixture([0.0], 1.0), SMALL)
 
 
 @pytest.mark.parametrize("call, error, word", [
-    (lambda: Window(0), ValueError, "K = 0"),
-    (lambda: Window(2.0), ValueError, "K = 2.0"),
-    (lambda: Window(2, -1.0), ValueError, "weight = -1.0"),
-    (lambda: Window(2, tau="none"), ValueError, "tau = 'none'"),
-    (lambda: Window(2, coupling="free"), ValueError, "coupling = 'free'"),
-    (lambda: Window(2, form="book"), ValueError, "form = 'book'"),
-    (lambda: Window(2, 0.0, alone=True), ValueError, "no loss"),
-    (lambda: sa_loss(F, X0, Linear(), generator=0), TypeError, "no Chain"),
-    (lambda: sa_loss(F, X0, SMALL, generator=None), TypeError, "generator = None"),
-    (lambda: sa_loss(F, X0[0], SMALL, generator=0), ValueError, r"x0 of shape \(1,\)"),
-    (lambda: sa_loss(F, X0 / 0, SMALL, generator=0), ValueError, "finite"),
-    (lambda: sa_loss(F, X0, SMALL, generator=0, t=torch.tensor([1, 2, 13])), ValueError, r"1\.\.12"),
-    (lambda: sa_loss(F, X0, SMALL, generator=0, t=torch.tensor([1])), ValueError, r"shape \(1,\)"),
-    (lambda: sa_loss(lambda x, t: x[:1], X0, SMALL, generator=0), ValueError, "f returned shape"),
-    (lambda: correlation(SMALL, 0, 3, "markov"), ValueError, r"s ranges"),
-    (lambda: correlation(SMALL, 1, 13, "shared"), ValueError, r"t ranges"),
-    (lambda: correlation(SMALL, 1, 2, "free"), ValueError, "coupling"),
     (lambda: gap(EXACT, PATH, [3, 2], X0), ValueError, "path has shape"),
     (lambda: gap(EXACT, PATH, [1, 2, 3], PATH[0]), ValueError, "decreasing"),
     (lambda: bounds(torch.zeros(2, 3, 1), SMALL, 2), ValueError, "errors has shape"),
@@ -479,12 +552,13 @@ PATH, EXACT = torch.zeros(3, 4, 1), Exact(GaussianMixture([0.0], 1.0), SMALL)
      ValueError, "on the line"),
     (lambda: population_minimiser(EXACT, [0.3, -0.1], torch.tensor([1])), ValueError, "kappas"),
     (lambda: population_minimiser(EXACT, [0.3], torch.tensor([2]))[0].eps(X0, 3), ValueError, "t = 3"),
+    (lambda: wasserstein1_to(X0, LAW, torch.zeros(3)), ValueError, r"quantiles has shape \(3,\)"),
+    (lambda: seq.random_errors("odd", SMALL, 2, None), ValueError, "kind = 'odd'"),
+    (lambda: seq.antithetic(EXACT, 3, (2, 5), 0), ValueError, "an even number"),
+    (lambda: seq.worst_cases(SMALL, 0), ValueError, "K = 0"),
+    (lambda: seq.needed_inflation(SMALL, 1), ValueError, "steps = 1"),
+    (lambda: seq.seconds_a_step(None, LAW, None, 8, 0), ValueError, "steps = 0"),
 ])  # fmt: skip
 def test_bad_input_is_named(call, error, word):
     with pytest.raises(error, match=word):
         call()
-
-
-def test_it_is_exported():
-    assert diffnotes.sa_loss is sa_loss and diffnotes.Window is Window
-    assert np.isfinite(float(sa_loss(F, X0, SMALL, generator=0).simple))

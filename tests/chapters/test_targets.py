@@ -12,20 +12,36 @@ from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
 from torch.distributions import Independent, Normal, kl_divergence
 
-from diffnotes import TARGETS, Chain, Exact, Learned, convert
+from diffnotes import TARGETS, Chain, Condition, Dense, Exact, Learned, Linear, Run, Setting, convert, grid
+from diffnotes.chapters import targets
 from diffnotes.chapters.targets import (
     VARIANCES,
     Elbo,
+    MeanTarget,
+    agreement,
+    amplification,
     bound,
     bound_along_paths,
     bound_of_law,
     bounds_of_excess,
-    law_error,
+    distances,
+    held_out_error,
+    increment_signal,
+    levels_of_log_snr,
+    log_gap,
+    mean_shape,
+    misprint,
+    noise_to_signal,
+    posterior_deviation,
     reverse_variance,
     step_weight,
+    stretched_chain,
+    tilt,
 )
 from diffnotes.core.law import GaussianMixture
 from diffnotes.measure.information import GAUSSIAN_ENTROPY, entropy, expectation_nodes, mmse
+from diffnotes.model.store import text_of
+from diffnotes.model.train import Gradients
 
 
 def mixture(means, std, weights=None):
@@ -41,6 +57,11 @@ mixtures = st.builds(
     st.lists(st.tuples(st.floats(-2, 2), st.floats(0.1, 1.5), st.floats(0.1, 1)), min_size=1, max_size=3),
 )
 chains = st.builds(Chain.from_betas, st.lists(st.floats(1e-4, 0.999), min_size=1, max_size=10))
+
+
+def least_error(law, chain):
+    """e_t of the best predictor, e_0 = 0."""
+    return torch.cat([torch.zeros(1, dtype=torch.float64), mmse(law, *chain(torch.arange(1, chain.T + 1)))])
 
 
 def second_moment(law):
@@ -64,7 +85,7 @@ def test_gaussian_data_with_optimal_variance_make_the_bound_tight(chain):
 def test_independent_dimensions_add(dim):
     """d independent unit Gaussians cost d times as much."""
     chain = Chain.linear(50)
-    error = law_error(UNIT, chain)
+    error = least_error(UNIT, chain)
     for variance in VARIANCES:
         one, many = (bound(chain, k * error, float(k), variance, dim=k) for k in (1, dim))
         assert many.reconstruction == pytest.approx(dim * one.reconstruction, rel=1e-12, abs=0)
@@ -89,7 +110,7 @@ def test_bound_exceeds_the_entropy(law, chain):
 def test_terms_add_up_to_the_joint_bound(betas, variance):
     """E[log q(x_1..T | x_0) - log p(x_0..T)] over sampled paths, from torch.distributions alone."""
     chain = Chain.from_betas(betas)
-    width = reverse_variance(chain, variance, law_error(TWO, chain))
+    width = reverse_variance(chain, variance, least_error(TWO, chain))
     generator = torch.Generator().manual_seed(7)
     n = 100_000
     x = x0 = TWO.sample(n, generator)
@@ -162,7 +183,7 @@ def test_equal_variance_kl_is_a_scaled_distance(m1, m2, s1, s2, dim):
 def test_denoising_terms_are_expected_divergences(variance):
     """denoising_t = E KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), sampled, by torch.distributions."""
     chain = Chain.from_betas([0.1, 0.3, 0.2, 0.6])
-    elbo, width = bound_of_law(TWO, chain, variance), reverse_variance(chain, variance, law_error(TWO, chain))
+    elbo, width = bound_of_law(TWO, chain, variance), reverse_variance(chain, variance, least_error(TWO, chain))
     generator = torch.Generator().manual_seed(3)
     for t in (2, 3, 4):
         x0 = TWO.sample(200_000, generator)
@@ -181,7 +202,7 @@ def test_denoising_terms_are_expected_divergences(variance):
 def test_reconstruction_term_by_double_quadrature(variance):
     """E[-log p(x_0 | x_1)], with the log density written out and both integrals done by the rule or by scipy."""
     chain = Chain.from_betas([0.2, 0.5])
-    width = float(reverse_variance(chain, variance, law_error(TWO, chain))[1])
+    width = float(reverse_variance(chain, variance, least_error(TWO, chain))[1])
     alpha, sigma = (float(level) for level in chain(1))
     x0, p0 = expectation_nodes(TWO)
 
@@ -214,13 +235,13 @@ def test_prior_term_keeps_its_digits_when_the_signal_is_gone():
 
 def test_variances_by_name():
     chain = Chain.linear(20)
-    error = law_error(TWO, chain)
+    error = least_error(TWO, chain)
     assert torch.equal(reverse_variance(chain, "beta"), chain.beta)
     tilde = reverse_variance(chain, "beta_tilde")
     assert torch.equal(tilde[2:], chain.beta_tilde[2:]) and tilde[1] == chain.beta[1]
     optimal = reverse_variance(chain, "optimal", error)
     # beta is right for Gaussian data of unit variance, beta_tilde for a single point.
-    gaussian = reverse_variance(chain, "optimal", law_error(UNIT, chain))
+    gaussian = reverse_variance(chain, "optimal", least_error(UNIT, chain))
     torch.testing.assert_close(gaussian[1:], chain.beta[1:], rtol=1e-9, atol=0)
     assert (optimal[2:] > chain.beta_tilde[2:]).all()
     torch.testing.assert_close(reverse_variance(chain, "optimal", 0 * error), chain.beta_tilde, rtol=0, atol=0)
@@ -232,7 +253,7 @@ def test_variances_by_name():
 @pytest.mark.parametrize("chain", [Chain.linear(12), Chain.cosine(12)], ids=repr)
 def test_optimal_variance_minimises_each_term(chain):
     """Minimise KL and reconstruction over s^2 numerically, term by term."""
-    error = law_error(TWO, chain)
+    error = least_error(TWO, chain)
     optimal = reverse_variance(chain, "optimal", error)
     elbo = bound_of_law(TWO, chain, "optimal")
     for t in range(1, chain.T + 1):
@@ -273,7 +294,7 @@ def test_weights_times_errors_are_the_denoising_terms():
     """With beta_tilde the terms are the weight times the mmse and nothing else."""
     chain = Chain.linear(100)
     torch.testing.assert_close(
-        bound_of_law(TWO, chain).denoising, step_weight(chain) * law_error(TWO, chain), rtol=1e-9, atol=1e-15
+        bound_of_law(TWO, chain).denoising, step_weight(chain) * least_error(TWO, chain), rtol=1e-9, atol=1e-15
     )
 
 
@@ -386,3 +407,169 @@ def test_numbers_of_any_kind_and_dtype_are_numbers():
     found = bound_along_paths(exact, chain, x.double().numpy(), chain.beta.numpy(), np.int64(1))
     assert torch.equal(found, wide)
     assert bound_along_paths(exact, chain, torch.empty(0, 1), "beta", 1).shape == (0,)
+
+
+# --- the posterior, the mean and the table ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chain", [Chain.linear(1000), Chain.cosine(50)], ids=repr)
+def test_the_posterior_is_the_product_of_the_densities(chain):
+    assert max(posterior_deviation(chain, t) for t in (2, 10, chain.T // 2, chain.T - 1)) < 1e-9
+
+
+@pytest.mark.parametrize("name, factor", [("gamma1", 1.01), ("gamma2", 1.01), ("beta_tilde", 1.1)])
+def test_a_wrong_posterior_is_seen(name, factor):
+    chain = Chain.linear(100)
+    getattr(chain, name)[50] *= factor
+    assert posterior_deviation(chain, 50) > 1e-3
+    assert posterior_deviation(chain, 51) < 1e-9
+
+
+def test_the_mean_as_a_target_is_that_of_the_chain():
+    """On the chain of the schedule's own levels, mu_q = gamma1 x_0 + gamma2 x_t, written in x_0 and eps."""
+    linear = Linear()
+    chain = Chain.from_schedule(linear, 1000)
+    t = torch.tensor([1, 2, 30, 500, 1000])
+    alpha, sigma = chain(t)
+    a, b = MeanTarget(linear, 1 / 1000)(alpha, sigma)
+    torch.testing.assert_close(a, chain.gamma1[t] + chain.gamma2[t] * alpha, rtol=1e-9, atol=0)
+    torch.testing.assert_close(b, chain.gamma2[t] * sigma, rtol=1e-9, atol=1e-12)
+    assert MeanTarget(linear) == MeanTarget(Linear())
+    assert text_of(MeanTarget(linear)) != text_of(MeanTarget(linear, 0.1))
+
+
+def test_the_shape_of_the_mean_by_sampling():
+    """Its second moment, and what least squares on x_t leave of it."""
+    chain = Chain.linear(30, 1e-3, 0.3)
+    energy, unknown = mean_shape(chain)
+    assert energy.shape == unknown.shape == (29,)
+    x0, eps = torch.randn(2, 400_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for t in (2, 12, 30):
+        alpha, sigma = chain(t)
+        x_t = alpha * x0 + sigma * eps
+        mean = chain.gamma1[t] * x0 + chain.gamma2[t] * x_t
+        left = mean - (mean @ x_t) / (x_t @ x_t) * x_t
+        assert float(mean.square().mean()) == pytest.approx(float(energy[t - 2]), rel=0.01)
+        assert float(left.square().mean() / mean.square().mean()) == pytest.approx(float(unknown[t - 2]), rel=0.01)
+
+
+def test_targets_agree_on_the_mean_and_a_wrong_conversion_is_seen(monkeypatch):
+    chain = Chain.linear(1000)
+    found = agreement(chain, (2, 500, 999), 0)
+    assert found.means < 1e-12 and found.factors < 1e-12
+    for name in ("eps", "v", "score"):
+        with monkeypatch.context() as patch:
+            patch.setattr(targets, "convert", lambda value, *a, to=name: convert(value, *a) * (1 + (a[-1] == to) / 100))
+            wrong = agreement(chain, (500,), 0)
+        assert wrong.means > 1e-6 and wrong.factors > 1e-4
+
+
+def test_levels_of_log_snr():
+    log_snr = torch.tensor([-30.0, -2.0, 0.0, 5.0, 30.0], dtype=torch.float64)
+    alpha, sigma = levels_of_log_snr(log_snr)
+    torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(alpha), rtol=1e-14, atol=0)
+    torch.testing.assert_close(2 * (alpha / sigma).log(), log_snr, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_amplification_is_a_change_of_the_converted_prediction(target):
+    """One unit of error, of the size of 1/sigma for the score, goes through the conversion."""
+    log_snr = torch.tensor([-6.0, -1.0, 0.0, 4.0], dtype=torch.float64)
+    alpha, sigma = levels_of_log_snr(log_snr)
+    x_t = torch.full((4, 1), 0.3, dtype=torch.float64)
+    error = (1 / sigma if target == "score" else torch.ones(4, dtype=torch.float64))[:, None]
+    for to, found in zip(("x0", "eps"), amplification(log_snr)[target]):
+        changes = [convert(value, x_t, alpha, sigma, target, to) for value in (0 * error, error)]
+        torch.testing.assert_close((changes[1] - changes[0]).abs()[:, 0], found, rtol=1e-9, atol=0)
+
+
+def test_misprint_leaves_what_its_inversion_leaves():
+    chain = Chain.linear(100)
+    left, variance = misprint(chain)
+    for t in (1, 40, 100):
+        alpha, sigma, root = float(chain(t)[0]), float(chain(t)[1]), math.sqrt(1 - float(chain.beta[t]))
+        by_noise, by_data = ((alpha * x0 + sigma * eps, root * eps - sigma * x0) for x0, eps in ((0, 1), (1, 0)))
+        assert alpha * by_noise[0] - sigma * by_noise[1] == pytest.approx(float(left[t - 1]), abs=1e-12)
+        assert by_noise[1] ** 2 + by_data[1] ** 2 == pytest.approx(float(variance[t - 1]), rel=1e-12)
+
+
+# --- trained networks ------------------------------------------------------------------------------------------
+
+
+class Constant:
+    """Two networks that answer with a number each."""
+
+    members = 2
+
+    def __init__(self, *values):
+        self.values = torch.tensor(values)
+
+    def __call__(self, x, t):
+        return self.values.to(x)[:, None, None].expand_as(x).clone()
+
+
+def test_distances_of_samples_that_are_known():
+    """With eps = 0 DDIM multiplies by alpha_s/alpha_t, from the first time to the last."""
+    linear, start = Linear(), torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    found, drawn = distances(Learned(Constant(0.0, 0.0), linear, "eps"), start, grid(linear, 20),
+                             lambda one: one.abs().max())
+    ratio = float(linear(1e-3)[0] / linear(1.0)[0])
+    torch.testing.assert_close(drawn, ratio * start.double(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(found, ratio * start.abs().amax((1, 2)), rtol=1e-4, atol=0)
+    with pytest.raises(ValueError, match=r"start has shape \(5, 3\); allowed: \(2, n, d\)"):
+        distances(Learned(Constant(0.0, 0.0), linear, "eps"), start[0], grid(linear, 2), torch.sum)
+
+
+def test_held_out_error_of_constants():
+    """A guess c of x_0 has the error |x_0 - c|^2, at every level."""
+    clean, noise = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.ones(2, 2)
+    two = Learned(Constant(0.0, 1.0), Linear(), "x0")
+    found = held_out_error(two, clean, noise, torch.tensor([0.2, 0.7]))
+    assert found.dtype == torch.float64 and found.tolist() == [[2.5, 2.5], [1.5, 1.5]]
+    of_eps = Learned(Constant(0.0, 0.0), Linear(), "eps")  # x_0 is read as x_t/alpha
+    seen = held_out_error(of_eps, clean, noise, torch.tensor([0.5]))
+    alpha, sigma = (float(level) for level in Linear()(0.5))
+    expected = torch.full((2, 1), 2 * (sigma / alpha) ** 2, dtype=torch.float64)
+    torch.testing.assert_close(seen, expected, rtol=1e-5, atol=0)
+
+
+def test_log_gap_and_tilt_of_known_ratios():
+    champion = torch.rand(3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 0.1
+    gap = log_gap(champion * math.exp(0.4), champion)
+    assert gap.value == pytest.approx(0.4, rel=1e-12) and gap.high - gap.low < 1e-12
+    log_snr = torch.tensor([3.0, 1.0, 0.0, -1.0, -2.0])
+    errors = torch.tensor([[1.0, 1.0, 7.0, math.e, math.e**3], [2.0, 2.0, 7.0, 2.0, 2.0]], dtype=torch.float64)
+    assert tilt(errors, log_snr).tolist() == pytest.approx([2.0, 0.0], rel=1e-6, abs=1e-12)
+
+
+def test_a_signal_of_zero_counts_as_a_thousandth_of_the_noise(monkeypatch):
+    signal, noise = (torch.tensor(rows, dtype=torch.float64) for rows in ([[1.0, 0.0]], [[2.0, 4.0]]))
+    edges = torch.tensor([-1.0, 0.0, 1.0])
+    monkeypatch.setattr(targets, "gradient_statistics", lambda *given: Gradients(signal, noise, given[-1]))
+    assert noise_to_signal(None, TWO, Setting(), Run(2, 8), edges).tolist() == [[2.0, 1000.0]]
+
+
+@pytest.mark.parametrize("increment", [0.001, 0.18, 6.0])
+def test_the_stretched_chain_has_one_increment_of_that_size(increment):
+    steps = -stretched_chain(increment).log_snr(torch.arange(1, 102)).diff()
+    assert float(steps[50]) == pytest.approx(increment, rel=2e-5)  # from t = 51 to t = 52
+    torch.testing.assert_close(steps[:50], torch.full((50,), (9 - increment / 2) / 50, dtype=torch.float64),
+                               rtol=1e-4, atol=0)
+
+
+def test_the_bounds_term_grows_with_the_increment():
+    """Its weight in eps units is (exp(increment) - 1)/2."""
+    net = Dense(1, 8, 2).make(Condition("log_snr", Linear()), [0, 1])
+    for increment in (0.01, 0.18, 3.0):
+        found = increment_signal(net, TWO.to(dtype=torch.float32), Run(4, 64), increment, Linear())
+        assert found["plain"].shape == (2,) and bool((found["plain"] > 0).all())
+        torch.testing.assert_close(found["bound"], found["plain"] * math.expm1(increment) / 2, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: posterior_deviation(Chain.linear(5), 1), "t = 1"),
+    (lambda: stretched_chain(0.0), "increment = 0.0; allowed: numbers between 0 and 18"),
+])  # fmt: skip
+def test_bad_input_of_the_measures_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

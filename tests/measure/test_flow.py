@@ -8,7 +8,7 @@ import torch
 from diffnotes import Exact, GaussianMixture, Hybrid, Learned, Linear, Perturbed
 from diffnotes.core.law import two_modes
 from diffnotes.measure.crowding import law_pair_fraction
-from diffnotes.measure.flow import FlowMap
+from diffnotes.measure.flow import FlowMap, ode_map, sde_map
 from diffnotes.model.net import MLP
 from diffnotes.model.sample import grid, ode, prior, sde, sde_steps
 
@@ -30,7 +30,6 @@ def end(law):
     return law.noised(*map(float, SCHEDULE(TIMES[-1])))
 
 
-
 def gaussian(scale, shift=0.0, points=1000):
     """The flow map x = shift + scale z."""
     z = torch.special.ndtri((torch.arange(points, dtype=F64) + 0.5) / points)
@@ -43,7 +42,7 @@ def net(members=3):
 
 def test_exact_sampler_does_not_collapse():
     law = mixture()
-    flow = FlowMap.of(exact(law), TIMES)
+    flow = ode_map(exact(law), TIMES)
     assert flow.z.dtype == flow.x.dtype == F64 and flow.x.shape == (1000,)
     for eps in (0.01, 0.05, 0.1, 0.2):
         assert float(flow.ratio(law, eps)) == pytest.approx(1, abs=5e-3)
@@ -82,7 +81,7 @@ def test_sampler_of_a_perturbed_gaussian():
     # eps overestimated by 1 + d above t = .4 narrows the law: the flow map is linear, its slope the ODE's.
     law = mixture([0.0], 0.5)
     denoiser = Hybrid(Perturbed(exact(law), lambda x, t: 0.02 * exact(law).eps(x, t)), exact(law), 0.4)
-    flow = FlowMap.of(denoiser, TIMES)
+    flow = ode_map(denoiser, TIMES)
     slope = float(ode(denoiser, torch.ones(1, 1, dtype=F64), TIMES))
     torch.testing.assert_close(flow.x, slope * flow.z * float(SCHEDULE(1.0)[1]), rtol=1e-6, atol=1e-12)
     assert slope < 0.95 * 0.5 and flow.ratio(law, 0.05) > 1.05
@@ -96,7 +95,7 @@ def test_atoms_and_small_radii():
 
 
 def test_members_are_their_own_flow_maps():
-    flow = FlowMap.of(Learned(net(), SCHEDULE, "v"), TIMES, points=100)
+    flow = ode_map(Learned(net(), SCHEDULE, "v"), TIMES, points=100)
     law, eps = two_modes(), torch.tensor([0.1, 0.2])
     assert flow.x.shape == (3, 100)
     assert flow.pair_fraction(eps).shape == (3, 2) and flow.pair_fraction(0.1).shape == (3,)
@@ -106,12 +105,12 @@ def test_members_are_their_own_flow_maps():
     for measure in measures:
         alone = torch.stack([measure(FlowMap(flow.z, x)) for x in flow.x])
         torch.testing.assert_close(measure(flow), alone, rtol=1e-12, atol=1e-12)
-    composed = FlowMap.of(Hybrid(Learned(net(), SCHEDULE, "v"), exact(), 0.5), TIMES, points=100)
+    composed = ode_map(Hybrid(Learned(net(), SCHEDULE, "v"), exact(), 0.5), TIMES, points=100)
     assert composed.x.shape == (3, 100)
 
 
 def test_distribution_function_of_a_flow_map():
-    flow = FlowMap.of(exact(), TIMES, points=4000)
+    flow = ode_map(exact(), TIMES, points=4000)
     x = torch.tensor([-1.2, -1.0, -0.4, 0.0, 0.4, 0.9], dtype=F64)
     torch.testing.assert_close(flow.cdf(x), end(mixture()).cdf(x), atol=3e-4, rtol=0)
     levels = torch.tensor([0.1, 0.5, 0.9], dtype=F64)
@@ -133,7 +132,7 @@ def test_the_law_of_the_sde_has_the_variance_of_its_recursion(steps):
         slope = (p * alpha * scale**2 + q * sigma) / total
         mean = slope * (mean - alpha * 0.3) + p * 0.3
         variance = slope**2 * variance + r**2
-    flow = FlowMap.of_sde(Exact(law, SCHEDULE), law, times, cells=4096)
+    flow = sde_map(Exact(law, SCHEDULE), law, times, cells=4096)
     torch.testing.assert_close(flow.x, mean + variance**0.5 * flow.z, atol=2e-3, rtol=0)
 
 
@@ -144,7 +143,7 @@ def test_the_law_of_the_sde_is_that_of_its_samples():
     n = 100_000
     start = prior(SCHEDULE, (n, 1), 0, dtype=F64)
     x = sde(wrong, start, times, generator=1)[:, 0].sort().values
-    flow = FlowMap.of_sde(wrong, law, times)
+    flow = sde_map(wrong, law, times)
     gap = (torch.special.ndtr(flow._between(x, flow.x, flow.z)) - (torch.arange(n) + 0.5) / n).abs().max()
     assert gap < 1.95 / n**0.5  # Kolmogorov and Smirnov at the level 0.001
 
@@ -152,9 +151,16 @@ def test_the_law_of_the_sde_is_that_of_its_samples():
 def test_members_have_their_own_sde_laws():
     net = MLP(1, width=8, depth=1, seed=(0, 1, 2))
     ensemble, times = Learned(net, SCHEDULE, "v"), grid(SCHEDULE, 12, kind="quadratic")
-    flow = FlowMap.of_sde(ensemble, mixture(), times, points=50, cells=256)
+    flow = sde_map(ensemble, mixture(), times, points=50, cells=256)
     for i in range(3):
-        alone = FlowMap.of_sde(Learned(net.member(i), SCHEDULE, "v"), mixture(), times, points=50, cells=256)
+        alone = sde_map(Learned(net.member(i), SCHEDULE, "v"), mixture(), times, points=50, cells=256)
         torch.testing.assert_close(flow.x[i], alone.x, atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match="cells = 10"):
-        FlowMap.of_sde(ensemble, mixture(), times, cells=10)
+        sde_map(ensemble, mixture(), times, cells=10)
+
+
+def test_maps_are_also_made_by_the_class():
+    law, times = mixture(), grid(SCHEDULE, 10, kind="quadratic")
+    assert torch.equal(FlowMap.of(exact(), times, points=20).x, ode_map(exact(), times, 20).x)
+    carried = FlowMap.of_sde(exact(), law, times, points=20, cells=128)
+    assert torch.equal(carried.x, sde_map(exact(), law, times, 20, 128).x)

@@ -404,6 +404,10 @@ def test_bad_input_is_refused_by_name():
     for measure in (entropy, fisher_information, nonlinearity, expectation_nodes):
         with pytest.raises(ValueError, match="law has dimension 2; allowed: 1"):
             measure(plane)
+    with pytest.raises(ValueError, match="law has dimension 2; allowed: 1"):
+        mmse(plane, 0.8, 0.6)
+    with pytest.raises(ValueError, match="alpha has non-finite entries; allowed: finite numbers"):
+        mmse(TWO, torch.tensor([0.8, math.nan]), 0.6)
     for target in ("x0", "v"):
         with pytest.raises(ValueError, match="sigma has the minimum 0; allowed: positive numbers"):
             mmse(TWO, torch.tensor([0.5, 1.0]), torch.tensor([0.5, 0.0]), target)

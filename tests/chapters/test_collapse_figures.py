@@ -1,0 +1,155 @@
+"""Each figure of the chapter, drawn from small made-up results: name, caption, and what its text says of them."""
+
+import re
+
+import pytest
+import torch
+
+from diffnotes import Exact, GaussianMixture, Linear
+from diffnotes.chapters import collapse_figures as figures_of
+from diffnotes.chapters.collapse import Crowding, Transport
+from diffnotes.measure.flow import FlowMap
+from diffnotes.show import explore
+
+F64 = torch.float64
+
+
+def row(*values):
+    return torch.tensor(values, dtype=F64)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Where figures are shown: the last one's name, caption, alt and axes."""
+    import matplotlib.pyplot as plt
+
+    seen = {}
+
+    def show(fig, **words):
+        seen.update(words, axes=fig.axes)
+        fig.canvas.draw()
+
+    monkeypatch.setattr(figures_of.figures, "show", show)
+    yield seen
+    plt.close("all")
+
+
+def told(shown, name):
+    assert shown["name"] == f"fig-collapse-{name}" and len(shown["caption"]) > 60
+    assert not set(shown["alt"].split(". ")) & set(shown["caption"].split(". "))
+    return shown["alt"]
+
+
+def test_planes_tell_the_mean_ratio_of_each_kind(shown):
+    kinds = ("ODE", "SDE", "averaged ODE", "exact ODE")
+    clouds = {name: {kind: torch.randn(2, 5, 2) for kind in kinds} for name in ("board", "ring")}
+    data = {"board": torch.ones(9, 2), "ring": -3 * torch.ones(9, 2)}
+    ratios = {"board": (1.0, 2.0, 3.0, 4.0), "ring": (0.5, 0.6, 0.7, 0.8)}
+    found = {name: {kind: Crowding(row(r - 0.1, r + 0.1), row(0, 0)) for kind, r in zip(kinds, ratios[name])}
+             for name in clouds}  # fmt: skip
+    figures_of.planes(clouds, data, found)
+    alt = told(shown, "planes")
+    assert "board ODE 1, SDE 2, averaged ODE 3, exact ODE 4; ring ODE 0.5, SDE 0.6, averaged ODE 0.7" in alt
+    drawn = [len(axis.collections[0].get_offsets()) for axis in shown["axes"]]
+    assert drawn == [5] * 10 and shown["axes"][0].get_title() == "data"
+    assert [axis.get_xlim()[1] for axis in shown["axes"][::5]] == pytest.approx([1.15, 3.45])
+
+
+def test_maps_tell_ratios_and_how_much_is_flat(shown):
+    z = torch.special.ndtri((torch.arange(40, dtype=F64) + 0.5) / 40)
+    law = GaussianMixture(row(0.0), 1.0)
+    learned = FlowMap(z, torch.stack([z, torch.where(z.abs() < 0.6745, 0.01 * z, z)]))
+    figures_of.maps(FlowMap(z, z), learned, law, {"eps": row(2.0, 4.0), "v": row(1.25, 1.25)})
+    alt = told(shown, "maps")
+    flat = float(re.search(r"on ([\d.]+) % of the mass", alt)[1])
+    assert flat == pytest.approx(25, abs=3)  # of one network in two, half of the mass is flat
+    assert alt.endswith("mean ratio by setting: eps 3; v 1.25.")
+    assert [len(axis.lines) for axis in shown["axes"]] == [3, 3, 1]
+
+
+def test_early_tells_the_course_and_both_hybrids(shown):
+    along = {"eps": torch.stack([row(0.1, 0.12), row(0.2, 0.2), row(0.4, 0.5)]), "averaged": torch.full((3, 2), 0.1)}
+    tv = {"above": torch.stack([row(0.3, 0.32), row(0.2, 0.2)]), "below": torch.stack([row(0.01, 0.03), row(0.1, 0.1)]),
+          "whole": row(0.6, 0.6)[None]}  # fmt: skip
+    ratio = {side: 1 + values for side, values in tv.items()}
+    figures_of.early([0.8, 0.4, 0.01], along, tv, ratio, [0.8, 0.4])
+    alt = told(shown, "early")
+    assert "the distance with the last weights rises from 0.11 to 0.45." in alt
+    assert "with the learned score above the switch: 0.31 at 0.8; 0.2 at 0.4. With" in alt
+    assert alt.endswith("With the learned score below: 0.02 at 0.8; 0.1 at 0.4.")
+    whole = [axis.lines[-1].get_ydata()[0] for axis in shown["axes"][1:]]
+    assert whole == pytest.approx([0.6, 1.6])
+
+
+@pytest.mark.parametrize("growing, words", [(True, "rises from 2 to 20"), (False, "falls from 20 to 2")])
+def test_transport_tells_where_errors_are_made(shown, growing, words):
+    times = row(1.0, 0.5, 0.0)
+    by_time = torch.stack([row(10.0, 10.0), row(1.0, 1.0)]).expand(3, -1, -1)
+    by_time = by_time if growing else by_time.flip(1)
+    moved = Transport(row(0.1, 0.2).expand(3, -1), row(0.1, 0.3).expand(3, -1), by_time)
+    figures_of.transport(row(-1.0, 1.0), times, moved, row(0.8, 0.9, 1.0))
+    alt = told(shown, "transport")
+    assert f"the contribution per unit time {words} from the data end to the noise end" in alt
+    assert "rank correlation over networks is 0.90." in alt
+
+
+def test_factors_tell_the_course_of_the_ratio_by_factor_and_weights(shown):
+    def found(last, averaged):
+        kinds = torch.stack([row(last, last + 0.2), row(averaged, averaged)])
+        return {"ratio": kinds, "tv": kinds / 10, "at 0.4": kinds / 20}
+
+    columns = {
+        "width": {8: found(1.0, 1.5), 16: found(1.4, 1.2), 32: found(1.8, 1.1)},
+        "depth": {1: found(1.0, 1.0), 2: found(0.5, 1.0)},
+        "steps, 30 points": {1000: found(1.0, 3.0), 5000: found(2.0, 1.0)},
+    }
+    figures_of.factors(columns)
+    alt = told(shown, "factors")
+    assert "width: the first rises from 1.1 to 1.9, the second falls from 1.5 to 1.1;" in alt
+    assert "hidden layers: the first falls from 1.1 to 0.6, the second stays near 1;" in alt
+    assert "steps with 30 points: the first rises from 1.1 to 2.1, the second falls from 3 to 1." in alt
+    axes = shown["axes"]
+    assert [axis.get_xscale() for axis in axes[:3]] == ["log", "linear", "log"]
+    assert [text.get_text() for text in axes[8].get_xticklabels()] == ["1,000", "5,000"]
+    assert axes[2].get_title() == "30 points" and axes[6].get_ylabel() == "total var., $t=0.4$"
+
+
+def test_the_seesaw_tells_what_is_traded(shown):
+    times = row(0.1, 0.3, 0.9)
+    errors = {name: (1 + torch.rand(2, 3, dtype=F64)) for name in ("all times", "high noise only", "low noise only")}
+    figures_of.seesaw(times, errors, 0.3, {"seesaw": 2.5, "low": 1.25})
+    alt = told(shown, "seesaw")
+    assert "has 2.5 times the error of the one for high noise at high noise, and 1.2 times the error of the one" in alt
+    assert [list(line.get_xdata()) for line in shown["axes"][0].lines[:3]] == [[0.1, 0.3, 0.9], [0.3, 0.9], [0.1, 0.3]]
+
+
+def test_cures_tell_the_distances_in_the_order_of_the_ratios(shown):
+    ratio = {"eps, SDE": row(1.0, 1.2), "eps": row(2.0, 2.2), "x0": row(3.0, 3.1)}
+    tv = {"eps": row(0.2, 0.4), "x0": row(0.5, 0.7), "eps, SDE": row(0.1, 0.1), "v": row(9.0, 9.0)}
+    figures_of.cures(ratio, tv)
+    assert told(shown, "cures").endswith("Mean total variation: eps, SDE 0.1; eps 0.3; x0 0.6.")
+    assert [text.get_text() for text in shown["axes"][0].get_yticklabels()] == ["eps, SDE", "eps", "x0"]
+    marks = [container[0].get_marker() for container in shown["axes"][0].containers]
+    assert marks == ["s", "o", "o"]
+
+
+def test_the_explorer_trains_each_network_once_and_tells_its_numbers(monkeypatch):
+    made, asked = {}, []
+    law = GaussianMixture(row(-1.0, 1.0), 0.3)
+
+    def train(*key):
+        asked.append(key)
+        return Exact(law, Linear())
+
+    def explorer(compute, controls, **words):
+        made.update(words, frames=[compute("cosine", 8, 5, sampler_steps=20, radius=r) for r in controls["radius"]])
+
+    monkeypatch.setattr(figures_of, "explorer", explorer)
+    controls = {"learning_rate": ["cosine"], "width": [8], "training_steps": [5], "radius": [0.05, 0.2],
+                "sampler_steps": [20]}  # fmt: skip
+    figures_of.collapse_explorer({}, law, controls, train=train, start={"radius": 0.2})
+    assert asked == [("cosine", 8, 5)] and made["name"] == "fig-collapse-explorer" and made["start"] == {"radius": 0.2}
+    assert "Shown first: learning rate cosine, width 8, training steps 5, radius 0.2" in made["caption"]
+    assert isinstance(made["frames"][0], explore.Frame)
+    assert f"ANSD ratio {made['frames'][1].numbers['ANSD ratio']:g}" in made["alt"]
+    assert made["frames"][0].numbers["ANSD ratio"] == pytest.approx(1, abs=0.05)

@@ -1,4 +1,5 @@
-"""Variance of the pair fraction and split of its ratio against independent formulas; the two errata of the source."""
+"""The chapter's measures against independent formulas: the pair fraction's variance, memorisation, the split, laws that
+mislead, the tail index, rank correlations, images; the two errata of the source."""
 
 from __future__ import annotations
 
@@ -8,11 +9,17 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
-from scipy.stats import multivariate_normal, norm
+from scipy.optimize import brentq
+from scipy.special import erf
+from scipy.stats import multivariate_normal, norm, spearmanr
 
+from diffnotes import Empirical, Exact, Linear, grid, ode, prior, sde
+from diffnotes.chapters import measuring
 from diffnotes.chapters.measuring import pair_fraction_variance
+from diffnotes.core.data import digits_split
 from diffnotes.core.law import GaussianMixture, two_modes
 from diffnotes.measure.crowding import ansd, law_pair_fraction, law_renyi2, mixture_split
+from diffnotes.measure.interval import Interval
 
 NORMAL = GaussianMixture(torch.zeros(1, dtype=torch.float64), 1.0)
 
@@ -115,3 +122,156 @@ def test_numbers_of_any_kind() -> None:
     expected = pair_fraction_variance(NORMAL, 0.5, 50)
     for eps, n in ((np.float32(0.5), np.int64(50)), (torch.tensor(0.5), torch.tensor(50)), (np.array(0.5), 50.0)):
         assert pair_fraction_variance(NORMAL, eps, n) == expected
+
+
+# --- what is estimated ------------------------------------------------------------------------------------------------
+
+
+def test_linear_range_of_one_gaussian():
+    """C(eps) = erf(eps/2) and its limit eps/sqrt(pi) part by a given share where scipy says so."""
+    end = brentq(lambda r: r / math.sqrt(math.pi) / erf(r / 2) - 1.02, 0.1, 2)
+    radii = torch.tensor([0.1, end * 0.999, end * 1.001, 3.0], dtype=torch.float64)
+    assert measuring.linear_range(NORMAL, radii) == pytest.approx(end * 0.999, rel=1e-12)
+    with pytest.raises(ValueError, match="tolerance = 1e-09"):
+        measuring.linear_range(NORMAL, radii, 1e-9)
+
+
+def test_pair_fractions_are_those_of_the_sets_one_after_the_other():
+    found = measuring.pair_fractions(NORMAL, [3, 40], [0.1, 1.0], 50, 7)
+    assert found.shape == (2, 50, 2)
+    generator = torch.Generator().manual_seed(7)
+    for i, n in enumerate((3, 40)):
+        for row in found[i]:
+            x = NORMAL.sample(n, generator)[:, 0].numpy()
+            near = np.abs(x[:, None] - x) <= np.array([0.1, 1.0])[:, None, None]
+            assert row.tolist() == pytest.approx(((near.sum((1, 2)) - n) / (n * (n - 1))).tolist(), abs=1e-12)
+    gap = (found[1].mean(0) - law_pair_fraction(NORMAL, [0.1, 1.0])).abs()
+    assert bool((gap < 4 * found[1].std(0) / 50**0.5).all())
+
+
+def test_the_farthest_interval_holds_its_estimate():
+    ends = [[1.1, 0.7], [1.0, 1.2]], [[1.0, 0.75], [0.0, 0.0]], [[2.0, 2.0], [2.0, 2.0]]
+    found = Interval(*(torch.tensor(end, dtype=torch.float64) for end in ends))
+    assert measuring.farthest(found) == pytest.approx((0.7, 0.7, 2.0))
+    assert measuring.farthest(found, about=0.7) == pytest.approx((1.2, 0.0, 2.0))
+
+
+# --- memorisation -----------------------------------------------------------------------------------------------------
+
+
+def test_memory_formula_counts_pairs_of_draws_with_replacement():
+    law, x = two_modes(1.0, 0.2), torch.tensor([0.0, 0.04, 0.2, 1.0, 1.03], dtype=torch.float64)
+    gap = np.subtract.outer([-1, 1], [-1, 1]).ravel()  # of the modes: X - X' is normal about each
+    close = np.mean(norm.cdf((0.05 - gap) / 0.08**0.5) - norm.cdf((-0.05 - gap) / 0.08**0.5))
+    near = (np.abs(np.subtract.outer(x.numpy(), x.numpy())) <= 0.05).mean()  # a point with itself, too
+    assert measuring.memory_formula(x[:, None], law, 0.05) == pytest.approx(near / close, rel=1e-9)
+
+
+def test_memory_formula_is_on_average_that_of_the_proposition():
+    law, n, eps = two_modes(1.0, 0.2), 20, 0.1
+    found = torch.tensor([measuring.memory_formula(law.sample(n, seed).double(), law, eps) for seed in range(400)])
+    expected = 1 - 1 / n + 1 / (n * law_pair_fraction(law, eps))
+    assert float((found.mean() - expected).abs()) < 4 * float(found.std()) / 20
+
+
+def test_samplers_with_the_score_of_few_points_repeat_them():
+    law, x = two_modes(1.0, 0.2), torch.tensor([[-1.1], [-0.7], [0.8], [1.3]], dtype=torch.float64)
+    memorised, generator = Exact(Empirical(x), Linear()), torch.Generator().manual_seed(0)
+    steps = {"ODE": 60, "SDE": 200, "coarse SDE": 20}
+    found = measuring.memory_ratios(memorised, law, 0.05, steps, 1000, generator)
+    assert list(found) == [*steps, "formula"]
+    assert found["formula"] == pytest.approx(0.25 / law_pair_fraction(law, 0.05), rel=1e-12)
+    assert found["ODE"] == pytest.approx(found["formula"], rel=0.02)
+    assert found["SDE"] == pytest.approx(found["formula"], rel=0.06) and found["coarse SDE"] < 0.9 * found["SDE"]
+    with pytest.raises(ValueError, match="memorised"):
+        measuring.memory_ratios(Exact(law, Linear()), law, 0.05, steps, 1000, generator)
+
+
+# --- the tail index, and ranks ----------------------------------------------------------------------------------------
+
+
+def test_tids_of_gaussians_are_their_tail_index():
+    """For a Gaussian gamma = (z^2 - 1)/2 + z phi(z)/kappa with P(|X| <= z) = kappa, wherever it is and however wide."""
+    n, kappa = 20_000, 0.2
+    z = norm.ppf((1 + kappa) / 2)
+    closed = (z**2 - 1) / 2 + z * norm.pdf(z) / kappa
+    x = torch.stack([NORMAL.quantile(measuring.levels(n)) + shift for shift in (0.0, 5.0)])
+    even = torch.linspace(0, 1, n, dtype=torch.float64).expand(2, -1)
+    for scale in (1.0, 3.0):
+        found = measuring.tids(scale * x, even, 0.02 * scale, kappa)
+        assert found.tolist() == pytest.approx([closed] * 2, rel=0.05)
+    with pytest.raises(ValueError, match=r"reference \(1, 20000\)"):
+        measuring.tids(x, even[:1], 0.02, kappa)
+
+
+def test_counts_of_few_samples_look_peaked():
+    found = measuring.tids_of_law(two_modes(1.0, 0.2), [100, 2000], (0.05, 0.2), 0.05, 10, 3)
+    again = measuring.tids_of_law(two_modes(1.0, 0.2), [100, 2000], (0.2,), 0.05, 10, 3)
+    assert set(found) == {0.05, 0.2} and found[0.2].shape == (2, 10)
+    assert torch.equal(found[0.2], again[0.2])  # the same samples, whatever shares are asked for
+    for bias in found.values():
+        assert bias[0].mean() > 3 * bias[1].mean().abs()
+
+
+def test_agreement_is_the_rank_correlation_of_means():
+    generator = torch.Generator().manual_seed(0)
+    first = torch.arange(8.0)[:, None] + 2 * torch.randn(8, 6, generator=generator, dtype=torch.float64)
+    second = first + torch.randn(8, 6, generator=generator, dtype=torch.float64)
+    found = measuring.agreement(first, second, 0, resamples=300)
+    assert found.value == pytest.approx(spearmanr(first.mean(1), second.mean(1)).statistic, rel=1e-12)
+    draws = np.random.default_rng(0).integers(6, size=(4000, 6))
+    means = [np.stack([table.numpy()[:, pick].mean(1) for pick in draws]) for table in (first, second)]
+    ends = np.quantile([spearmanr(a, b).statistic for a, b in zip(*means)], [0.025, 0.975])
+    assert found[1:] == pytest.approx(ends.tolist(), abs=0.06)
+    one = torch.arange(4.0)[:, None].expand(4, 3)
+    assert measuring.agreement(one, one.exp(), 0) == (1.0, 1.0, 1.0)
+    with pytest.raises(ValueError, match=r"second \(4, 2\)"):
+        measuring.agreement(one, one[:, :2], 0)
+
+
+# --- laws that mislead ------------------------------------------------------------------------------------------------
+
+
+def test_a_leak_compensates_narrow_modes():
+    law = two_modes(1.0, 0.2)
+    found = measuring.compensated(law, 0.05)
+    assert law_pair_fraction(found, 0.05) == pytest.approx(law_pair_fraction(law, 0.05), rel=1e-12)
+    assert found.std.tolist() == pytest.approx([0.12, 0.12, 0.8]) and float(found.weights[-1]) > 0.1
+    with pytest.raises(ValueError, match=r"narrow = 0\.3"):
+        measuring.compensated(law, 0.05, narrow=0.3)
+
+
+def test_what_counts_and_distances_say_of_a_translation():
+    unit = GaussianMixture(torch.zeros(1, dtype=torch.float64), 1.0)
+    found = measuring.misled(GaussianMixture(torch.full((1,), 0.5, dtype=torch.float64), 1.0), unit, 0.1, 500)
+    assert found.ratio == pytest.approx(1, abs=1e-12) and found.tid == pytest.approx(0, abs=1e-12)
+    assert found.shift == pytest.approx(-found.uneven, abs=1e-12) and found.shift < -0.05
+    assert found.w1 == pytest.approx(0.5, rel=1e-5)
+    assert found.tv == pytest.approx(2 * norm.cdf(0.25) - 1, rel=1e-5)
+
+
+# --- images -----------------------------------------------------------------------------------------------------------
+
+
+def test_curves_of_images():
+    """Of a Gaussian whose samples are about as far apart as digits, against the samplers and pairs by hand."""
+    net = Exact(GaussianMixture(torch.zeros(1, 64), 0.55), Linear())
+    net.members = 2
+    shares = torch.tensor([0.01, 0.5], dtype=torch.float64)
+    found = measuring.image_curves("digits", net, (3, 4), shares, 40, 4)
+    assert list(found) == ["ODE", "SDE", "held out"] and {rows.shape for rows in found.values()} == {(2, 2)}
+    assert found["held out"].flatten().tolist() == pytest.approx([1] * 4, abs=0.25)
+    generator = torch.Generator().manual_seed(3)
+    start = prior(Linear(), (2, 40, 64), generator).double()
+    x = {"ODE": ode(net, start, grid(Linear(), 4, kind="quadratic"), method="heun").double()}
+    x["SDE"] = sde(net, start, grid(Linear(), 8, kind="quadratic"), generator=generator).double()
+    for i, seed in enumerate((3, 4)):
+        train = torch.pdist(digits_split(seed)[0].x[:1000].double())
+        radii = torch.from_numpy(np.quantile(train.numpy(), shares.numpy()))
+        for kind, made in x.items():
+            close = (torch.pdist(made[i]) <= radii[:, None]).double().mean(1)
+            assert 0 < close[1] < 1
+            assert found[kind][i].tolist() == pytest.approx((close / shares).tolist(), rel=1e-3)
+    for seeds, wrong, word in (((3,), shares, "2 members"), ((3, 4), shares * 2, "shares")):
+        with pytest.raises(ValueError, match=word):
+            measuring.image_curves("digits", net, seeds, wrong, 40, 4)

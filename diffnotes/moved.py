@@ -10,7 +10,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 MOVED = {
     "collapse": "measure.crowding measure.flow chapters.collapse",
@@ -37,7 +37,7 @@ MOVED = {
     "schedule": "core.schedule",
     "sequence": "model.window chapters.sequence",
     "target": "core.target",
-    "train": "model.train",
+    "train": "model.train model.setting",
     "unet": "model.unet",
 }
 
@@ -58,15 +58,21 @@ class Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module: types.ModuleType) -> None:
         old = module.__name__.rpartition(".")[2]
 
+        def places() -> Iterator[types.ModuleType]:
+            for place in MOVED[old].split():
+                yield importlib.import_module(f"{self.root}.{place}")
+
         def of_now(name: str) -> object:
-            for place in MOVED[old].split() if not name.startswith("__") else ():
-                now, new = importlib.import_module(f"{self.root}.{place}"), RENAMED.get(name, name)
-                if hasattr(now, new):
+            if name == "__all__":  # for "import *"
+                return sorted({one for now in places() for one in now.__all__})
+            for now in places() if not name.startswith("__") else ():
+                if hasattr(now, new := RENAMED.get(name, name)):
                     return getattr(now, new)
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
 
         module.__doc__ = f"The names of ``{old}``, now in {MOVED[old].replace(' ', ', ')}."
         module.__getattr__ = of_now
+        module.__dir__ = lambda: sorted({*vars(module), *of_now("__all__")})
 
 
 def install(root: str) -> None:

@@ -291,10 +291,14 @@ def damaged(path: Path, how: str) -> None:
 
         save_file(load_file(path), path)
         return
+    elif how == "a list":
+        data = bytearray((2).to_bytes(8, "little") + b"[]")
+    elif how == "a deep list":
+        data = bytearray((100_000).to_bytes(8, "little") + b"[" * 100_000)
     path.write_bytes(data)
 
 
-DAMAGES = ["a bit", "cut", "empty", "text", "no header"]
+DAMAGES = ["a bit", "cut", "empty", "text", "no header", "a list", "a deep list"]
 
 
 @pytest.mark.parametrize("how", DAMAGES)
@@ -446,6 +450,42 @@ def test_publication_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
         assert {path: path.read_bytes() for path in (book.root / "book").rglob("*") if path.is_file()} == before
     else:
         assert len(moves) < cut and letters(book) == "abc"
+
+
+@pytest.mark.parametrize("cut", range(1, 8))
+def test_after_a_killed_publication_the_next_one_finds_all(tmp_path: Path, cut: int) -> None:
+    """The process dies at each of its moves; the page of before has its networks, though there are no own ones."""
+    book = two(tmp_path)
+    publish_page(book, "one", "cpu")
+    b = book.published_networks / f"{'b' * 24}.safetensors"
+    content, head = b.read_bytes(), Kept(b).header
+    weights(book.networks / b.name, of=b, plus=1)
+    newer = head | {"checksum": Kept(book.networks / b.name).header["checksum"]}
+    made = page.read(book.page("cpu", "two"))
+    told = [one | newer if one["name"] == "b" else one for one in provenance.record(made)["networks"]]
+    save(stamped(made, book, "two", networks=told), book.page("cpu", "two"))
+    child = os.fork()
+    if not child:
+        moves, move = [], os.replace
+
+        def dying(*places: Any) -> None:
+            moves.append(places)
+            if len(moves) == cut:
+                os._exit(9)
+            move(*places)
+
+        os.replace = dying
+        try:
+            publish_page(book, "two", "cpu")
+        finally:
+            os._exit(len(moves))
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    shutil.rmtree(book.networks)
+    if ended == 9:
+        publish_page(book, "one", "cpu")
+        assert letters(book) == "ab" and b.read_bytes() == content
+    else:
+        assert ended < cut and letters(book) == "abc" and b.read_bytes() != content
 
 
 def test_networks_are_no_part_of_the_site(done: Project) -> None:

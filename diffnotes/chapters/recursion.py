@@ -776,7 +776,7 @@ class ImageLineage:
         """The distances before they are known."""
         seeds = len(self.fleet.seeds)
         none = torch.zeros(self.generations, len(self.fractions), seeds, dtype=torch.float64)
-        return {"distances": _Distances(none, none[0, 0])}
+        return {"distances": _Distances(none, none[0, 0].clone())}
 
     def train(self, device: torch.device | str = "cpu") -> Trained:
         """Train one generation after the other on ``device``, and measure what each generates."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..core.data import SHAPES, image_split
 from ..core.denoiser import Learned
 from ..core.law import Law
-from .loss import Plain
+from .loss import Plain, Squares
 from .net import Dense, Network
 from .setting import Run, Setting
 from .train import History, fit
@@ -27,6 +27,8 @@ from .unet import Convolutional
 from .window import Window
 
 __all__ = ["Fleet", "Images", "Sampled", "Trained", "image_net"]
+
+AVERAGED = ", averaged"  # how the name of a network with averaged weights ends
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,16 @@ class Fleet:
     """Networks of each setting for each seed, trained together.
 
     Args:
-        arms: name -> setting.
+        arms: name -> setting; no name ends in ", averaged".
         data: a law, from which every batch is drawn anew; samples (n, d) for all; or what says how to draw them.
         net: the sizes of the networks.
-        run: how long and how they are trained.
+        run: how long and how they are trained; its own ``seeds``, if given, are one for each of ``seeds``.
         seeds: one network of each setting for each seed, of initial weights and draws alike.
 
     Raises:
-        ValueError: if ``arms`` or ``seeds`` is empty.
+        ValueError: if ``arms`` or ``seeds`` is empty, for a name that is not allowed, or another number of
+            seeds in ``run``.
+        TypeError: for data of another kind.
     """
 
     arms: Mapping[str, Setting]
@@ -106,16 +110,24 @@ class Fleet:
     def __post_init__(self) -> None:
         if not self.arms or not len(self.seeds):
             raise ValueError(f"arms = {list(self.arms)}, seeds = {list(self.seeds)}; allowed: at least one of each")
+        for name in self.arms:
+            if not isinstance(name, str) or name.endswith(AVERAGED):
+                raise ValueError(f"arms has the name {name!r}; allowed: texts that do not end in {AVERAGED!r}")
+        if self.run.seeds is not None and len(self.run.seeds) != len(self.seeds):
+            raise ValueError(f"run.seeds = {list(self.run.seeds)}; allowed: None, or one for each of {len(self.seeds)} "
+                             "seeds")
+        if not isinstance(self.data, Law | Tensor) and not hasattr(self.data, "draw"):
+            raise TypeError(f"data = {self.data!r}; allowed: a law, a tensor of samples, Sampled, Images")
 
     @property
     def names(self) -> list[str]:
         """The names of the networks: those of the arms and, with averaged weights, "ARM, averaged"."""
-        suffixes = ("",) if self.run.average is None else ("", ", averaged")
+        suffixes = ("",) if self.run.average is None else ("", AVERAGED)
         return [name + suffix for suffix in suffixes for name in self.arms]
 
     def blank(self) -> dict[str, Network]:
         """The networks before their training, by name."""
-        return {name: self._stack([self.arms[name.removesuffix(", averaged")]]) for name in self.names}
+        return {name: self._stack([self.arms[name.removesuffix(AVERAGED)]]) for name in self.names}
 
     def _stack(self, settings: Sequence[Setting]) -> Network:
         """The untrained networks of some settings as one ensemble."""
@@ -136,21 +148,24 @@ class Fleet:
             net = self._stack([self.arms[name] for name in arms]).to(device)
             settings = [self.arms[name] for name in arms for _ in self.seeds]
             own = data.repeat(len(arms), 1, 1) if isinstance(data, Tensor) and data.ndim == 3 else data
-            history = fit(net, own, settings, self.run)
+            seeds = None if self.run.seeds is None else [*self.run.seeds] * len(arms)
+            history = fit(net, own, settings, replace(self.run, seeds=seeds))
             for i, name in enumerate(arms):
                 mine = range(i * count, (i + 1) * count)
                 networks[name] = net.select(mine)
                 if history.average is not None:
-                    networks[f"{name}, averaged"] = history.average.select(mine)
+                    networks[f"{name}{AVERAGED}"] = history.average.select(mine)
                 log |= {f"{name}/{part}": value for part, value in _log(history, slice(i * count, (i + 1) * count))}
         return Trained({name: networks[name] for name in self.names}, log)
 
     def _stacks(self) -> list[list[str]]:
-        """The arms that are trained as one stack: windows of one size, or equal losses."""
+        """The arms that are trained as one stack: windows of one size, or equal losses, but no two with an ensemble."""
         kinds: dict[object, list[str]] = {}
         for name, setting in self.arms.items():
             loss = setting.loss
             kind = loss.size if isinstance(loss, Plain | Window) else loss
+            if isinstance(loss, Squares) and loss.denoiser is not None and loss.denoiser.members is not None:
+                kind = name  # the denoiser's members are those of one arm
             kinds.setdefault(kind, []).append(name)
         return list(kinds.values())
 
@@ -158,7 +173,7 @@ class Fleet:
         """The networks as denoisers on samples of shape (len(seeds), n, d), by name; they remember their ``recipe``."""
         found = {}
         for name, net in networks.items():
-            setting = self.arms[name.removesuffix(", averaged")]
+            setting = self.arms[name.removesuffix(AVERAGED)]
             found[name] = Learned(net, setting.schedule, setting.target)
             if recipe:
                 found[name].recipe = f"{recipe}/{name}"

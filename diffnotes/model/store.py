@@ -27,7 +27,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 import torch
@@ -71,7 +71,8 @@ class Header(dict):
 def text_of(value: Any) -> str:
     """The one text of an experiment, or of a value in it: the same on every machine.
 
-    Numbers count to six digits, so that rounding in how a law was computed makes no other experiment.
+    Numbers count to six digits, and in a tensor not at all below 1e-9 of its largest one, so that rounding in how a
+    law was computed makes no other experiment.
 
     Raises:
         TypeError: for what has no such text, like a function.
@@ -80,10 +81,14 @@ def text_of(value: Any) -> str:
     >>> text_of(Run(steps=64))[:26]
     'Run(steps=64, batch=128, r'
     """
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool):
         return repr(value)
+    if isinstance(value, str):
+        return repr(str(value))  # of numpy's strings too
+    if isinstance(value, int):
+        return int.__repr__(value)
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value + 0.0:.6g}"  # -0.0 is 0.0
     if isinstance(value, np.generic):
         return text_of(value.item())
     if isinstance(value, Mapping):
@@ -93,17 +98,19 @@ def text_of(value: Any) -> str:
     if isinstance(value, Tensor):
         return _numbers(value)
     if isinstance(value, Chain):
-        return f"Chain({_numbers(value.beta)})"
+        more = f", {_numbers(value._log_alpha_bar)}" if value.beta.max() > 0.9995 else ""  # 1 - beta has few digits
+        return f"Chain({_numbers(value.beta)}{more})"
     if isinstance(value, Law):
         parts = ((name, part) for name, part in sorted(vars(value).items()) if not name.startswith("_"))
-        told = (f"{name}={text_of(part)}" for name, part in parts if name not in ("device", "dtype", "shape"))
-        return f"{type(value).__name__}({value.dtype}, {', '.join(told)})"
+        told = [f"{name}={text_of(part)}" for name, part in parts if name not in ("device", "dtype", "shape")]
+        if told:
+            return f"{type(value).__name__}({value.dtype}, {', '.join(told)})"
     if isinstance(value, Denoiser):
         if recipe := getattr(value, "recipe", None):
             return f"network({recipe})"
         parts = {name: part for name, part in vars(value).items() if name != "recipe"}
         return f"{type(value).__name__}({', '.join(f'{name}={text_of(part)}' for name, part in parts.items())})"
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = [f for f in dataclasses.fields(value) if f.init and not _left_out(value, f)]
         told = (f"{f.name}={text_of(getattr(value, f.name))}" for f in fields)
         return f"{type(value).__name__}({', '.join(told)})"
@@ -113,12 +120,15 @@ def text_of(value: Any) -> str:
 
 def _left_out(value: Any, field: dataclasses.Field) -> bool:
     """Whether a field is not told: it came later and has its default, so that older experiments keep their key."""
-    return bool(field.metadata.get("later")) and getattr(value, field.name) == field.default
+    return bool(field.metadata.get("later")) and text_of(getattr(value, field.name)) == text_of(field.default)
 
 
 def _numbers(value: Tensor) -> str:
     """A tensor as text: its shape, and its numbers to six digits, or where they are many a hash of these."""
-    told = " ".join(f"{number:.6g}" for number in value.detach().double().flatten().tolist())
+    flat = value.detach().cpu().double().flatten()
+    finite = flat[flat.isfinite()].abs()
+    noise = 1e-9 * float(finite.max()) if len(finite) else 0.0
+    told = " ".join(f"{number:.6g}" for number in torch.where(flat.abs() <= noise, 0.0, flat).tolist())
     if value.numel() > 16:
         told = hashlib.sha256(told.encode()).hexdigest()[:16]
     return f"tensor{tuple(value.shape)}[{told}]"
@@ -126,7 +136,11 @@ def _numbers(value: Tensor) -> str:
 
 def key_of(experiment: Experiment) -> str:
     """24 hexadecimal digits that stand for the experiment, and for :data:`TRAINING`."""
-    return hashlib.sha256(f"{TRAINING} {text_of(experiment)}".encode()).hexdigest()[:24]
+    return _key(text_of(experiment))
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256(f"{TRAINING} {text}".encode()).hexdigest()[:24]
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------
@@ -157,21 +171,35 @@ def _say(text: str) -> None:
 @contextlib.contextmanager
 def _alone(folder: Path, key: str) -> Iterator[bool]:
     """Hold the lock on a key, waiting for another process that has it; False where the folder cannot be written to."""
-    try:
-        import fcntl
-
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / f"{key}.lock", "w")
-    except (ImportError, OSError):
+    lock = _lock(folder, key)
+    if lock is None:
         yield os.access(folder, os.W_OK)
         return
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         try:
+            for left in folder.glob(f".{key}-*.tmp"):  # of a process that was killed while it wrote
+                left.unlink(missing_ok=True)
             yield True
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(lock.name)
+
+
+def _lock(folder: Path, key: str) -> IO[str] | None:
+    """The locked file of a key; None where the folder cannot be written to, or files cannot be locked."""
+    try:
+        import fcntl
+
+        folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            lock = open(folder / f"{key}.lock", "w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(lock.fileno()), os.stat(lock.name)):
+                    return lock
+            lock.close()  # whoever held it has removed it meanwhile
+    except (ImportError, OSError):
+        return None
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -188,14 +216,17 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], header: Header) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)  # it may have been removed since
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".tmp", dir=path.parent)
     os.close(handle)
     try:
         save_file(tensors, name, metadata={"diffnotes": json.dumps(header)})
         os.chmod(name, 0o644)
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, SafetensorError):  # how safetensors tells of a full disk
+            raise OSError(str(error)) from error
         raise
 
 
@@ -203,29 +234,33 @@ def _read(path: Path, text: str) -> tuple[dict[str, Tensor], Header]:
     """The tensors and the header of a file that keeps the experiment ``text``; ValueError says why it cannot serve."""
     try:
         with safe_open(path, "pt") as file:
-            header = Header(json.loads((file.metadata() or {}).get("diffnotes", "{}")))
+            header = json.loads((file.metadata() or {}).get("diffnotes", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ValueError(f"it cannot be read ({type(error).__name__})") from error
+    if not isinstance(header, dict) or not header.keys() >= {"seconds", "device", "date"}:
+        raise ValueError("it does not say how its networks were trained")
     if header.get("training") != TRAINING:
         raise ValueError(f"it is of training {header.get('training')}, not {TRAINING}")
     if header.get("experiment") != text:
         raise ValueError("it is of another experiment")
     if header.get("checksum") != _checksum(tensors):
         raise ValueError("its numbers are not those that were written")
-    return tensors, header
+    return tensors, Header(header)
 
 
 def _filled(experiment: Experiment, tensors: Mapping[str, Tensor]) -> dict[str, nn.Module]:
     """The experiment's networks with the weights of ``tensors``; ValueError where these are not theirs."""
     networks = experiment.blank()
     for name, net in networks.items():
-        head = f"net/{name}/"
-        state = {key.removeprefix(head): value for key, value in tensors.items() if key.startswith(head)}
-        try:
-            net.load_state_dict(state)
-        except RuntimeError as error:
-            raise ValueError("its networks are of other sizes") from error
+        own = net.state_dict()
+        state = {part: tensors.get(f"net/{name}/{part}") for part in own}
+        if any(value is None or value.shape != own[part].shape for part, value in state.items()):
+            raise ValueError("its networks are of other sizes")
+        if any(value.dtype not in (own[part].dtype, _narrow(own[part]).dtype) for part, value in state.items()):
+            raise ValueError("its networks are of another dtype")
+        state = {part: value.to(own[part].dtype) for part, value in state.items()}
+        net.load_state_dict(state, assign=True)  # a copy would go astray where parts of a blank one share memory
     return networks
 
 
@@ -254,8 +289,10 @@ def kept(experiment: Experiment, device: torch.device | str = "cpu", name: str =
 
     Raises:
         TypeError: for an experiment that has no text.
+        ValueError: for a device that is not there.
     """
-    text, key = text_of(experiment), key_of(experiment)
+    device, text = _there(device), text_of(experiment)
+    key = _key(text)
     anew = os.environ.get("DIFFNOTES_TRAIN", "0") not in ("", "0") and _used.get(key, {}).get("source") != "trained"
     found = None if anew else _found(experiment, key, text)
     if found is None:
@@ -266,33 +303,43 @@ def kept(experiment: Experiment, device: torch.device | str = "cpu", name: str =
     networks, header, source = found
     told = name or ", ".join(networks)
     size = sum(_narrow(p).nbytes for net in networks.values() for p in net.parameters())
-    before = _used.get(key, {})
-    _used[key] = {"key": key, "name": told, "source": before.get("source", source), "seconds": header["seconds"],
+    before = _used.get(key, {}).get("source", source)
+    first = "trained" if "trained" in (before, source) else before
+    _used[key] = {"key": key, "name": told, "source": first, "seconds": header["seconds"],
                   "device": header["device"], "date": header["date"], "bytes": size,
                   "checksum": header["checksum"]}  # fmt: skip
-    return experiment.read({name: _on(net, torch.device(device)) for name, net in networks.items()}, key)
+    return experiment.read({name: net.to(device) for name, net in networks.items()}, key)
 
 
-def _on(net: nn.Module, device: torch.device) -> nn.Module:
-    """The network on a device; trained ones are there already."""
-    return net if next(net.parameters()).device.type == device.type else net.to(device)
+def _there(device: torch.device | str) -> torch.device:
+    """``device``, where numbers can be put; ValueError before anything is trained where they cannot."""
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(f"device = {device!r} cannot be used here ({error}); allowed: 'cpu', or 'cuda' where PyTorch "
+                         "finds a GPU") from error
+    return found
 
 
-def _trained(experiment: Experiment, key: str, text: str, device: torch.device | str, writable: bool
+def _trained(experiment: Experiment, key: str, text: str, device: torch.device, writable: bool
              ) -> tuple[dict, Header, str]:
     began = time.perf_counter()
     networks, log = experiment.train(device)
-    tensors = {f"log/{name}": value for name, value in log.items()}
+    tensors = {f"log/{name}": value.float() if value.is_floating_point() else value for name, value in log.items()}
     for name, net in networks.items():
-        rounded(net)
         tensors |= {f"net/{name}/{part}": _narrow(value) for part, value in net.state_dict().items()}
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     header = Header(
         experiment=text, training=TRAINING, checksum=_checksum(tensors),
-        seconds=round(time.perf_counter() - began, 2), device=_device(torch.device(device)),
+        seconds=round(time.perf_counter() - began, 2), device=_device(device),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         versions={"python": platform.python_version(), "torch": torch.__version__},
     )  # fmt: skip
+    try:
+        networks = _filled(experiment, tensors)  # what is used is what is kept
+    except ValueError as error:
+        raise ValueError(f"{type(experiment).__name__}.train and .blank do not agree: {error}") from error
     folder = _folders()[0]
     try:
         if not writable:
@@ -306,7 +353,8 @@ def _trained(experiment: Experiment, key: str, text: str, device: torch.device |
 def rounded(net: nn.Module) -> nn.Module:
     """Round the float32 weights of ``net``, in place, to the sixteen bits with which they are kept.
 
-    What is used is what is kept: the networks of a training are those that are read later, bit for bit.
+    What is used is what is kept: the networks of a training are those that are read later, bit for bit. Weights beyond
+    the range of sixteen bits stay as they are.
     """
     with torch.no_grad():
         for value in net.state_dict().values():
@@ -315,8 +363,11 @@ def rounded(net: nn.Module) -> nn.Module:
 
 
 def _narrow(value: Tensor) -> Tensor:
-    """float32 as float16, anything else as it is."""
-    return value.half() if value.dtype == torch.float32 else value
+    """float32 as float16 where its numbers are within range, anything else as it is."""
+    if value.dtype != torch.float32:
+        return value
+    half = value.half()
+    return half if bool((half.isfinite() == value.isfinite()).all()) else value
 
 
 def _device(device: torch.device) -> str:
@@ -337,7 +388,8 @@ def log_of(experiment: Experiment) -> dict[str, Tensor]:
     Raises:
         LookupError: where they are not kept.
     """
-    key, text = key_of(experiment), text_of(experiment)
+    text = text_of(experiment)
+    key = _key(text)
     for folder in _folders():
         if folder is not None and (path := folder / f"{key}.safetensors").is_file():
             with contextlib.suppress(ValueError):
@@ -349,4 +401,4 @@ def log_of(experiment: Experiment) -> dict[str, Tensor]:
 def used() -> list[dict[str, Any]]:
     """How this process came by the networks it asked for: key, name, source ("trained", "own" or "published"); when,
     where and in how many seconds they were trained; bytes of their weights, checksum of the file's numbers."""
-    return list(_used.values())
+    return [dict(told) for told in _used.values()]

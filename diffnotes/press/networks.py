@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy
 
 __all__ = ["LIMIT", "Kept", "keep", "largest_difference", "named", "place", "publishable", "published_faults", "put",
-           "whereabouts"]  # fmt: skip
+           "recover", "whereabouts"]  # fmt: skip
 
 LIMIT = 24 * 2**20  # bytes of all published networks together
 ENDING = ".safetensors"
@@ -50,16 +50,19 @@ class Kept:
                 length = int.from_bytes(file.read(8), "little")
                 if length > self.path.stat().st_size - 8:
                     raise ValueError("it is cut off")
-                return json.loads(file.read(length)), 8 + length
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+                head = json.loads(file.read(length))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"it cannot be read: {getattr(error, 'strerror', None) or 'no header'}") from error
+        if not isinstance(head, dict):
+            raise ValueError("it cannot be read: no header")
+        return head, 8 + length
 
     @cached_property
     def header(self) -> dict[str, Any]:
         """How the networks were trained: training, seconds, device, date, ..."""
         try:
             found = json.loads(self._head[0]["__metadata__"]["diffnotes"])
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, json.JSONDecodeError, RecursionError) as error:
             raise ValueError("it does not say how its networks were trained") from error
         if not isinstance(found, dict):
             raise ValueError("it does not say how its networks were trained")
@@ -221,7 +224,6 @@ def put(project: Project, chosen: Mapping[str, Kept], page: tuple[Path, str], wa
     folder, done, replaced = project.published_networks, [], {}
     new = {folder / f"{key}{ENDING}": kept for key, kept in chosen.items() if kept.path.parent != folder}
     copies = {target: target.with_name(f".{target.name}.new") for target in new}
-    _recover(folder)
     try:
         for target, kept in new.items():
             write_whole(copies[target], kept.path.read_bytes())
@@ -235,7 +237,7 @@ def put(project: Project, chosen: Mapping[str, Kept], page: tuple[Path, str], wa
     except BaseException:
         for target in done:
             target.unlink(missing_ok=True)
-        _recover(folder)
+        recover(folder)
         raise
     finally:
         for path in (*copies.values(), *replaced.values()):
@@ -247,13 +249,11 @@ def put(project: Project, chosen: Mapping[str, Kept], page: tuple[Path, str], wa
         folder.rmdir()  # if nothing is left in it
 
 
-def _recover(folder: Path) -> None:
+def recover(folder: Path) -> None:
     """Bring back files that a publication, killed or failed, had put aside, and clear away what it had copied."""
     for old in folder.glob(".*.old"):
-        target = folder / old.name[1:].removesuffix(".old")
-        if not target.exists():
-            os.replace(old, target)
-    for left in (*folder.glob(".*.old"), *folder.glob(".*.new")):
+        os.replace(old, folder / old.name[1:].removesuffix(".old"))  # what is there is newer than the page
+    for left in folder.glob(".*.new"):
         left.unlink()
 
 

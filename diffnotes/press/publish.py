@@ -8,7 +8,7 @@ from . import gates, page, provenance
 from .errors import PressError
 from .files import at_work, lock, require_room, sweep
 from .layout import Project
-from .networks import publishable, put
+from .networks import publishable, put, recover
 from .parameters import settings as settings_of
 
 __all__ = ["publish"]
@@ -45,6 +45,7 @@ def publish(project: Project, name: str, profile: str) -> Path:
     require_room(place.parent, "published pages")
     with at_work(project.root), lock(place), lock(project.published_networks):
         sweep(place)
+        recover(project.published_networks)
         chosen = publishable(project, name, named)
         wanted = {record["key"] for records in named.values() for record in records}
         put(project, chosen, (place, page.text(found.notebook)), wanted)  # what was checked, whatever lies there by now

@@ -21,7 +21,7 @@ from diffnotes.measure.interval import bootstrap_interval
 from diffnotes.model.fleet import Fleet
 from diffnotes.model.net import Dense
 from diffnotes.model.setting import Run, Uniform
-from diffnotes.model.store import kept, log_of
+from diffnotes.model.store import kept, log_of, rounded
 from diffnotes.model.train import fit
 
 DOUBLE = torch.float64
@@ -365,6 +365,7 @@ def test_a_lineage_by_hand():
         q = alpha * p + (1 - alpha) * before
         net = Dense(1, 8, 1).make(condition=setting.told, seed=[1000 * i + 3, 1000 * i + 4] * 2)
         fit(net, LINE.draw(q, 50, 7 + 3 + i).float()[..., None], setting, FLEET.run)
+        rounded(net)  # what is kept, and what the next generation sees
         before = LINE.generate(q, LINE.score_error(Learned(net, setting.schedule, "v"), q)).law
     lineage = recursion.Lineage(FLEET, LINE, [0.0, 0.5], 2, 50, seed=7)
     assert torch.allclose(lineage.read(lineage.train().networks).laws[-1], before, rtol=1e-9, atol=1e-12)

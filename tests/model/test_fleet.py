@@ -1,9 +1,25 @@
 """A fleet is no more than its networks, each trained alone on its own setting."""
 
+import numpy as np
 import pytest
 import torch
 
-from diffnotes import MLP, Chain, Condition, Dense, Fleet, Images, Linear, Run, Sampled, Setting, Window, fit, two_modes
+from diffnotes import (
+    MLP,
+    Chain,
+    Condition,
+    Dense,
+    Fleet,
+    Images,
+    Linear,
+    Run,
+    Sampled,
+    Setting,
+    Squares,
+    Window,
+    fit,
+    two_modes,
+)
 from diffnotes.core.data import digits_split
 
 LAW, SCHEDULE, NET = two_modes().to(dtype=torch.float64), Linear(), Dense(1, 8, 2)
@@ -46,6 +62,38 @@ def test_a_fleet_needs_settings_and_seeds():
     for arms, seeds in (({}, (0,)), ({"eps": Setting()}, ())):
         with pytest.raises(ValueError, match="at least one"):
             Fleet(arms, LAW, NET, Run(1), seeds)
+
+
+@pytest.mark.parametrize("change, error, word", [
+    (dict(arms={"eps, averaged": Setting()}), ValueError, "'eps, averaged'"),
+    (dict(arms={1: Setting()}), ValueError, "the name 1"),
+    (dict(data=[0.0, 1.0]), TypeError, r"data = \[0.0, 1.0\]"),
+    (dict(data=np.zeros((3, 1))), TypeError, "a tensor of samples"),
+    (dict(run=Run(1, seeds=(1, 2, 3))), ValueError, r"run.seeds = \[1, 2, 3\]"),
+])  # fmt: skip
+def test_what_a_fleet_cannot_train_is_refused_before_it_is_tried(change, error, word):
+    with pytest.raises(error, match=word):
+        Fleet(**dict(arms={"eps": Setting()}, data=LAW, net=NET, run=Run(1), seeds=(0, 1)) | change)
+
+
+def test_draws_may_have_seeds_of_their_own(double):
+    """One for each seed of the fleet, in every arm, whatever the stack."""
+    chain = Chain.linear(20, 0.01, 0.3)
+    arms = {"eps": Setting(schedule=chain), "v": Setting("v", chain), "two": Setting(schedule=chain, loss=Window(2))}
+    found = Fleet(arms, LAW, NET, Run(20, 8, seeds=(7, 8)), (0, 1)).train().networks
+    x = torch.linspace(-2, 2, 7)[:, None]
+    for name, setting in arms.items():
+        alone = MLP(1, 8, 2, condition=Condition("log_snr", chain), seed=(1,)).to(torch.float64)
+        fit(alone, LAW, setting, Run(20, 8, seeds=(8,)))
+        torch.testing.assert_close(found[name](x.expand(2, -1, -1), 3)[1], alone(x[None], 3)[0], rtol=0, atol=1e-12)
+
+
+def test_several_arms_may_be_trained_on_the_squares_of_one_ensemble():
+    base = denoisers({"eps": Setting()})["eps"]
+    arms = {name: Setting(loss=Squares(base), condition=Condition(frequencies=k)) for k, name in enumerate("ab")}
+    found = Fleet(arms, LAW, NET, Run(3, 8), (0, 1)).train().networks
+    alone = Fleet({"b": arms["b"]}, LAW, NET, Run(3, 8), (0, 1)).train().networks
+    assert torch.equal(found["b"].weights[0], alone["b"].weights[0])
 
 
 def test_each_seed_may_have_its_own_data_and_an_average():

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from diffnotes import (
@@ -31,6 +35,7 @@ from diffnotes import (
     standardised,
     two_modes,
 )
+from diffnotes.core.law import Boxes, Law
 from diffnotes.model import store
 from diffnotes.model.condition import Condition, Shared
 from diffnotes.model.setting import Importance
@@ -38,6 +43,20 @@ from diffnotes.model.setting import Importance
 LAW = two_modes().to(dtype=torch.float64)
 FLEET = Fleet({"eps": Setting(), "v": Setting("v")}, Sampled(LAW, 30), Dense(1, 4, 1), Run(33, 8, average=0.9), (0, 1))
 X = torch.linspace(-1, 1, 5)[None, :, None].expand(2, -1, -1)
+
+
+class Color(IntEnum):
+    RED = 2
+
+
+class Secret(Law):
+    """A law that does not tell its parameter."""
+
+    dtype, device, shape = torch.float32, torch.device("cpu"), (1,)
+    _draw = _log_prob = _score = _mean = _variance = _both = None
+
+    def __init__(self, spread):
+        self._spread = spread
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +112,10 @@ CHANGES = {
     "a weighting": replace(FLEET, arms={"eps": Setting(weighting="p2"), "v": Setting("v")}),
     "importance": replace(FLEET, arms={"eps": Setting(weighting=Importance(Linear())), "v": Setting("v")}),
     "a schedule": replace(FLEET, arms={"eps": Setting(schedule=Chain.linear(20)), "v": Setting("v")}),
+    "a chain to the end": replace(FLEET, arms={"eps": Setting(schedule=Chain.linear(1000).respaced(1))}),
+    "another to the end": replace(FLEET, arms={"eps": Setting(schedule=Chain.linear(1001).respaced(1))}),
+    "boxes": replace(FLEET, data=Boxes([[0.0]], 0.5)),
+    "other boxes": replace(FLEET, data=Boxes([[0.0]], 0.25)),
     "another chain": replace(FLEET, arms={"eps": Setting(schedule=Chain.linear(21)), "v": Setting("v")}),
     "shared times": replace(FLEET, arms={"eps": Setting(condition=Condition(map=Shared(2, 0.5))), "v": Setting("v")}),
     "a width": replace(FLEET, net=Dense(1, 5, 1)),
@@ -118,9 +141,21 @@ def test_equal_values_are_one_key_whatever_holds_them():
     ]
     nearly = GaussianMixture(LAW.means * (1 + 1e-15), LAW.std)  # as another processor may round
     assert store.text_of(nearly) == store.text_of(LAW)
+    noise = torch.tensor([1.0, -0.0, 6.1e-17], dtype=torch.float64)  # a cosine of pi/2
+    assert store.text_of(noise) == store.text_of(torch.tensor([1.0, 0.0, -1.8e-16]))
+    assert store.text_of(torch.tensor([1e-12, float("nan"), float("inf")])) == "tensor(3,)[1e-12 nan inf]"
 
 
-@pytest.mark.parametrize("value", [lambda x: x, partial(int, 3), object(), {1, 2}])
+@pytest.mark.parametrize("one, other", [
+    (np.float64(0.1), 0.1), (np.float32(0.1), 0.1), (np.int64(3), 3), (np.str_("a"), "a"), (np.True_, True),
+    (-0.0, 0.0), (float(torch.tensor(0.1)), 0.1), (Dense(1, waves=[]), Dense(1)),
+    (Dense(1, waves=[2]), Dense(1, waves=(2.0,))), (Color.RED, 2),
+])  # fmt: skip
+def test_equal_numbers_and_texts_are_one_key_whoever_made_them(one, other):
+    assert store.text_of(one) == store.text_of(other)
+
+
+@pytest.mark.parametrize("value", [lambda x: x, partial(int, 3), object(), {1, 2}, Run, Secret(0.3)])
 def test_what_has_no_text_is_refused(value):
     with pytest.raises(TypeError, match="in an experiment"):
         store.text_of(Setting(condition=Condition(map=value)))
@@ -207,6 +242,20 @@ def of_other_sizes(path):
     save_file(tensors, path, metadata={"diffnotes": json.dumps(header)})
 
 
+def with_header(text):
+    return lambda path: save_file(load_file(path), path, metadata={"diffnotes": text})
+
+
+def of_another_dtype(path):
+    tensors = {name: value.double() for name, value in load_file(path).items()}
+    header = header_of(path) | {"checksum": store._checksum(tensors)}
+    save_file(tensors, path, metadata={"diffnotes": json.dumps(header)})
+
+
+def without_seconds(path):
+    with_header(json.dumps({name: value for name, value in header_of(path).items() if name != "seconds"}))(path)
+
+
 def header_of(path):
     with safe_open(path, "pt") as file:
         return json.loads(file.metadata()["diffnotes"])
@@ -221,6 +270,11 @@ DAMAGE = {
     "an older training": lambda path: rewritten(path, training=store.TRAINING - 1),
     "another experiment": lambda path: rewritten(path, experiment="Fleet()"),
     "other sizes": of_other_sizes,
+    "another dtype": of_another_dtype,
+    "a header that is a list": with_header("[1]"),
+    "a header that is nothing": with_header("null"),
+    "a header without end": with_header("[" * 100_000),
+    "a header with less in it": without_seconds,
     "a folder": lambda path: (path.unlink(), path.mkdir()),
 }  # fmt: skip
 
@@ -251,10 +305,11 @@ def test_a_failed_training_leaves_nothing(folders):
     assert not list(folders[0].iterdir())
 
 
-def test_a_failed_write_leaves_nothing_and_the_networks_serve(folders, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left")])
+def test_a_failed_write_leaves_nothing_and_the_networks_serve(folders, monkeypatch, error):
     def full(tensors, name, metadata):
         open(name, "wb").write(b"half")
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(store, "save_file", full)
     assert list(store.kept(FLEET)) == FLEET.names
@@ -271,6 +326,38 @@ def test_where_nothing_can_be_written_networks_serve_all_the_same(folders, kind,
         own.write_text("")
     assert list(store.kept(FLEET)) == FLEET.names and len(trainings) == 1
     assert store.used()[0]["source"] == "trained"
+
+
+def test_a_folder_removed_during_the_training_is_made_again(folders, monkeypatch):
+    train = Fleet.train
+    monkeypatch.setattr(Fleet, "train", lambda self, device: shutil.rmtree(folders[0]) or train(self, device))
+    store.kept(FLEET)
+    assert place(folders[0]).is_file()
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:99", "cdua", 1.5])
+def test_a_device_that_is_not_there_is_named_before_any_training(folders, trainings, device):
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match=r"device = .* cannot be used here"):
+        store.kept(FLEET, device)
+    assert not trainings and not folders[0].exists()
+
+
+def test_networks_trained_once_more_in_a_process_are_told_as_trained(folders):
+    store.kept(FLEET)
+    store._used.clear()
+    store.kept(FLEET)
+    assert store.used()[0]["source"] == "own"
+    flipped(place(folders[0]))
+    store.kept(FLEET)
+    store.used()[0]["source"] = "a copy, which changes nothing"
+    assert store.used()[0]["source"] == "trained"
+
+
+def test_names_may_begin_with_one_another(trainings):
+    fleet = replace(FLEET, arms={"a": Setting(), "a/b": Setting("v")})
+    assert same(outputs(store.kept(fleet)), outputs(store.kept(fleet))) and len(trainings) == 1
 
 
 def test_train_anew_trains_once_in_a_process(folders, trainings, monkeypatch):
@@ -316,6 +403,31 @@ def test_a_process_that_dies_in_training_leaves_nothing_in_the_way(folders, trai
     assert len(trainings) == 1 and [path.suffix for path in folders[0].iterdir()] == [".safetensors"]
 
 
+def test_what_a_process_killed_in_writing_left_is_cleared_away(folders):
+    folders[0].mkdir()
+    left, another = (folders[0] / f".{name}-x.tmp" for name in (store.key_of(FLEET), "a" * 24))
+    left.touch(), another.touch()
+    store.kept(FLEET)
+    assert not left.exists() and another.exists()
+
+
+def test_a_lock_whose_file_is_gone_locks_nobody(folders):
+    """Whoever waited for it while its holder removed it takes the file that is there by now."""
+    held, found = store._lock(folders[0], "key"), []
+    waiting = threading.Thread(target=lambda: found.append(store._lock(folders[0], "key")))
+    waiting.start()
+    waiting.join(0.2)
+    os.unlink(held.name)
+    second = store._lock(folders[0], "key")
+    held.close()
+    waiting.join(0.5)
+    assert waiting.is_alive() and not found
+    second.close()
+    waiting.join(10)
+    assert found
+    found[0].close()
+
+
 # --- other experiments ------------------------------------------------------------------------------------------------
 
 
@@ -341,6 +453,56 @@ def test_any_frozen_dataclass_of_values_can_be_kept():
     assert [store.kept(Line(2.5)), store.kept(Line(2.5)), store.kept(Line(1.0))] == [2.5, 2.5, 1.0]
     with pytest.raises(LookupError, match="no networks"):
         store.log_of(Line(7.0))
+
+
+class Table(torch.nn.Module):
+    """Numbers that are kept as networks are."""
+
+    def __init__(self, *columns):
+        super().__init__()
+        for i, column in enumerate(columns):
+            self.register_buffer(f"column{i}", column)
+
+
+@dataclass(frozen=True)
+class Tabled:
+    """An experiment without weights, whose blank columns are one."""
+
+    last: float
+
+    def blank(self):
+        none = torch.zeros(2, dtype=torch.float64)
+        return {"table": Table(none, none)}
+
+    def train(self, device="cpu"):
+        return store.Trained({"table": Table(*torch.tensor([[1.0, 2.0], [3.0, self.last]], dtype=torch.float64))}, {})
+
+    def read(self, networks, recipe=""):
+        return [column.tolist() for column in networks["table"].buffers()]
+
+
+def test_numbers_are_kept_as_networks_are():
+    assert [store.kept(Tabled(0.1)), store.kept(Tabled(0.1))] == [[[1.0, 2.0], [3.0, 0.1]]] * 2
+
+
+@dataclass(frozen=True)
+class Bent(Line):
+    """An experiment that trains what it does not announce."""
+
+    def blank(self):
+        return {"line": torch.nn.Linear(2, 1)}
+
+
+def test_an_experiment_that_does_not_agree_with_itself_is_refused(folders):
+    with pytest.raises(ValueError, match=r"Bent\.train and \.blank do not agree: its networks are of other sizes"):
+        store.kept(Bent(1.0))
+    assert not list(folders[0].iterdir())
+
+
+def test_weights_beyond_half_precision_are_kept_whole():
+    assert [store.kept(Line(70_000.0)), store.kept(Line(70_000.0)), store.kept(Line(0.1))] == [
+        70_000.0, 70_000.0, float(torch.tensor(0.1).half())
+    ]
 
 
 def test_folders_of_a_book_and_of_none(tmp_path, monkeypatch):

@@ -39,8 +39,9 @@ def executable() -> str:
 
 
 class Browser:
-    """One browser with one page, without a network but for servers on this machine. `requests` and `errors` collect what the open page did.
+    """One browser with one page, without a network but for servers on this machine.
 
+    `requests` and `errors` collect what the open page did.
     `blocked` are those of the requests that the page's own policy has stopped before anything was sent.
     """
 

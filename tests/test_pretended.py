@@ -8,7 +8,7 @@ import torch
 from pretended import CELL, Refused, There, pretended
 from torch.autograd import forward_ad
 
-from diffnotes import MLP, Linear, two_modes
+from diffnotes import MLP, two_modes
 from diffnotes.model.setting import Run, Setting
 from diffnotes.model.train import fit
 

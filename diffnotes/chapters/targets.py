@@ -21,14 +21,15 @@ References: Ho et al. 2020, eq. 5; Kingma et al. 2021 (arXiv 2107.00630), sectio
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..core.data import image_split
 from ..core.denoiser import Denoiser, home_of, members_of
 from ..core.generators import generator_of
 from ..core.law import GaussianMixture, Law
@@ -36,17 +37,20 @@ from ..core.numbers import count, floats, number, samples, tensor, working
 from ..core.schedule import Chain, Schedule
 from ..core.target import TARGETS, Target, coefficients, convert, mean_target
 from ..measure import information
+from ..measure.distance import frechet_distance, wasserstein1_to
 from ..measure.interval import Interval, paired_difference
 from ..model import sample
+from ..model.fleet import Fleet, Images, Table, Trained
 from ..model.net import Network
 from ..model.setting import Run, Setting
+from ..model.store import rounded
 from ..model.train import gradient_statistics
 
 __all__ = [
-    "VARIANCES", "Agreement", "Elbo", "MeanTarget", "agreement", "amplification", "bound", "bound_along_paths",
-    "bound_of_law", "bounds_of_excess", "distances", "held_out_error", "increment_signal", "levels_of_log_snr",
-    "log_gap", "mean_shape", "misprint", "noise_to_signal", "posterior_deviation", "reverse_variance", "step_weight",
-    "stretched_chain", "tilt",
+    "VARIANCES", "Agreement", "Elbo", "MeanTarget", "RateSweep", "agreement", "amplification", "bound",
+    "bound_along_paths", "bound_of_law", "bounds_of_excess", "distances", "held_out_error", "increment_signal",
+    "levels_of_log_snr", "log_gap", "mean_shape", "misprint", "noise_to_signal", "posterior_deviation",
+    "reverse_variance", "step_weight", "stretched_chain", "tilt",
 ]  # fmt: skip
 
 VARIANCES = ("beta", "beta_tilde", "optimal")
@@ -337,6 +341,70 @@ def distances(net: Denoiser, start: Tensor, times: Tensor, distance: Callable[[T
     with torch.no_grad():
         drawn = sample.ddim(net, start, times).cpu().double()
     return torch.tensor([float(distance(one)) for one in drawn]), drawn
+
+
+@dataclass(frozen=True)
+class RateSweep:
+    """Distances of samples to data after training at each of several learning rates: an experiment that can be kept.
+
+    The networks of a sweep would take megabytes, of which the chapter needs one number each; only these are kept.
+
+    Args:
+        fleet: what is trained, once for each rate in place of its run's own.
+        rates: the learning rates.
+        data: what samples are held against: a law on the line (Wasserstein distance), or images with a seed, of which
+            the held-out part counts (Frechet distance of pixels).
+        samples, seed: samples of each network, and the seed of their start.
+        steps: of DDIM, evenly spaced in log SNR.
+
+    Raises:
+        ValueError: for no rate, or images without a seed.
+    """
+
+    fleet: Fleet
+    rates: Sequence[float]
+    data: GaussianMixture | Images
+    samples: int
+    seed: int = 0
+    steps: int = 50
+
+    def __post_init__(self) -> None:
+        if not len(self.rates) or (isinstance(self.data, Images) and self.data.seed is None):
+            raise ValueError(f"rates = {list(self.rates)}, data = {self.data}; allowed: at least one rate, and images "
+                             "with a seed")
+
+    def blank(self) -> dict[str, nn.Module]:
+        """The distances before they are known."""
+        shape = (len(self.rates), len(self.fleet.arms), len(self.fleet.seeds))
+        return {"distances": Table(torch.zeros(shape))}
+
+    def train(self, device: torch.device | str = "cpu") -> Trained:
+        """Train at each rate on ``device``, sample, and measure."""
+        far = self._distance()
+        found = []
+        for rate in self.rates:
+            made = replace(self.fleet, run=replace(self.fleet.run, rate=rate))
+            nets = made.read({name: rounded(net) for name, net in made.train(device).networks.items()})
+            start = sample.prior(next(iter(nets.values())).schedule, self._shape(), self.seed).to(device)
+            found.append(torch.stack([
+                distances(net, start, sample.grid(net.schedule, self.steps, kind="log_snr"), far)[0]
+                for net in nets.values()
+            ]))
+        return Trained({"distances": Table(torch.stack(found))}, {})
+
+    def read(self, networks: Mapping[str, nn.Module], recipe: str = "") -> dict[str, Tensor]:
+        """name -> distances (rates, seeds), float32 on the CPU."""
+        values = networks["distances"].values.float().cpu()
+        return {name: values[:, i] for i, name in enumerate(self.fleet.arms)}
+
+    def _shape(self) -> tuple[int, int, int]:
+        return len(self.fleet.seeds), self.samples, self.fleet.net.dim
+
+    def _distance(self) -> Callable[[Tensor], Tensor]:
+        if isinstance(self.data, Images):
+            held_out = image_split(self.data.name, self.data.seed)[1].x.double()
+            return lambda x: frechet_distance(x, held_out)
+        return lambda x: wasserstein1_to(x, self.data)
 
 
 def log_gap(rival: Tensor, champion: Tensor) -> Interval:

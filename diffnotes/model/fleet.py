@@ -26,7 +26,7 @@ from .train import History, fit
 from .unet import Convolutional
 from .window import Window
 
-__all__ = ["Fleet", "Images", "Sampled", "Trained", "image_net"]
+__all__ = ["Fleet", "Images", "Sampled", "Table", "Trained", "image_net"]
 
 AVERAGED = ", averaged"  # how the name of a network with averaged weights ends
 
@@ -82,6 +82,14 @@ class Trained(NamedTuple):
 
     networks: dict[str, nn.Module]
     log: dict[str, Tensor]
+
+
+class Table(nn.Module):
+    """Numbers that are kept as networks are, in float64: of an experiment of which the results alone are needed."""
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("values", values.double())
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,24 @@ from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
 from torch.distributions import Independent, Normal, kl_divergence
 
-from diffnotes import TARGETS, Chain, Condition, Dense, Exact, Learned, Linear, Run, Setting, convert, grid
+from diffnotes import (
+    TARGETS,
+    Chain,
+    Condition,
+    Dense,
+    Exact,
+    Fleet,
+    Images,
+    Learned,
+    Linear,
+    Run,
+    Setting,
+    convert,
+    ddim,
+    grid,
+    prior,
+    two_modes,
+)
 from diffnotes.chapters import targets
 from diffnotes.chapters.targets import (
     VARIANCES,
@@ -39,8 +56,9 @@ from diffnotes.chapters.targets import (
     tilt,
 )
 from diffnotes.core.law import GaussianMixture
+from diffnotes.measure.distance import wasserstein1_to
 from diffnotes.measure.information import GAUSSIAN_ENTROPY, entropy, expectation_nodes, mmse
-from diffnotes.model.store import text_of
+from diffnotes.model.store import rounded, text_of
 from diffnotes.model.train import Gradients
 
 
@@ -573,3 +591,19 @@ def test_the_bounds_term_grows_with_the_increment():
 def test_bad_input_of_the_measures_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_rate_sweep_is_its_fleets_trained_and_measured_one_by_one():
+    law, linear = two_modes().to(dtype=torch.float64), Linear()
+    fleet = Fleet({"eps": Setting(), "v": Setting("v")}, law, Dense(1, 4, 1), Run(5, 8), (0, 1))
+    sweep = targets.RateSweep(fleet, (1e-3, 1e-2), law, samples=40, seed=3, steps=6)
+    found = sweep.read(sweep.train().networks)
+    assert {name: values.shape for name, values in found.items()} == {"eps": (2, 2), "v": (2, 2)}
+    assert sweep.blank()["distances"].values.shape == (2, 2, 2)
+    slow = Fleet(fleet.arms, law, fleet.net, Run(5, 8, 1e-2), (0, 1))
+    nets = slow.read({name: rounded(net) for name, net in slow.train().networks.items()})
+    drawn = ddim(nets["v"], prior(linear, (2, 40, 1), 3), grid(linear, 6, "log_snr")).double()
+    for i in range(2):
+        assert float(found["v"][1, i]) == pytest.approx(float(wasserstein1_to(drawn[i, :, 0], law)), rel=1e-5)
+    with pytest.raises(ValueError, match="images with a seed"):
+        targets.RateSweep(fleet, (1e-3,), Images("digits"), 10)

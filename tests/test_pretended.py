@@ -182,7 +182,7 @@ def test_places_are_lines_of_the_package_and_of_cells():
     with pretended() as gpu:
         exec(code, {"x": on_gpu(HALF)})
         MLP(1, width=2, seed=(0, 1)).to("cuda")(torch.ones(2, 1, 1, device="cuda"), torch.ones(2, dtype=torch.float64))
-        with pytest.raises(Refused, match=r"at net\.py:\d+ \(tell\)"):
+        with pytest.raises(Refused, match=r"at model/net\.py:\d+ \(tell\)"):
             MLP(2).to("cuda")(HOST, 0.5)
     assert list(gpu.syncs) == [("item", "cell 4:2")]
     assert any(place.startswith("net.py:") and place.endswith("(forward)") for _, place in gpu.uploads)

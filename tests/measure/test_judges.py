@@ -7,6 +7,7 @@ from diffnotes.core.data import digits_split
 from diffnotes.measure.distance import frechet_distance
 from diffnotes.measure.judges import Judges
 from diffnotes.model.classifier import train_classifier
+from diffnotes.model.store import rounded
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +25,7 @@ def test_each_split_has_its_own_classifier_and_held_out_images(judges):
     for i, seed in enumerate((0, 3)):
         train, held_out = digits_split(seed)
         alone = train_classifier(*train, held_out, seed=seed)
+        rounded(alone.net)
         by_hand = frechet_distance(alone(x[i]), alone(held_out.x))
         assert float(found[i]) == pytest.approx(float(by_hand), rel=1e-6)
         assert torch.equal(judges.held_out[i], held_out.x) and torch.equal(judges.train[i], train.x)

@@ -480,7 +480,8 @@ def test_a_build_that_is_killed_leaves_the_old_site_and_nothing_else(tmp_path: P
     (target / "index.html").write_text("the old site")
     for number in (signal.SIGTERM, signal.SIGKILL):
         process = started(book, tmp_path / "temporary", "build")
-        assert "building" in process.stdout.readline()
+        said = process.stdout.readline()
+        assert "building" in said, process.communicate(timeout=30)[1]
         until(lambda: related(tmp_path / "temporary"))
         time.sleep(0.5)
         process.send_signal(number)

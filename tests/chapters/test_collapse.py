@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from lines import F64, SCHEDULE, TIMES, exact, mixture
 from scipy.integrate import solve_ivp
 
 from diffnotes import Exact, GaussianMixture, Learned, Linear, Perturbed
@@ -17,18 +18,6 @@ from diffnotes.core.schedule import Constant
 from diffnotes.measure.flow import FlowMap, ode_map
 from diffnotes.model.net import MLP
 from diffnotes.model.sample import grid
-
-F64 = torch.float64
-SCHEDULE = Linear()
-TIMES = grid(SCHEDULE, 60, "quadratic")
-
-
-def mixture(means=(-1.0, 1.0), std=0.2, weights=None):
-    return GaussianMixture(torch.tensor(means, dtype=F64), std, weights)
-
-
-def exact(law=None):
-    return Exact(law or mixture(), SCHEDULE)
 
 
 def net(members=3):

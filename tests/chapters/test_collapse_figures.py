@@ -18,29 +18,7 @@ def row(*values):
     return torch.tensor(values, dtype=F64)
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """Where figures are shown: the last one's name, caption, alt and axes."""
-    import matplotlib.pyplot as plt
-
-    seen = {}
-
-    def show(fig, **words):
-        seen.update(words, axes=fig.axes)
-        fig.canvas.draw()
-
-    monkeypatch.setattr(figures_of.figures, "show", show)
-    yield seen
-    plt.close("all")
-
-
-def told(shown, name):
-    assert shown["name"] == f"fig-collapse-{name}" and len(shown["caption"]) > 60
-    assert not set(shown["alt"].split(". ")) & set(shown["caption"].split(". "))
-    return shown["alt"]
-
-
-def test_planes_tell_the_mean_ratio_of_each_kind(shown):
+def test_planes_tell_the_mean_ratio_of_each_kind(shown, told):
     kinds = ("ODE", "SDE", "averaged ODE", "exact ODE")
     clouds = {name: {kind: torch.randn(2, 5, 2) for kind in kinds} for name in ("board", "ring")}
     data = {"board": torch.ones(9, 2), "ring": -3 * torch.ones(9, 2)}
@@ -48,32 +26,32 @@ def test_planes_tell_the_mean_ratio_of_each_kind(shown):
     found = {name: {kind: Crowding(row(r - 0.1, r + 0.1), row(0, 0)) for kind, r in zip(kinds, ratios[name])}
              for name in clouds}  # fmt: skip
     figures_of.planes(clouds, data, found)
-    alt = told(shown, "planes")
+    alt = told("planes")
     assert "board ODE 1, SDE 2, averaged ODE 3, exact ODE 4; ring ODE 0.5, SDE 0.6, averaged ODE 0.7" in alt
     drawn = [len(axis.collections[0].get_offsets()) for axis in shown["axes"]]
     assert drawn == [5] * 10 and shown["axes"][0].get_title() == "data"
     assert [axis.get_xlim()[1] for axis in shown["axes"][::5]] == pytest.approx([1.15, 3.45])
 
 
-def test_maps_tell_ratios_and_how_much_is_flat(shown):
+def test_maps_tell_ratios_and_how_much_is_flat(shown, told):
     z = torch.special.ndtri((torch.arange(40, dtype=F64) + 0.5) / 40)
     law = GaussianMixture(row(0.0), 1.0)
     learned = FlowMap(z, torch.stack([z, torch.where(z.abs() < 0.6745, 0.01 * z, z)]))
     figures_of.maps(FlowMap(z, z), learned, law, {"eps": row(2.0, 4.0), "v": row(1.25, 1.25)})
-    alt = told(shown, "maps")
+    alt = told("maps")
     flat = float(re.search(r"on ([\d.]+) % of the mass", alt)[1])
     assert flat == pytest.approx(25, abs=3)  # of one network in two, half of the mass is flat
     assert alt.endswith("mean ratio by setting: eps 3; v 1.25.")
     assert [len(axis.lines) for axis in shown["axes"]] == [3, 3, 1]
 
 
-def test_early_tells_the_course_and_both_hybrids(shown):
+def test_early_tells_the_course_and_both_hybrids(shown, told):
     along = {"eps": torch.stack([row(0.1, 0.12), row(0.2, 0.2), row(0.4, 0.5)]), "averaged": torch.full((3, 2), 0.1)}
     tv = {"above": torch.stack([row(0.3, 0.32), row(0.2, 0.2)]), "below": torch.stack([row(0.01, 0.03), row(0.1, 0.1)]),
           "whole": row(0.6, 0.6)[None]}  # fmt: skip
     ratio = {side: 1 + values for side, values in tv.items()}
     figures_of.early([0.8, 0.4, 0.01], along, tv, ratio, [0.8, 0.4])
-    alt = told(shown, "early")
+    alt = told("early")
     assert "the distance with the last weights rises from 0.11 to 0.45." in alt
     assert "with the learned score above the switch: 0.31 at 0.8; 0.2 at 0.4. With" in alt
     assert alt.endswith("With the learned score below: 0.02 at 0.8; 0.1 at 0.4.")
@@ -82,18 +60,18 @@ def test_early_tells_the_course_and_both_hybrids(shown):
 
 
 @pytest.mark.parametrize("growing, words", [(True, "rises from 2 to 20"), (False, "falls from 20 to 2")])
-def test_transport_tells_where_errors_are_made(shown, growing, words):
+def test_transport_tells_where_errors_are_made(told, growing, words):
     times = row(1.0, 0.5, 0.0)
     by_time = torch.stack([row(10.0, 10.0), row(1.0, 1.0)]).expand(3, -1, -1)
     by_time = by_time if growing else by_time.flip(1)
     moved = Transport(row(0.1, 0.2).expand(3, -1), row(0.1, 0.3).expand(3, -1), by_time)
     figures_of.transport(row(-1.0, 1.0), times, moved, row(0.8, 0.9, 1.0))
-    alt = told(shown, "transport")
+    alt = told("transport")
     assert f"the contribution per unit time {words} from the data end to the noise end" in alt
     assert "rank correlation over networks is 0.90." in alt
 
 
-def test_factors_tell_the_course_of_the_ratio_by_factor_and_weights(shown):
+def test_factors_tell_the_course_of_the_ratio_by_factor_and_weights(shown, told):
     def found(last, averaged):
         kinds = torch.stack([row(last, last + 0.2), row(averaged, averaged)])
         return {"ratio": kinds, "tv": kinds / 10, "at 0.4": kinds / 20}
@@ -104,7 +82,7 @@ def test_factors_tell_the_course_of_the_ratio_by_factor_and_weights(shown):
         "steps, 30 points": {1000: found(1.0, 3.0), 5000: found(2.0, 1.0)},
     }
     figures_of.factors(columns)
-    alt = told(shown, "factors")
+    alt = told("factors")
     assert "width: the first rises from 1.1 to 1.9, the second falls from 1.5 to 1.1;" in alt
     assert "hidden layers: the first falls from 1.1 to 0.6, the second stays near 1;" in alt
     assert "steps with 30 points: the first rises from 1.1 to 2.1, the second falls from 3 to 1." in alt
@@ -114,20 +92,20 @@ def test_factors_tell_the_course_of_the_ratio_by_factor_and_weights(shown):
     assert axes[2].get_title() == "30 points" and axes[6].get_ylabel() == "total var., $t=0.4$"
 
 
-def test_the_seesaw_tells_what_is_traded(shown):
+def test_the_seesaw_tells_what_is_traded(shown, told):
     times = row(0.1, 0.3, 0.9)
     errors = {name: (1 + torch.rand(2, 3, dtype=F64)) for name in ("all times", "high noise only", "low noise only")}
     figures_of.seesaw(times, errors, 0.3, {"seesaw": 2.5, "low": 1.25})
-    alt = told(shown, "seesaw")
+    alt = told("seesaw")
     assert "has 2.5 times the error of the one for high noise at high noise, and 1.2 times the error of the one" in alt
     assert [list(line.get_xdata()) for line in shown["axes"][0].lines[:3]] == [[0.1, 0.3, 0.9], [0.3, 0.9], [0.1, 0.3]]
 
 
-def test_cures_tell_the_distances_in_the_order_of_the_ratios(shown):
+def test_cures_tell_the_distances_in_the_order_of_the_ratios(shown, told):
     ratio = {"eps, SDE": row(1.0, 1.2), "eps": row(2.0, 2.2), "x0": row(3.0, 3.1)}
     tv = {"eps": row(0.2, 0.4), "x0": row(0.5, 0.7), "eps, SDE": row(0.1, 0.1), "v": row(9.0, 9.0)}
     figures_of.cures(ratio, tv)
-    assert told(shown, "cures").endswith("Mean total variation: eps, SDE 0.1; eps 0.3; x0 0.6.")
+    assert told("cures").endswith("Mean total variation: eps, SDE 0.1; eps 0.3; x0 0.6.")
     assert [text.get_text() for text in shown["axes"][0].get_yticklabels()] == ["eps, SDE", "eps", "x0"]
     marks = [container[0].get_marker() for container in shown["axes"][0].containers]
     assert marks == ["s", "o", "o"]

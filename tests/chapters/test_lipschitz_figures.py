@@ -1,6 +1,5 @@
 """Each figure of the chapter, drawn from small made-up results: name, caption, and what its text says of them."""
 
-import pytest
 import torch
 
 from diffnotes.chapters import lipschitz_figures as figures_of
@@ -12,45 +11,23 @@ DOUBLE = torch.float64
 TIMES = torch.tensor([1e-7, 1e-6, 1e-5, 1e-4], dtype=DOUBLE)
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """Where figures are shown: the last one's name, caption, alt and axes."""
-    seen = {}
-
-    def show(fig, **words):
-        seen.update(words, axes=fig.axes)
-        fig.canvas.draw()
-
-    monkeypatch.setattr(figures_of.figures, "show", show)
-    yield seen
-    import matplotlib.pyplot as plt
-
-    plt.close("all")
-
-
-def told(shown, name):
-    assert shown["name"] == f"fig-lipschitz-{name}" and len(shown["caption"]) > 60
-    assert not set(shown["alt"].split(". ")) & set(shown["caption"].split(". "))
-    return shown["alt"]
-
-
-def test_rates_tell_slopes_and_leave_out_what_vanishes(shown):
+def test_rates_tell_slopes_and_leave_out_what_vanishes(shown, told):
     curves = {("smooth", "eps"): TIMES**-0.5, ("smooth", "x0"): 0 * TIMES + 3, ("points", "eps"): TIMES**-1.25,
               ("points", "x0"): 0 * TIMES}
     figures_of.rates(TIMES, curves)
-    alt = told(shown, "rates")
+    alt = told("rates")
     assert "between t = 1e-07 and 1e-05" in alt
     assert "smooth eps -0.50; smooth x0 0.00; points eps -1.25." in alt
     assert "points x0" not in alt and len(shown["axes"][1].lines) == 1
 
 
-def test_schedules_tell_slopes_above_and_below(shown):
+def test_schedules_tell_slopes_above_and_below(shown, told):
     by_schedule = {(kind, name): TIMES**power for kind, power in (("smooth", -0.5), ("points", -1.0))
                    for name in figures_of.SCHEDULES}
     by_schedule["smooth", "edm"] = TIMES**0.25
     by_clock = {(kind, clock): TIMES**-0.75 for kind in ("smooth", "points") for clock in figures_of.CLOCKS}
     figures_of.schedules(TIMES, by_schedule, by_clock)
-    top, bottom = told(shown, "schedules").split("Bottom:")
+    top, bottom = told("schedules").split("Bottom:")
     assert "smooth EDM-like 0.25" in top and "points cosine, no offset -1.00" in top and "-0.75" not in top
     assert bottom.count("-0.75") == 6 and "points in sigma -0.75" in bottom
     assert [len(axis.lines) for axis in shown["axes"]] == [8, 8, 3, 3]
@@ -60,11 +37,11 @@ def cost(price):
     return SharingCost(torch.ones(1), torch.ones(1), torch.tensor([price]), torch.ones(1))
 
 
-def test_the_price_tells_its_trends(shown):
+def test_the_price_tells_its_trends(shown, told):
     first = FirstInterval(TIMES, 2 * TIMES, torch.tensor([2e-7, 1e-6, 1e-5, 5e-5], dtype=DOUBLE))
     by_dim = {(w, d): cost(w + 0.1 * sign * d) for w, sign in ((3.0, 1), (2.0, -1), (0.0, 1)) for d in (1, 5)}
     figures_of.price(first, {1: cost(0.8), 4: cost(0.2)}, 0.9, by_dim, cost(0.03), Shared(3, 70))
-    alt = told(shown, "price")
+    alt = told("price")
     assert "rises from 2e-07 to 0.0002 as the length grows 1000 times" in alt
     assert "it is 1.0 times the predicted one for the shortest and 4.0 times for the longest" in alt
     assert "falls from 0.8 to 0.2 with more sub-intervals" in alt and "left end has 0.9" in alt
@@ -73,7 +50,7 @@ def test_the_price_tells_its_trends(shown):
     assert "t<70" in shown["caption"] and "n=3" in shown["caption"]
 
 
-def test_constants_tell_curves_and_jumps(shown):
+def test_constants_tell_curves_and_jumps(shown, told):
     t = torch.arange(1, 6)
     flat = torch.tensor([[0.2, 0.2, 0.2, 0.2, 0.2], [0.3, 0.3, 0.3, 0.3, 0.3]], dtype=DOUBLE)
     jumps = torch.tensor([0.0, 0.0, 0.7, 0.0, 0.0], dtype=DOUBLE).expand(2, -1)
@@ -82,7 +59,7 @@ def test_constants_tell_curves_and_jumps(shown):
     line = {"exact": torch.tensor([4.0, 1.0, 1.0, 1.0, 1.0]), "best shared": torch.tensor([0.0, 0.0, 5.0, 0.0, 0.0])}
     response = {"plain": flat, "shared": 2 * flat, "regularised": flat, "exact": torch.full((5,), 0.4)}
     figures_of.constants(t, ring, line, response, 3)
-    alt = told(shown, "nets")
+    alt = told("nets")
     assert "Exact constant on the ring: falls from 9 to 1. Plain networks: stays near 0.25" in alt
     assert "with fast waves: rises from 0.25 to 1.2" in alt
     assert "have 0 at most steps and jumps up to 0.700" in alt
@@ -91,13 +68,13 @@ def test_constants_tell_curves_and_jumps(shown):
     assert len(shown["axes"]) == 4
 
 
-def test_quality_tells_distances_and_ratios(shown):
+def test_quality_tells_distances_and_ratios(shown, told):
     line = {"exact": {5: 0.5, 10: 0.2, 100: 0.01, 1000: 0.001}, "best shared": {5: 0.4, 10: 0.1, 100: 0.02, 1000: 0.03}}
     ring = {name: {(kind, n): torch.tensor([1.0, 2.0]) / n for kind in figures_of.SAMPLERS for n in (100, 10)}
             for name in ("plain", "shared")}
     exact = {case: 0.01 for case in ring["plain"]}
     figures_of.quality(line, ring, exact, {("ddim", 10): Interval(0.75, 0.7, 0.8)})
-    alt = told(shown, "quality")
+    alt = told("quality")
     assert "at 10 steps exact 0.2, best shared 0.1; at 100 steps" in alt and "at 5 steps" not in alt
     assert alt.endswith("ratio of shared to plain: ddim 10 steps 0.75.")
     assert shown["axes"][1].lines[0].get_xdata().tolist() == [10, 100]  # in the order of the steps
@@ -106,10 +83,10 @@ def test_quality_tells_distances_and_ratios(shown):
 RATIOS = {"shared": Interval(1.1, 1.0, 1.2), "v": Interval(0.8, 0.7, 0.9)}
 
 
-def test_alternatives_tell_ratios(shown):
+def test_alternatives_tell_ratios(shown, told):
     cases = [("ddim", 10), ("ddpm", 100)]
     figures_of.alternatives({name: dict.fromkeys(cases, found) for name, found in RATIOS.items()}, RATIOS)
-    assert "shared 1.10; v 0.80." in told(shown, "alternatives")
+    assert "shared 1.10; v 0.80." in told("alternatives")
     assert [axis.get_title() for axis in shown["axes"]] == ["DDIM, 10 steps", "DDPM, 100 steps"]
     assert [label.get_text() for label in shown["axes"][0].get_yticklabels()] == ["shared", "v"]
 
@@ -130,7 +107,7 @@ def test_the_table_has_a_row_for_each_setting(capsys, monkeypatch):
     assert rows[4][:2] == ["v", "4.000"] and len({len(row) for row in rows}) == 1
 
 
-def test_images_tell_each_set_and_arm(shown):
+def test_images_tell_each_set_and_arm(shown, told):
     t = torch.arange(1, 4)
     constants = {name: {arm: torch.tensor([[1.0, 2.0, 3.0], [1.0, 2.0, 5.0]]) for arm in figures_of.ARMS}
                  for name in ("digits", "mnist")}
@@ -139,7 +116,7 @@ def test_images_tell_each_set_and_arm(shown):
     ratios = {name: {arm: dict.fromkeys(cases, RATIOS["v"]) for arm in figures_of.ARMS if arm != "plain"}
               for name in constants}
     figures_of.images(t, constants, ratios)
-    alt = told(shown, "images")
+    alt = told("images")
     assert "digits, plain, constant rises from 1 to 4" in alt and "mnist, plain, constant stays near 0.5" in alt
     assert "mnist, log SNR: ddim 10 0.80, dpm 10 0.80" in alt
     assert len(shown["axes"]) == 4 and "DPM-Solver\n10" in [

@@ -14,28 +14,6 @@ ARMS = {"K=2": Window(2, 1.0), "large": Window(2, 10.0)}  # kappa = 1/3 and 5/6
 GRIDS = [10, 50, 100]
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """Where figures are shown: the last one's name, caption, alt and axes."""
-    seen = {}
-
-    def show(fig, **words):
-        seen.update(words, axes=fig.axes)
-        fig.canvas.draw()
-
-    monkeypatch.setattr(figures_of.figures, "show", show)
-    yield seen
-    import matplotlib.pyplot as plt
-
-    plt.close("all")
-
-
-def told(shown, name):
-    assert shown["name"] == f"fig-sequence-{name}" and len(shown["caption"]) > 60
-    assert not set(shown["alt"].split(". ")) & set(shown["caption"].split(". "))
-    return shown["alt"]
-
-
 def sets(level, count=3):
     """Distances of some sets around a level."""
     return level * torch.linspace(0.9, 1.1, count, dtype=DOUBLE)
@@ -45,31 +23,31 @@ def rows(*levels):
     return {n: sets(level) for n, level in zip(GRIDS, levels)}
 
 
-def test_weights_of_steps_tell_their_shares(shown):
+def test_weights_of_steps_tell_their_shares(shown, told):
     chain = Chain.from_betas([0.2, 0.1, 0.3, 0.05, 0.4])
     figures_of.tau({"short": chain, "long": Chain.linear(1000)})
-    alt = told(shown, "tau")
+    alt = told("tau")
     squares = chain.tau.square()
     assert f"the share {100 * float(squares[2] / squares.sum()):.0f} per cent at step 2 and 100 at step 5" in alt
     assert "long: the weight falls from" in alt and len(shown["axes"][0].lines) == 2
 
 
-def test_implied_variances_are_told_beside_their_closed_form(shown):
+def test_implied_variances_are_told_beside_their_closed_form(shown, told):
     flat = torch.full((1001,), 1.5, dtype=DOUBLE)
     falls = torch.cat([flat[:2], torch.linspace(1.2, 1.0, 999, dtype=DOUBLE)])
     figures_of.implied({"K=2": flat, "large": 2 * flat}, {"independent": flat, "markov": falls}, ARMS)
-    alt = told(shown, "implied")
+    alt = told("implied")
     assert "K=2, lambda=1 1.50 at t = 100, closed form 1.33" in alt
     assert "K=2, lambda=10 3.00 at t = 100, closed form 1.83" in alt
     assert "independent stays near 1.5; one path falls from 1.2 to 1.1" in alt
     assert [len(axis.lines) for axis in shown["axes"]] == [4, 2]
 
 
-def test_compensation_tells_where_lines_cross(shown):
+def test_compensation_tells_where_lines_cross(shown, told):
     counts, needed = [5, 50, 500], torch.tensor([2.0, 0.3, 0.05], dtype=DOUBLE)
     spread = {"exact": torch.tensor([0.5, 0.9, 1.0]), "K=2": torch.tensor([0.8, 1.0, 1.3])}
     figures_of.compensation(counts, spread, torch.ones(3), needed, ARMS | {"K=4": Window(2, 0.0)})
-    alt = told(shown, "compensation")
+    alt = told("compensation")
     assert "from 5 to 500 steps: exact predictor rises from 0.5 to 1; K=2, lambda=1 rises from 0.8 to 1.3" in alt
     assert "with optimal variances the line stays near 1. Right: the inflation that is needed falls from 2 to" in alt
     assert "K=2, lambda=1 near 50 steps, K=2, lambda=10 near 50 steps" in alt
@@ -79,30 +57,30 @@ def test_compensation_tells_where_lines_cross(shown):
     assert dots[0] == pytest.approx([5 * 10 ** float(share), 1 / 3], rel=1e-5)
 
 
-def test_the_mixture_tells_the_lowest_curve_and_the_modes(shown):
+def test_the_mixture_tells_the_lowest_curve_and_the_modes(shown, told):
     found = {"exact": rows(0.4, 0.2, 0.1), "K=2": rows(0.1, 0.3, 0.5)}
     x = torch.tensor([[-1.0, 1.0, -1.2, 1.2]], dtype=DOUBLE).repeat(3, 1)
     figures_of.mixture(found, {"exact": x, "K=2": 0.5 * x}, two_modes(1.0, 0.2).to(dtype=DOUBLE), (60, 20))
-    alt = told(shown, "mixture")
+    alt = told("mixture")
     assert "exact predictor falls from 0.4 to 0.1; K=2, lambda=1 rises from 0.1 to 0.5" in alt
     assert "K=2, lambda=1 at 10 steps, exact predictor at 50 steps, exact predictor at 100 steps" in alt
     assert "exact predictor at 1.10 with a deviation of 0.10; K=2, lambda=1 at 0.55" in alt
     assert "60 samples" in shown["caption"] and "over 3 sets" in shown["caption"]
 
 
-def test_weights_tell_where_each_curve_is_least(shown):
+def test_weights_tell_where_each_curve_is_least(told):
     found = {10: [sets(0.4), sets(0.3), sets(0.1)], 1000: [sets(0.1), sets(0.2), sets(0.4)]}
     figures_of.weights([0.0, 1.0, 10.0], found)
-    alt = told(shown, "weights")
+    alt = told("weights")
     assert "at 10 steps the distance falls from 0.4 to 0.1 and is least at lambda = 10" in alt
     assert "at 1000 steps the distance rises from 0.1 to 0.4 and is least at lambda = 0" in alt
 
 
-def test_trained_networks_are_told_with_ratios(shown):
+def test_trained_networks_are_told_with_ratios(shown, told):
     found = {name: rows(0.4, 0.2, 0.1) for name in ("exact", "plain", "K=3", "K=4", "large", "doubled", "both")}
     found |= {"K=2": rows(0.1, 0.2, 0.3), "path": rows(0.4, 0.2), "scaled": rows(0.2, 0.1)}
     figures_of.trained(found)
-    alt = told(shown, "trained")
+    alt = told("trained")
     assert "K=2, lambda=1 rises from 0.1 to 0.3" in alt and "plain, scaled falls from 0.2 to 0.1" in alt
     assert "K=2, lambda=1 0.25 at 10 steps; K=2, lambda=1 3.00 at 100 steps; K=2, one noise path 1.00 at 10" in alt
     assert [len(axis.lines) for axis in shown["axes"]] == [7, 5]
@@ -114,34 +92,34 @@ def gaps_of(end):
 
 
 @pytest.mark.parametrize("mean, word", [(1.0, "smaller"), (1.5, "larger")])
-def test_gaps_tell_which_predictor_has_the_smaller_one(shown, mean, word):
+def test_gaps_tell_which_predictor_has_the_smaller_one(told, mean, word):
     sizes = {"exact": torch.tensor([1.4, 1.42]), "mean": torch.tensor([mean, mean + 0.02])}
     figures_of.gaps({"exact": gaps_of(0.25), "K=2": gaps_of(0.5), "mean": gaps_of(0.75)}, sizes,
                     torch.tensor([0.5, 0.7, 1.0]))
-    alt = told(shown, "gaps")
+    alt = told("gaps")
     assert "exact predictor 0.25; K=2, lambda=1 0.50; always the mean 0.75" in alt
     assert f"gap is 1.41, that of the predictor that always draws the mean {mean + 0.01:.2f}, the {word} one" in alt
     assert "100 per cent at step 4" in alt
 
 
-def test_images_tell_distances_and_variances(shown):
+def test_images_tell_distances_and_variances(shown, told):
     distance = {name: {"plain": rows(8, 5, 2), "K=2": rows(4, 4, 4)} for name in ("digits", "mnist")}
     spread = {name: {"plain": dict(zip(GRIDS, (0.5, 0.7, 0.9))), "K=2": dict(zip(GRIDS, (1.2, 1.1, 1.0)))}
               for name in distance}
     figures_of.images(distance, spread, 40)
-    alt = told(shown, "images")
+    alt = told("images")
     assert "digits, plain loss: the distance falls from 8 to 2, the variance rises from 0.5 to 0.9" in alt
     assert "mnist, K=2, lambda=1: the distance stays near 4, the variance falls from 1.2 to 1" in alt
     assert "40 samples" in shown["caption"] and "over 3 seeds" in shown["caption"] and len(shown["axes"]) == 4
 
 
-def test_covariances_tell_every_method(shown):
+def test_covariances_tell_every_method(shown, told):
     kinds = ("tilde", "analytic", "npr", "sn")
     far = {(kind, name, n): sets(0.1 * (i + 1) * (2 if name == "K=2" else 1) * (3 if n == 50 else 1))
            for i, kind in enumerate(kinds) for name in ("plain", "K=2") for n in (10, 50)}
     spread = {key: 1.0 + 0.1 * (key[1] == "K=2") * (-1 if key[0] == "sn" else 1) for key in far}
     figures_of.covariances(far, spread, {10: sets(0.01), 50: sets(0.02)})
-    alt = told(shown, "covariances")
+    alt = told("covariances")
     assert "at 10 steps the distance of plain loss is 0.100 with beta-tilde, 0.200 with Analytic-DPM, 0.300" in alt
     assert "at 50 steps the distance of K=2, lambda=1 is 0.600 with beta-tilde" in alt
     assert "above that of the plain networks with beta-tilde, Analytic-DPM, NPR." in alt

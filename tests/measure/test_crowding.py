@@ -7,31 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lines import F64, TIMES, exact, mixture
 
 from diffnotes import Exact, GaussianMixture, Linear, ansd, ansd_ratio, pair_fraction, tid
 from diffnotes.chapters.collapse import transport
 from diffnotes.measure.crowding import cross_fraction, law_pair_fraction, law_renyi2, neighbour_counts, sample_split
 from diffnotes.measure.flow import FlowMap
 from diffnotes.model.net import MLP
-from diffnotes.model.sample import grid
-
-F64 = torch.float64
-SCHEDULE = Linear()
-TIMES = grid(SCHEDULE, 60, "quadratic")
-
-
-def mixture(means=(-1.0, 1.0), std=0.2, weights=None):
-    return GaussianMixture(torch.tensor(means, dtype=F64), std, weights)
-
-
-def exact(law=None):
-    return Exact(law or mixture(), SCHEDULE)
-
-
-def end(law):
-    """The law at the end of TIMES."""
-    return law.noised(*map(float, SCHEDULE(TIMES[-1])))
-
 
 # ---------------------------------------------------------------- samples
 

@@ -4,30 +4,14 @@ import math
 
 import pytest
 import torch
+from lines import F64, SCHEDULE, TIMES, end, exact, mixture
 
-from diffnotes import Exact, GaussianMixture, Hybrid, Learned, Linear, Perturbed
+from diffnotes import Exact, GaussianMixture, Hybrid, Learned, Perturbed
 from diffnotes.core.law import two_modes
 from diffnotes.measure.crowding import law_pair_fraction
 from diffnotes.measure.flow import FlowMap, ode_map, sde_map
 from diffnotes.model.net import MLP
 from diffnotes.model.sample import grid, ode, prior, sde, sde_steps
-
-F64 = torch.float64
-SCHEDULE = Linear()
-TIMES = grid(SCHEDULE, 60, "quadratic")
-
-
-def mixture(means=(-1.0, 1.0), std=0.2, weights=None):
-    return GaussianMixture(torch.tensor(means, dtype=F64), std, weights)
-
-
-def exact(law=None):
-    return Exact(law or mixture(), SCHEDULE)
-
-
-def end(law):
-    """The law at the end of TIMES."""
-    return law.noised(*map(float, SCHEDULE(TIMES[-1])))
 
 
 def gaussian(scale, shift=0.0, points=1000):

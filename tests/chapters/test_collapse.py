@@ -9,15 +9,29 @@ import torch
 from lines import F64, SCHEDULE, TIMES, exact, mixture
 from scipy.integrate import solve_ivp
 
-from diffnotes import Exact, GaussianMixture, Learned, Linear, Perturbed
+from diffnotes import (
+    Dense,
+    Exact,
+    Fleet,
+    GaussianMixture,
+    Learned,
+    Linear,
+    Perturbed,
+    Run,
+    Sampled,
+    Setting,
+    UniformLogSnr,
+    kept,
+)
 from diffnotes.chapters import collapse as col
-from diffnotes.chapters.collapse import slope_error_variance, transport
+from diffnotes.chapters.collapse import learning_curve, slope_error_variance, transport
 from diffnotes.core.data import image_split
 from diffnotes.core.law import chessboard
 from diffnotes.core.schedule import Constant
 from diffnotes.measure.flow import FlowMap, ode_map
 from diffnotes.model.net import MLP
 from diffnotes.model.sample import grid
+from diffnotes.model.store import log_of
 
 
 def net(members=3):
@@ -230,3 +244,24 @@ def test_times_between():
     for bad in ((0.3, 0.3), (-0.1, 1.0)):
         with pytest.raises(ValueError, match="allowed: 0 <= first < last"):
             col.Between(*bad)
+
+
+def test_the_learning_curve_is_what_the_log_exceeds_the_best_error_by(tmp_path, monkeypatch):
+    """For Gaussian data eps has the best error alpha^2 s^2/(alpha^2 s^2 + sigma^2), summed here over a fine grid."""
+    monkeypatch.setenv("DIFFNOTES_NETWORKS", str(tmp_path))
+    law = GaussianMixture(torch.zeros(1, dtype=F64), 0.5)
+    fleet = Fleet({"eps": Setting(times=UniformLogSnr())}, Sampled(law, 4000), Dense(1, 8, 1), Run(96, 64), (0, 1))
+    with pytest.raises(LookupError, match="ask for them first"):
+        learning_curve(fleet, "eps")
+    kept(fleet)
+    steps, excess = learning_curve(fleet, "eps")
+    log, u = log_of(fleet), torch.linspace(0, 1, 20_001, dtype=F64)[1:-1]
+    alpha, sigma = SCHEDULE(UniformLogSnr()(u, SCHEDULE))
+    best = (0.5 * alpha) ** 2 / ((0.5 * alpha) ** 2 + sigma**2)
+    place = torch.bucketize(2 * (alpha / sigma).log(), log["eps/edges"][1:-1].double())
+    floor = torch.stack([best[place == k].mean() for k in range(10)])
+    expected = (log["eps/error"].double() - floor).mean((1, 2))
+    assert torch.equal(steps, log["eps/step"])
+    torch.testing.assert_close(excess, expected, rtol=0, atol=0.01)
+    assert float(expected[0]) > 0.05  # far from the tolerance
+

@@ -313,3 +313,13 @@ def test_a_misled_score_is_the_perturbed_one():
         both = (gradients.Misled(truth, error), Perturbed(truth, error, target="score"))
         for target in ("score", "x0"):
             torch.testing.assert_close(*(one.read(target, x, 0.4) for one in both), rtol=1e-12, atol=1e-12)
+
+
+def test_the_bounds_of_a_round_gaussian_in_closed_form():
+    """Under N(0, I) at all times E|c Omega x|^2 = E|c x|^2 = 2 c^2, so half their integrals are c^2 times the end."""
+    eye, c, end = torch.eye(2, dtype=DOUBLE), 0.3, 3.0
+    turned = gaussian_course(eye, lambda t: c * ROTATION, end=end)
+    assert float(turned.girsanov) == pytest.approx(c**2 * end, rel=1e-8) and float(turned.gradient) < 1e-12
+    scaled = gaussian_course(eye, lambda t: c * eye, end=end)
+    assert float(scaled.gradient_true) == pytest.approx(c**2 * end, rel=1e-8)
+    assert float(scaled.gradient) == pytest.approx(float(scaled.girsanov), rel=1e-8)  # all of it is a gradient

@@ -680,3 +680,18 @@ def test_karras_grids_between_extreme_levels():
     for schedule in (Chain.linear(10**6), Constant(1e5)):
         times = grid(schedule, 5, "karras")
         assert bool((times[1:] < times[:-1]).all()) and bool(times.double().isfinite().all())
+
+
+@pytest.mark.parametrize("steps", [2, 10, 20, 50, 100, 1000])
+def test_skipped_times_are_those_of_the_published_code(steps):
+    """range(0, T, T/n), one later, as DDIM's published code counts from 0; and the clean end."""
+    expected = [t + 1 for t in range(0, 1000, 1000 // steps)][::-1] + [0]
+    assert grid(Chain.linear(1000), steps, kind="skip").tolist() == expected
+
+
+@pytest.mark.parametrize("schedule, options", [
+    (Linear(), {}), (Chain.linear(10), dict(t_min=1)), (Chain.linear(10), dict(t_max=9)),
+])
+def test_skipping_needs_all_of_a_chain(schedule, options):
+    with pytest.raises(ValueError, match="kind = 'skip'"):
+        grid(schedule, 5, kind="skip", **options)

@@ -685,7 +685,7 @@ def test_karras_grids_between_extreme_levels():
 @pytest.mark.parametrize("steps", [2, 10, 20, 50, 100, 1000])
 def test_skipped_times_are_those_of_the_published_code(steps):
     """range(0, T, T/n), one later, as DDIM's published code counts from 0; and the clean end."""
-    expected = [t + 1 for t in range(0, 1000, 1000 // steps)][::-1] + [0]
+    expected = [*(t + 1 for t in reversed(range(0, 1000, 1000 // steps))), 0]
     assert grid(Chain.linear(1000), steps, kind="skip").tolist() == expected
 
 

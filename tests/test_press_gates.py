@@ -774,7 +774,6 @@ GATES = {
 
 
 def seconds(gate: Callable[[str], Any], text: str) -> float:
-    gc.collect()
     gc.disable()  # the collector's time grows with what other tests have left in memory
     try:
         start = time.process_time()

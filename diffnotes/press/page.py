@@ -155,7 +155,7 @@ def normalise(notebook: Any) -> Any:
     if "diffnotes" in state:
         noted = state["diffnotes"] if isinstance(state["diffnotes"], dict) else {}
         state["diffnotes"] = {key: value for key, value in noted.items() if key == "provenance"}
-    page.metadata = type(page.metadata)({"kernelspec": KERNEL, "language_info": {"name": "python"}, **state})
+    page.metadata = type(page.metadata)({"kernelspec": dict(KERNEL), "language_info": {"name": "python"}, **state})
     page.nbformat, page.nbformat_minor = 4, 5
     for index, cell in enumerate(page.cells):
         own = tags(cell)

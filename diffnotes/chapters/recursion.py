@@ -39,14 +39,14 @@ from ..measure.distance import frechet_distance
 from ..measure.divergence import as_masses, chi2, kl
 from ..measure.interval import Interval, mean_interval
 from ..model.classifier import Recogniser
-from ..model.fleet import Fleet, Images, Trained
+from ..model.fleet import Fleet, Images, Table, Trained
 from ..model.sample import grid, prior, sde
-from ..model.store import kept, rounded
+from ..model.store import kept
 
 __all__ = [
     "Cells", "Course", "Generation", "ImageCourse", "ImageLineage", "Lineage", "coherent_sum", "discounted_sum",
     "error_kinds", "error_model", "fit_mixture", "kernel_model", "limit_ratio", "mixture_gaps", "mixture_model",
-    "orthogonal_directions", "ratio_of_means", "recurse", "repeated", "smoothed", "smoothed_variance",
+    "orthogonal_directions", "ratio_of_means", "recurse", "repeated", "smoothed", "smoothed_variance", "sooner",
 ]  # fmt: skip
 
 
@@ -662,8 +662,8 @@ def _checked(lineage: Lineage | ImageLineage) -> None:
 class Lineage:
     """Networks on a line, trained anew in every generation on samples of q_i: an experiment that can be kept.
 
-    Their scores are put on the chain, so that what they generate is known exactly; kept are the networks of all
-    generations, and a :class:`Course` is read.
+    Their scores are put on the chain, so that what they generate is known exactly. All generations' networks would
+    take megabytes; kept is the :class:`Generation` that each makes, and a :class:`Course` is read.
 
     Args:
         fleet: what a generation trains, of one arm on ``line.schedule``; its data is the law p, a mixture on the line.
@@ -689,42 +689,56 @@ class Lineage:
         _checked(self)
 
     def blank(self) -> dict[str, nn.Module]:
-        """The networks of each generation before their training."""
-        arm, nothing = _one_arm(self.fleet), torch.zeros(0)
-        return {_name(i): _successors(self.fleet, nothing, i, self.fractions).blank()[arm]
-                for i in range(self.generations)}
+        """What the generations make before it is known."""
+        members, cells = len(self.fractions) * len(self.fleet.seeds), len(self.line.x)
+        return {_name(i): Table(torch.zeros(members, cells + 3)) for i in range(self.generations)}
 
     def train(self, device: torch.device | str = "cpu") -> Trained:
         """Train one generation after the other on ``device``."""
-        arm, networks, log = _one_arm(self.fleet), {}, {}
+        arm, tables, log = _one_arm(self.fleet), {}, {}
+        setting = self.fleet.arms[arm]
 
-        def trained(i: int, q: Tensor) -> nn.Module:
+        def trained(i: int, q: Tensor) -> Generation:
             drawn = self.line.draw(q, self.points, self.seed + 3 + i).float()[..., None]
             made = _successors(self.fleet, drawn, i, self.fractions).train(device)
-            networks[_name(i)] = rounded(made.networks[arm])  # later generations see what is kept of this one
             log.update({name.replace(arm, _name(i), 1): value for name, value in made.log.items()})
-            return networks[_name(i)]
+            denoiser = Learned(made.networks[arm], setting.schedule, setting.target)
+            found = self.line.generate(q, self.line.score_error(denoiser, q))
+            tables[_name(i)] = Table(torch.cat([found.law, torch.stack(found[1:], -1)], -1))
+            return found
 
         self._course(trained)
-        return Trained(networks, log)
+        return Trained(tables, log)
 
     def read(self, networks: Mapping[str, nn.Module], recipe: str = "") -> Course:
-        """What the networks generate, generation after generation."""
-        return self._course(lambda i, q: networks[_name(i)])
+        """What the networks generate, generation after generation, float64 on the host."""
 
-    def _course(self, network: Callable[[int, Tensor], nn.Module]) -> Course:
-        setting = self.fleet.arms[_one_arm(self.fleet)]
+        def made(i: int, q: Tensor) -> Generation:
+            values = networks[_name(i)].values.cpu()
+            return Generation(values[:, :-3], *values[:, -3:].unbind(-1))
 
-        def model(i: int, q: Tensor) -> Generation:
-            denoiser = Learned(network(i, q), setting.schedule, setting.target)
-            return self.line.generate(q, self.line.score_error(denoiser, q))
+        return self._course(made)
 
+    def _course(self, model: Callable[[int, Tensor], Generation]) -> Course:
         alpha = repeated(self.fractions, len(self.fleet.seeds))
         return recurse(self.line.masses(self.fleet.data), alpha, self.generations, model)
 
 
 def _name(i: int) -> str:
     return f"generation {i}"
+
+
+def sooner(lineage: Lineage | ImageLineage, part: int) -> Lineage | ImageLineage:
+    """The first generation of a lineage, on fresh data alone, with the training steps divided by ``part``.
+
+    What it makes, beside what the lineage itself makes first, says whether its networks are trained for long enough.
+
+    Raises:
+        ValueError: for a part < 1.
+    """
+    run = lineage.fleet.run
+    fewer = replace(run, steps=max(1, run.steps // numbers.count(part, "part", 1)))
+    return replace(lineage, fleet=replace(lineage.fleet, run=fewer), fractions=[1.0], generations=1)
 
 
 class ImageCourse(NamedTuple):
@@ -776,7 +790,7 @@ class ImageLineage:
         """The distances before they are known."""
         seeds = len(self.fleet.seeds)
         none = torch.zeros(self.generations, len(self.fractions), seeds, dtype=torch.float64)
-        return {"distances": _Distances(none, none[0, 0].clone())}
+        return {"generated": Table(none), "fresh": Table(none[0, 0])}
 
     def train(self, device: torch.device | str = "cpu") -> Trained:
         """Train one generation after the other on ``device``, and measure what each generates."""
@@ -799,12 +813,11 @@ class ImageLineage:
         shape = (self.generations, len(self.fractions), len(splits))
         real = [frechet_distance(judge(fresh(j, self.points)), references[j]) for j in range(len(splits))]
         generated, real = (torch.tensor(part, dtype=torch.float64) for part in (found, real))
-        return Trained({"distances": _Distances(generated.reshape(shape), real)}, log)
+        return Trained({"generated": Table(generated.reshape(shape)), "fresh": Table(real)}, log)
 
     def read(self, networks: Mapping[str, nn.Module], recipe: str = "") -> ImageCourse:
         """The distances, float64 on the host."""
-        table = networks["distances"]
-        return ImageCourse(table.generated.double().cpu(), table.fresh.double().cpu())
+        return ImageCourse(*(networks[name].values.cpu() for name in ImageCourse._fields))
 
     def _seen(self, fresh: Callable[[int], Tensor], alpha: float, before: Tensor | None) -> Tensor:
         """What a member is trained on: fresh images, and a share 1 - alpha of the last generation's."""
@@ -824,12 +837,3 @@ class ImageLineage:
         times = grid(setting.schedule, self.steps, kind="quadratic")
         # The number of rows is part of what a seed means: other products of matrices round otherwise
         return sde(denoiser, start, times, generator=self.seed + 29 + i, rows=500).cpu().clamp(-1, 1)
-
-
-class _Distances(nn.Module):
-    """Distances that are kept as networks are."""
-
-    def __init__(self, generated: Tensor, fresh: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("generated", generated)
-        self.register_buffer("fresh", fresh)

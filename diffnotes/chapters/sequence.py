@@ -40,6 +40,7 @@ from ..core.schedule import Chain, Schedule
 from ..core.shape import expand_like
 from ..core.target import convert
 from ..measure.distance import wasserstein1_to
+from ..measure.information import mmse
 from ..measure.interval import Interval, mean_interval, ratio_interval
 from ..model.net import MLP
 from ..model.sample import Variance, ddpm, grid, prior, sampled_variance
@@ -48,11 +49,11 @@ from ..model.train import fit
 from ..model.window import Window, correlation, windows
 
 __all__ = [
-    "KINDS", "Bounds", "Gap", "Gaps", "Heard", "Scaled", "Tabulated", "TwoChains", "Worst", "antithetic",
+    "KINDS", "Bounds", "Gap", "Gaps", "Heard", "Recalled", "Scaled", "Tabulated", "TwoChains", "Worst", "antithetic",
     "best_weights", "bounds", "check_inflation", "check_weights", "crossings", "distances", "drawn", "gap",
     "gap_from", "gaps", "gaussian_minimiser", "identity_error", "implied_variance", "misfit", "needed_inflation",
     "population_minimiser", "posterior_squares", "random_errors", "ratios", "refuses", "repaired_variance",
-    "seconds_a_step", "share_of_gain", "share_of_squares", "shrinkage", "spread", "two_chains", "wider",
+    "residual", "seconds_a_step", "share_of_gain", "share_of_squares", "shrinkage", "spread", "two_chains", "wider",
     "worst_cases",
 ]  # fmt: skip
 
@@ -419,6 +420,33 @@ class Heard(Denoiser):
         return [lambda x, read=read: self._kept(read(x)) for read in self.base.at(times)]
 
 
+class Recalled(Denoiser):
+    """``base``, with its last answer at hand: who asks again, at the same states and time, is given that one.
+
+    For variances of a sampler that want the prediction which the sampler has just asked for.
+    """
+
+    def __init__(self, base: Denoiser) -> None:
+        self.base, self.target, self.schedule, self.members = base, base.target, base.schedule, members_of(base)
+        self._last: tuple[Tensor, float, Tensor] | None = None
+
+    def _answer(self, x: Tensor, t: float, ask: Callable[[Tensor], Tensor]) -> Tensor:
+        if self._last is None or self._last[1] != t or not torch.equal(self._last[0], x):
+            self._last = x, t, ask(x)
+        return self._last[2]
+
+    def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
+        if isinstance(t, Tensor) and t.ndim:
+            return self.base.predict(x, t)
+        return self._answer(x, float(t), lambda x: self.base.predict(x, t))
+
+    def at(self, times: Tensor) -> list[Callable[[Tensor], Tensor]]:
+        return [
+            lambda x, t=t, ask=ask: self._answer(x, t, ask)
+            for t, ask in zip(times.tolist(), self.base.at(times))
+        ]
+
+
 class Tabulated(Denoiser):
     """A noise predictor on the line, read off a table: linear between grid points, which are even in x/sd_t.
 
@@ -618,6 +646,17 @@ def posterior_squares(law: GaussianMixture, chain: Chain) -> Callable[[Tensor, f
     return squares
 
 
+def _forty(chain: Chain) -> Tensor:
+    """Forty whole times of a chain, evenly spaced."""
+    return torch.linspace(1, chain.T, 40).round().long()
+
+
+def residual(law: GaussianMixture, chain: Chain) -> float:
+    """E|eps - E[eps | x_t]|^2 of a law on the line, by quadrature, a mean over the times of :func:`misfit`."""
+    alpha, sigma = chain(_forty(chain))
+    return float(mmse(law, alpha, sigma, "eps").mean())
+
+
 def misfit(denoiser: Denoiser, best: Denoiser, law: Law, seed: int) -> Tensor:
     """Mean squared difference of eps between an ensemble and a predictor, over 40 times and 1,000 samples: (members,).
 
@@ -626,7 +665,7 @@ def misfit(denoiser: Denoiser, best: Denoiser, law: Law, seed: int) -> Tensor:
     chain, device = denoiser.schedule, home_of(denoiser)[1]
     generator, total = torch.Generator().manual_seed(seed), 0.0
     x0 = law.sample(1000, generator)
-    times = torch.linspace(1, chain.T, 40).round().long().tolist()
+    times = _forty(chain).tolist()
     for t in times:
         alpha, sigma = (float(level) for level in chain(t))
         x = alpha * x0 + sigma * torch.randn(x0.shape, generator=generator)
@@ -698,7 +737,7 @@ def gaps(
     )  # fmt: skip
 
 
-def seconds_a_step(net: MLP, law: Law, setting: Setting, batch: int, steps: int = 64) -> float:
+def seconds_a_step(net: MLP, law: Law, setting: Setting, batch: int, steps: int = 32) -> float:
     """Seconds of the processor that a training step of ``net`` takes, a mean over ``steps``; it goes on from there."""
     began = time.process_time()
     fit(net, law, setting, Run(count(steps, "steps", 1), batch))

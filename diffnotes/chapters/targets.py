@@ -47,7 +47,7 @@ from ..model.store import rounded
 from ..model.train import gradient_statistics
 
 __all__ = [
-    "VARIANCES", "Agreement", "Elbo", "MeanTarget", "RateSweep", "agreement", "amplification", "bound",
+    "VARIANCES", "Agreement", "Elbo", "Errors", "MeanTarget", "RateSweep", "agreement", "amplification", "bound",
     "bound_along_paths", "bound_of_law", "bounds_of_excess", "distances", "held_out_error", "increment_signal",
     "levels_of_log_snr", "log_gap", "mean_shape", "misprint", "noise_to_signal", "posterior_deviation",
     "reverse_variance", "step_weight", "stretched_chain", "tilt",
@@ -405,6 +405,51 @@ class RateSweep:
             held_out = image_split(self.data.name, self.data.seed)[1].x.double()
             return lambda x: frechet_distance(x, held_out)
         return lambda x: wasserstein1_to(x, self.data)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors of x_0 by noise level after training: an experiment of which the numbers are kept, not the networks.
+
+    Args:
+        fleet: what is trained.
+        data: what errors are taken on: a law on the line, E|x_0_hat - E[x_0 | x_t]|^2 by quadrature; or images with a
+            seed, E|x_0_hat - x_0|^2 on the held-out part.
+        times: (L,) times of the schedule.
+        seed: of the noise on images, one draw for all networks and times.
+
+    Raises:
+        ValueError: for images without a seed.
+    """
+
+    fleet: Fleet
+    data: GaussianMixture | Images
+    times: Tensor
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.data, Images) and self.data.seed is None:
+            raise ValueError(f"data = {self.data}; allowed: a law on the line, or images with a seed")
+
+    def blank(self) -> dict[str, nn.Module]:
+        """The errors before they are known."""
+        return {"errors": Table(torch.zeros(len(self.fleet.arms), len(self.fleet.seeds), len(self.times)))}
+
+    def train(self, device: torch.device | str = "cpu") -> Trained:
+        """Train on ``device``, and measure."""
+        nets = self.fleet.read({name: rounded(net) for name, net in self.fleet.train(device).networks.items()})
+        if isinstance(self.data, Images):
+            clean = image_split(self.data.name, self.data.seed)[1].x
+            noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(self.seed))
+            found = {name: held_out_error(net, clean, noise, self.times) for name, net in nets.items()}
+        else:
+            law = self.data.to(dtype=torch.float32)  # that of networks
+            found = information.excess_error(nets, law, self.times)
+        return Trained({"errors": Table(torch.stack([found[name] for name in self.fleet.arms]))}, {})
+
+    def read(self, networks: Mapping[str, nn.Module], recipe: str = "") -> dict[str, Tensor]:
+        """name -> errors (seeds, L), float64 on the CPU."""
+        return dict(zip(self.fleet.arms, networks["errors"].values.cpu(), strict=True))
 
 
 def log_gap(rival: Tensor, champion: Tensor) -> Interval:

@@ -21,7 +21,7 @@ from diffnotes.measure.interval import bootstrap_interval
 from diffnotes.model.fleet import Fleet
 from diffnotes.model.net import Dense
 from diffnotes.model.setting import Run, Uniform
-from diffnotes.model.store import kept, log_of, rounded
+from diffnotes.model.store import kept, log_of
 from diffnotes.model.train import fit
 
 DOUBLE = torch.float64
@@ -352,7 +352,7 @@ def test_a_lineage_is_kept_and_read_again(networks):
     written = file.stat().st_mtime_ns
     again = kept(recursion.Lineage(FLEET, Cells(cells=41, steps=4, first=0.4), (0.0, 0.5), 2, 50, 7))
     assert file.stat().st_mtime_ns == written and list(networks.glob("*.safetensors")) == [file]
-    for name in ("laws", "kl", "energy", "observability"):
+    for name in ("laws", "kl", "energy", "path_kl", "observability"):
         assert torch.equal(getattr(first, name), getattr(again, name))
     assert {"generation 0/loss", "generation 1/loss"} <= log_of(lineage).keys()
 
@@ -365,10 +365,20 @@ def test_a_lineage_by_hand():
         q = alpha * p + (1 - alpha) * before
         net = Dense(1, 8, 1).make(condition=setting.told, seed=[1000 * i + 3, 1000 * i + 4] * 2)
         fit(net, LINE.draw(q, 50, 7 + 3 + i).float()[..., None], setting, FLEET.run)
-        rounded(net)  # what is kept, and what the next generation sees
         before = LINE.generate(q, LINE.score_error(Learned(net, setting.schedule, "v"), q)).law
     lineage = recursion.Lineage(FLEET, LINE, [0.0, 0.5], 2, 50, seed=7)
-    assert torch.allclose(lineage.read(lineage.train().networks).laws[-1], before, rtol=1e-9, atol=1e-12)
+    made = lineage.train().networks
+    assert torch.allclose(lineage.read(made).laws[-1], before, rtol=1e-9, atol=1e-12)
+    assert sum(value.numel() for value in made["generation 1"].state_dict().values()) == 4 * (41 + 3)
+
+
+def test_sooner_is_a_first_generation_of_fewer_steps_on_fresh_data():
+    lineage = recursion.Lineage(FLEET, LINE, [0.0, 0.5, 1.0], 3, 2000, seed=7)
+    once = recursion.sooner(lineage, 16)
+    assert once.fleet.run == replace(FLEET.run, steps=2) and recursion.sooner(lineage, 1000).fleet.run.steps == 1
+    first, longer = (one.read(one.train().networks) for one in (once, recursion.sooner(lineage, 1)))
+    assert first.laws.shape == (1, 2, 41) and first.fractions == [1.0]
+    assert bool((longer.energy < first.energy).all())
 
 
 def test_a_lineage_of_images_by_hand(networks):
@@ -416,6 +426,7 @@ def test_a_lineage_of_images_by_hand(networks):
     lambda: recursion.orthogonal_directions(CELLS, CELLS.masses(LAW), 0),
     lambda: recursion.Lineage(replace(FLEET, run=Run(1, average=0.9)), LINE, [0.1], 1, 10),
     lambda: recursion.Lineage(replace(FLEET, arms={"v": Setting("v"), "eps": Setting()}), LINE, [0.1], 1, 10),
+    lambda: recursion.sooner(recursion.Lineage(FLEET, LINE, [0.1], 1, 10), 0),
     lambda: recursion.Lineage(FLEET, LINE, [0.1], 0, 10), lambda: recursion.Lineage(FLEET, LINE, [1.1], 1, 10),
     lambda: recursion.ImageLineage(FLEET, [0.1], 1, 10, 4),
     lambda: recursion.ImageLineage(replace(FLEET, data=Images("digits", 0)), [0.1], 1, 10, 4),

@@ -18,11 +18,11 @@ from diffnotes.chapters.sequence import (
     population_minimiser,
     shrinkage,
 )
-from diffnotes.core.denoiser import Learned, Perturbed
+from diffnotes.core.denoiser import Denoiser, Learned, Perturbed
 from diffnotes.core.law import GaussianMixture, two_modes
 from diffnotes.measure.distance import wasserstein1_to
 from diffnotes.model.net import MLP
-from diffnotes.model.sample import ddim, ddpm, grid, prior, sampled_variance
+from diffnotes.model.sample import ddim, ddpm, grid, predicted_variance, prior, sampled_variance
 from diffnotes.model.setting import Setting
 from diffnotes.model.window import Window, correlation, windows
 
@@ -518,6 +518,44 @@ def test_timing_trains():
     before = [p.clone() for p in net.parameters()]
     assert seq.seconds_a_step(net, two_modes(1.0, 0.2), Setting("eps", SMALL), 8, 2) > 0
     assert not any(torch.equal(a, b) for a, b in zip(before, net.parameters()))
+
+
+def test_a_recalled_denoiser_is_asked_once_for_each_step_and_changes_no_sample():
+    calls = []
+
+    class Counted(Denoiser):
+        target, schedule = "eps", Chain.linear(20)
+
+        def predict(self, x, t):
+            calls.append(t)
+            return torch.sin(x) * (0.1 * torch.as_tensor(t, dtype=x.dtype)).reshape(-1, 1)
+
+    chain, base = Counted.schedule, Counted()
+    kept = seq.Recalled(base)
+    made = {}
+    for name, one in (("once", kept), ("twice", base)):
+        calls.clear()
+        variance = predicted_variance(chain, lambda x, t: torch.full_like(x, 2.0), one)
+        made[name] = seq.antithetic(one, 4, (1, 6), 0, variance), len(calls)
+    torch.testing.assert_close(made["once"][0], made["twice"][0], rtol=1e-5, atol=1e-6)  # samples are float32
+    assert (made["once"][1], made["twice"][1]) == (8, 14)  # of two halves; the last of four steps has no noise
+    x = torch.tensor([[0.5], [1.0]], dtype=DOUBLE)
+    first = kept.predict(x, 3)
+    assert not torch.equal(kept.predict(x, 9), first)  # another time
+    assert not torch.equal(kept.predict(-x, 9), kept.predict(x, 9))  # other states
+    assert torch.equal(kept.predict(x, torch.tensor([3, 9])), base.predict(x, torch.tensor([3, 9])))
+
+
+def test_the_residual_is_the_error_of_the_exact_predictor():
+    chain, law = Chain.linear(100), two_modes(1.0, 0.2).to(dtype=DOUBLE)
+    generator, best = torch.Generator().manual_seed(0), Exact(law, chain)
+    x0 = law.sample(20_000, generator)
+    noise = torch.randn(x0.shape, generator=generator, dtype=DOUBLE)
+    errors = []
+    for t in torch.linspace(1, 100, 40).round().tolist():
+        alpha, sigma = (float(level) for level in chain(int(t)))
+        errors.append(float((best.eps(alpha * x0 + sigma * noise, int(t)) - noise).square().mean()))
+    assert seq.residual(law, chain) == pytest.approx(sum(errors) / 40, rel=0.03)
 
 
 # --- exercises --------------------------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ from diffnotes.chapters.targets import (
     stretched_chain,
     tilt,
 )
+from diffnotes.core.data import image_split
 from diffnotes.core.law import GaussianMixture
 from diffnotes.measure.distance import wasserstein1_to
 from diffnotes.measure.information import GAUSSIAN_ENTROPY, entropy, expectation_nodes, mmse
@@ -607,3 +608,38 @@ def test_a_rate_sweep_is_its_fleets_trained_and_measured_one_by_one():
         assert float(found["v"][1, i]) == pytest.approx(float(wasserstein1_to(drawn[i, :, 0], law)), rel=1e-5)
     with pytest.raises(ValueError, match="images with a seed"):
         targets.RateSweep(fleet, (1e-3,), Images("digits"), 10)
+
+
+def test_errors_are_those_of_the_networks_that_are_not_kept():
+    law, times = two_modes().to(dtype=torch.float64), torch.tensor([0.2, 0.7], dtype=torch.float64)
+    fleet = Fleet({"eps": Setting(), "v": Setting("v")}, law, Dense(1, 4, 1), Run(5, 8), (0, 1))
+    made = targets.Errors(fleet, law, times)
+    found = made.read(made.train().networks)
+    nets = fleet.read({name: rounded(net) for name, net in fleet.train().networks.items()})
+    generator = torch.Generator().manual_seed(0)
+    x0 = law.sample(40_000, generator)
+    noise = torch.randn(x0.shape, generator=generator, dtype=torch.float64)
+    for i, t in enumerate(times.tolist()):
+        alpha, sigma = (float(level) for level in Linear()(t))
+        x = alpha * x0 + sigma * noise
+        with torch.no_grad():
+            guess = nets["v"].x0(x.float().expand(2, -1, -1), t).double()
+        far = (guess - Exact(law, Linear()).x0(x, t)).square().mean((1, 2))
+        torch.testing.assert_close(found["v"][:, i], far, rtol=0.05, atol=0)
+    assert made.blank()["errors"].values.shape == (2, 2, 2) and list(found) == ["eps", "v"]
+    with pytest.raises(ValueError, match="images with a seed"):
+        targets.Errors(fleet, Images("digits"), times)
+
+
+def test_errors_on_images_are_on_the_part_held_out():
+    times = torch.tensor([0.5], dtype=torch.float64)
+    fleet = Fleet({"v": Setting("v")}, Images("digits", 3), Dense(64, 4, 1), Run(2, 8), (0,))
+    made = targets.Errors(fleet, Images("digits", 3), times, seed=5)
+    found = made.read(made.train().networks)["v"]
+    net = fleet.read({name: rounded(net) for name, net in fleet.train().networks.items()})["v"]
+    clean = image_split("digits", 3)[1].x
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(5))
+    alpha, sigma = (float(level) for level in Linear()(0.5))
+    with torch.no_grad():
+        guess = net.x0((alpha * clean + sigma * noise)[None], 0.5)[0]
+    assert float(found) == pytest.approx(float((guess - clean).square().sum(-1).mean()), rel=1e-4)

@@ -137,7 +137,8 @@ def _source(notebook: Any, name: str) -> Found:
 def _constants(notebook: Any, name: str) -> set[float]:
     """What a chapter is told: the numbers in its code, and in the statements of the sources that it decides."""
     found = conduct.constants(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    texts = json.dumps(list(ledger.rules(name).values()), ensure_ascii=False)
+    rows = [row for row in ledger.registry().values() if row["chapter"] == name]
+    texts = json.dumps([[row["statement"], row["part"]] for row in rows], ensure_ascii=False)
     return found | {float(number) for number in re.findall(r"(?<![\w.])\d{1,9}(?:\.\d{1,9})?(?![\w])", texts)}
 
 

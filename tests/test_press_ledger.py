@@ -58,8 +58,10 @@ test = ""
 
 @pytest.fixture
 def claims(tmp_path: Path) -> Path:
-    (tmp_path / "claims.toml").write_text(CLAIMS)
-    return tmp_path / "claims.toml"
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims/one.toml").write_text(CLAIMS)
+    _read.cache_clear()
+    return tmp_path / "claims"
 
 
 @pytest.mark.parametrize(
@@ -219,7 +221,7 @@ def test_what_is_not_seen_is_open_whatever_the_rule(claims: Path) -> None:
 
 
 def test_the_reach_stands_beside_the_verdict(claims: Path) -> None:
-    claims.write_text(CLAIMS.replace('name = "end_value"', 'name = "end_value"\nrole = "reach"'))
+    (claims / "one.toml").write_text(CLAIMS.replace('name = "end_value"', 'name = "end_value"\nrole = "reach"'))
     _read.cache_clear()
     record = Ledger("one", "cpu", claims).judge("C1", slope=Effect(0.5, 0.1, 0.9), end_value=Effect(2))
     assert record["state"] == "holds" and record["verdict"] == "holds; reach 0 of 1"
@@ -234,7 +236,7 @@ def test_a_measured_interval_without_width_is_not_called_exact(claims: Path) -> 
 
 
 def test_a_part_for_one_profile_is_asked_of_that_profile_alone(claims: Path) -> None:
-    claims.write_text(CLAIMS.replace('name = "end_value"', 'name = "end_value"\nonly = "gpu"'))
+    (claims / "one.toml").write_text(CLAIMS.replace('name = "end_value"', 'name = "end_value"\nonly = "gpu"'))
     _read.cache_clear()
     e = Effect(0.5)
     assert [part["name"] for part in Ledger("one", "cpu", claims).judge("C1", slope=e)["parts"]] == ["slope"]
@@ -394,9 +396,16 @@ def test_the_picture_says_in_words_what_it_shows() -> None:
 
 
 def test_the_box_gives_reasons_changes_and_what_would_decide(claims: Path) -> None:
-    claims.write_text(CLAIMS.replace('rule = "> 0"', 'rule = "> 0"\nwhy = "the source says it rises"').replace(
-        "[[claim]]\nid = \"S1\"", "[[claim.change]]\ndate = \"2026-11-20\"\npart = \"slope\"\nfrom = \"> 0.1\"\n"
-        "to = \"> 0\"\nwhy = \"The threshold had no reason.\"\n\n[[claim]]\nid = \"S1\""))  # fmt: skip
+    change = '''[[claim.change]]
+date = "2026-11-20"
+part = "slope"
+from = "> 0.1"
+to = "> 0"
+why = "The threshold had no reason."
+
+'''
+    told = CLAIMS.replace('rule = "> 0"', 'rule = "> 0"\nwhy = "the source says it rises"')
+    (claims / "one.toml").write_text(told.replace('[[claim]]\nid = "S1"', change + '[[claim]]\nid = "S1"'))
     _read.cache_clear()
     row = registry(claims)["C1"]
     record = Ledger("one", "cpu", claims).judge("C1", slope=Effect(0.5, -0.1, 1.1), end_value=Effect(0.2))

@@ -252,7 +252,7 @@ def _page(notebook: Any, source: Any, name: str, root: Path | None = None) -> Fo
     for claim in rules.keys() - set(recorded):
         yield None, f"claim {claim} belongs to this chapter and is not recorded", "Call ledger.record for it"
     for claim in sorted(set(recorded) - rules.keys()):
-        yield None, f"claim {claim} does not belong to this chapter", "Record it where claims.toml says"
+        yield None, f"claim {claim} does not belong to this chapter", "Record it where press/claims says"
     yield from ((None, *problem) for problem in _wrong_units(notebook))
     for index, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":

@@ -16,16 +16,16 @@ __all__ = ["collect", "table_text", "totals"]
 
 
 def collect(
-    pages: Iterable[Path | str], path: Path = CLAIMS, repeats: Path = REPEATS
+    pages: Iterable[Path | str], folder: Path = CLAIMS, repeats: Path = REPEATS
 ) -> list[dict[str, Any]]:
     """The rows of the ledger: every claim, with ``record``, ``device``, ``page``, ``cell`` where a page recorded it.
 
     Args:
         pages: executed pages, named like their chapters.
-        path: the file of the claims.
+        folder: where the claims are listed.
         repeats: the folder of the repetitions, which each record is held against.
     """
-    rows = {key: {**row, "record": None} for key, row in registry(path).items()}
+    rows = {key: {**row, "record": None} for key, row in registry(folder).items()}
     for page in map(Path, pages):
         notebook = read(page)
         provenance = notebook.metadata.get("diffnotes", {}).get("provenance", {})

@@ -235,8 +235,8 @@ def summary(records: Iterable[dict[str, Any]], rows: dict[str, dict[str, Any]]) 
     return table(("Claim", "Statement", "Verdict"), shown)
 
 
-def errata_table(path: Path = CLAIMS) -> str:
+def errata_table(folder: Path = CLAIMS) -> str:
     """The errata of the sources, a Markdown table."""
     rows = [(row["source"], row["quotation"], row["correction"], row["chapter"] or "no chapter yet",
-             f"`{row['test']}`" if row["test"] else "") for row in errata(path)]  # fmt: skip
+             f"`{row['test']}`" if row["test"] else "") for row in errata(folder)]  # fmt: skip
     return table(("Source", "As printed", "Correction", "Shown in", "Test"), rows)

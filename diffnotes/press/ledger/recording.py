@@ -21,19 +21,19 @@ class Ledger:
     """Judges the claims of one chapter.
 
     Args:
-        chapter: the chapter's name, as in ``claims.toml``.
+        chapter: the chapter's name, as in ``press/claims``.
         profile: "smoke", "cpu" or "gpu"; claims are recorded but not judged by "smoke".
-        path: the file of the claims.
+        folder: where the claims are listed.
 
     Raises:
         ValueError: for a chapter that no claim belongs to, or an unknown profile.
     """
 
-    def __init__(self, chapter: str, profile: str, path: Path = CLAIMS) -> None:
+    def __init__(self, chapter: str, profile: str, folder: Path = CLAIMS) -> None:
         self.chapter, self.profile, self._done = chapter, profile, {}
-        self._rows = {key: row for key, row in registry(path).items() if row["chapter"] == chapter}
+        self._rows = {key: row for key, row in registry(folder).items() if row["chapter"] == chapter}
         if not self._rows:
-            known = sorted({row["chapter"] for row in registry(path).values()} - {""})
+            known = sorted({row["chapter"] for row in registry(folder).values()} - {""})
             raise ValueError(f"chapter = {chapter!r} has no claims; allowed: {', '.join(known) or 'none yet'}")
         if profile not in ("smoke", "cpu", "gpu"):
             raise ValueError(f"profile = {profile!r} is unknown; allowed: smoke, cpu, gpu")
@@ -51,7 +51,7 @@ class Ledger:
         rows = [part for part in row["part"] if part.get("only", self.profile) == self.profile]
         declared = [part["name"] for part in rows]
         if not declared or set(declared) != parts.keys():
-            allowed = ", ".join(declared) or "none: claims.toml declares no [[claim.part]] for it"
+            allowed = ", ".join(declared) or "none: press/claims declares no [[claim.part]] for it"
             raise ValueError(f"parts of {claim} = {', '.join(parts) or 'none'}; needed are exactly: {allowed}")
         judged = [_judged(part, parts[part["name"]]) for part in rows]
         state = verdict(judged) if self.profile != "smoke" else "unjudged"

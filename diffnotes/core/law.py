@@ -257,34 +257,46 @@ class GaussianMixture(Law):
         means, std = (self.means, self.std) if work == self.dtype else (self._mu, self._s)
         return means.to(where)[k] + std.to(where)[k, None] * noise
 
-    def _parts(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x - alpha mu_k (n, k, d); v_k (n or 1, k); log w_k N(x; alpha mu_k, v_k I) without the 2 pi (n, k)."""
-        diff = x[:, None] - alpha[..., None] * self._mu.to(x.dtype)
-        v = alpha**2 * self._s.to(x.dtype) ** 2 + sigma**2
-        return diff, v, self._w.to(x.dtype).log() - 0.5 * (diff.square().sum(-1) / v + self.dim * v.log())
+    def _parts(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """v_k (k, n or 1), and log w_k N(x; alpha mu_k, v_k I) without the 2 pi (k, n).
+
+        Components come first, and squares are added up one coordinate after the other: with few components or few
+        coordinates that is several times faster than sums over the last axes, and as exact.
+        """
+        mu, s, w = (p.to(x.dtype) for p in (self._mu, self._s, self._w))
+        v = alpha.T**2 * s[:, None] ** 2 + sigma.T**2
+        squares = sum((x[:, j] - alpha.T * mu[:, j, None]).square() for j in range(self.dim))
+        return v, squares.div_(v).add_(self.dim * v.log()).mul_(-0.5).add_(w.log()[:, None])
+
+    def _level(self, logits: Tensor) -> Tensor:
+        """The logarithm of the density, of the logits of :meth:`_parts`."""
+        return logits.logsumexp(0) - 0.5 * self.dim * LOG_2PI
+
+    def _slope(self, x: Tensor, alpha: Tensor, v: Tensor, logits: Tensor) -> Tensor:
+        """sum_k r_k (alpha mu_k - x)/v_k, with the shares r_k that the logits of :meth:`_parts` give."""
+        r = logits.softmax(0) / v
+        return alpha * (r.T @ self._mu.to(x.dtype)) - r.sum(0)[:, None] * x
 
     def _log_prob(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        return self._parts(x, alpha, sigma)[2].logsumexp(-1) - 0.5 * self.dim * LOG_2PI
+        return self._level(self._parts(x, alpha, sigma)[1])
 
     def _score(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        diff, v, logits = self._parts(x, alpha, sigma)
-        return -torch.einsum("nk,nkd->nd", logits.softmax(-1) / v, diff)
+        return self._slope(x, alpha, *self._parts(x, alpha, sigma))
 
     def _both(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        diff, v, logits = self._parts(x, alpha, sigma)
-        score = -torch.einsum("nk,nkd->nd", logits.softmax(-1) / v, diff)
-        return torch.cat([logits.logsumexp(-1, keepdim=True) - 0.5 * self.dim * LOG_2PI, score], 1)
+        v, logits = self._parts(x, alpha, sigma)
+        return torch.cat([self._level(logits)[:, None], self._slope(x, alpha, v, logits)], 1)
 
     def _mean(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        _, v, logits = self._parts(x, alpha, sigma)
-        r = logits.softmax(-1) / v
-        return (sigma**2 * r) @ self._mu.to(x.dtype) + alpha * (r @ self._s.to(x.dtype)[:, None] ** 2) * x
+        v, logits = self._parts(x, alpha, sigma)
+        r = (logits.softmax(0) / v).T
+        return sigma**2 * (r @ self._mu.to(x.dtype)) + alpha * (r @ self._s.to(x.dtype)[:, None] ** 2) * x
 
     def _variance(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        diff, v, logits = self._parts(x, alpha, sigma)
-        r, s2 = logits.softmax(-1), self._s.to(x.dtype) ** 2
+        v, logits = self._parts(x, alpha, sigma)
+        r, v, s2, mu = logits.softmax(0).T, v.T, self._s.to(x.dtype) ** 2, self._mu.to(x.dtype)
         within = (r * s2 * sigma**2 / v).sum(-1)
-        centre = self._mu.to(x.dtype) + (alpha * s2 / v)[..., None] * diff  # E[x_0 | x, component]
+        centre = mu + (alpha * s2 / v)[..., None] * (x[:, None] - alpha[..., None] * mu)  # E[x_0 | x, component]
         spread = centre - torch.einsum("nk,nkd->nd", r, centre)[:, None]
         return within + torch.einsum("nk,nkd,nkd->n", r, spread, spread) / self.dim
 

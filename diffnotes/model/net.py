@@ -186,6 +186,8 @@ class Network(nn.Module, ABC):
             raise ValueError(f"members {list(indices)} do not exist; this network has members = {self.members}")
 
 
+_NARROW = 4  # columns of a product
+
 _Layers = tuple[Callable[..., Tensor], tuple[Callable, Callable], Tensor, list[tuple[Tensor, Tensor]]]
 
 
@@ -194,8 +196,14 @@ def _read(x: Tensor, told: Tensor, layers: _Layers) -> Tensor:
     act = acts[not torch.is_grad_enabled()]
     h = affine(told, x, first)
     for weight, bias in rest:
-        h = affine(bias, act(h), weight)
+        narrow = weight.ndim == 3 and weight.shape[-1] <= _NARROW and not torch.is_grad_enabled()
+        h = _narrow(bias, act(h), weight) if narrow else affine(bias, act(h), weight)
     return h
+
+
+def _narrow(bias: Tensor, h: Tensor, weight: Tensor) -> Tensor:
+    """h weight + bias for few columns, with the rows of ``h`` on the long side of the product: twice as fast."""
+    return torch.baddbmm(bias.mT, weight.mT, h.mT).mT.contiguous()
 
 
 class MLP(Network):

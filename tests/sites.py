@@ -26,9 +26,9 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORD = "application/papermill.record/"  # the prefix of values that are stored and not shown
 STATES = {
     "holds": "holds",
-    "holds-if": "holds if restricted",
+    "mixed": "mixed (1 of 2 hold)",
     "fails": "does not hold here",
-    "untestable": "not testable here",
+    "open": "open",
     "unjudged": "not judged (smoke)",
 }
 
@@ -110,7 +110,8 @@ def verdict(name: str, state: str) -> nbformat.NotebookNode:
     part = {"name": "gap", "measure": "gap in nats | dimension", "rule": "< 0.5", "state": "holds", "unit": ""}
     record = {"id": f"{name}-{state}", "state": state, "verdict": STATES.get(state, state)}
     record["parts"] = [{**part, "value": 0.4, "low": 0.3, "high": 0.45}]
-    text = ledger.box(record, {"statement": "The gap is small."})
+    row = {"statement": "The gap is small.", "part": [{**part, "why": "half of what the source reports"}]}
+    text = ledger.box(record, row)
     output = new_output("display_data", data={"text/markdown": text, "text/plain": "a claim"})
     options = {"tags": ["hide-input"], "mystnb": {"markdown_format": "myst"}}
     return new_code_cell(f"ledger.record({state!r})", outputs=[output], metadata=options)

@@ -1,4 +1,4 @@
-"""The command ``diffnotes``: run, verify, publish, build, lab, status, claims, clean."""
+"""The command ``diffnotes``: run, verify, replicate, publish, build, lab, status, claims, clean."""
 
 from __future__ import annotations
 
@@ -47,6 +47,12 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("chapters", nargs="*", metavar="CHAPTER", help="default: all chapters")
     verify.add_argument("--profile", choices=PROFILES, default="cpu", help="default: cpu")
     verify.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+
+    replicate = command("replicate", "run the book again on other base seeds, and keep what it measures")
+    replicate.add_argument("chapters", nargs="*", metavar="CHAPTER", help="default: all chapters")
+    replicate.add_argument("--seeds", required=True, metavar="N,N,...", help="base seeds, one after the other")
+    replicate.add_argument("--profile", choices=PROFILES[1:], default="cpu", help="default: cpu")
+    replicate.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
 
     publish = command("publish", "put finished pages into book/chapters/, their networks into book/networks/")
     publish.add_argument("chapters", nargs="+", metavar="CHAPTER")
@@ -145,6 +151,17 @@ def _verify(project: Project, options: argparse.Namespace) -> int:
     from .verify import verify
 
     return verify(project, options.chapters, Order(options.profile, options.device))
+
+
+def _replicate(project: Project, options: argparse.Namespace) -> int:
+    from .chapter import Order
+    from .replicate import replicate
+
+    words = options.seeds.split(",")
+    if not all(word.strip().isascii() and word.strip().isdigit() for word in words):
+        raise PressError(f"seeds = {options.seeds!r}; allowed: whole numbers >= 0 with commas between them", 2)
+    seeds = [int(word) for word in words]
+    return replicate(project, seeds, options.chapters, Order(options.profile, options.device))
 
 
 def _publish(project: Project, options: argparse.Namespace) -> int:

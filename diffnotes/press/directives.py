@@ -27,7 +27,7 @@ from .markdown import table
 from .progress import clock
 from .prose import foreign
 from .provenance import freshness
-from .summary import collect
+from .summary import collect, totals
 from .web import elsewhere, unsafe_link
 
 CHAPTERS = "book/chapters/"
@@ -167,7 +167,7 @@ def page_boxes(text: str, name: str, source: Path) -> list[str]:
 
 
 def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
-    """The ledger's page: an overview of the verdicts, each in full, the claims that still wait, the errata."""
+    """The ledger's page: totals and an overview of the verdicts, each in full, changed rules, the rest, the errata."""
     signs = dict(zip(VERDICTS, SIGNS, strict=True))
 
     rows = list(rows)
@@ -176,14 +176,18 @@ def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
     counts = [
         f"{signs[state]} {words} for {states.count(state)}" for state, words in VERDICTS.items() if state in states
     ]
-    text = [f"Of {len(rows)} claims {len(done)} have been measured. The verdict is {', '.join(counts)}."]
-    text = ["## Verdicts so far", "", *(text if done else ["No claim has been measured yet."])]
+    text = ["## Verdicts so far", ""]
+    if done:
+        text += [f"Of {len(rows)} claims {len(done)} have been measured. The verdict is {', '.join(counts)}.", ""]
+        text += [*(f"- {line}" for line in totals(done)), ""]
+    else:
+        text += ["No claim has been measured yet."]
     shown = [
         (
             f"{{ref}}`{row['id']} <ledger-{row['id']}>`",
             row["statement"],
             row["source"],
-            f"{signs[state]} {VERDICTS[state]}",
+            f"{signs[state]} {row['record']['verdict']}",
         )
         for row, state in zip(done, states, strict=True)
     ]
@@ -196,8 +200,8 @@ def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
             place = f"{{ref}}`{row['page']}, cell {row['cell']} <claim-{row['id']}>`"
             foot = f"Source: {row['source']}. Measured in {place}, profile {record['profile']}, on {row['device']}. "
             foot += f"Guarded by `{row['test']}`." if row["test"] else ""
-            full = box(record, row).removeprefix(f"(claim-{row['id']})=\n").removesuffix(":::")
-            text += ["", f"(ledger-{row['id']})=", full.rstrip(), "", foot, ":::"]
+            full = box(record, row).removeprefix(f"(claim-{row['id']})=\n").removesuffix("::::")
+            text += ["", f"(ledger-{row['id']})=", full.rstrip(), "", foot, "::::"]
     text += ["", "## Claims that wait for their chapter"] if waiting else []
     for group, title in GROUPS.items():
         if members := [

@@ -137,7 +137,8 @@ def _source(notebook: Any, name: str) -> Found:
 def _constants(notebook: Any, name: str) -> set[float]:
     """What a chapter is told: the numbers in its code, and in the statements of the sources that it decides."""
     found = conduct.constants(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    texts = json.dumps(list(ledger.rules(name).values()), ensure_ascii=False)
+    rows = [row for row in ledger.registry().values() if row["chapter"] == name]
+    texts = json.dumps([[row["statement"], row["part"]] for row in rows], ensure_ascii=False)
     return found | {float(number) for number in re.findall(r"(?<![\w.])\d{1,9}(?:\.\d{1,9})?(?![\w])", texts)}
 
 
@@ -251,7 +252,7 @@ def _page(notebook: Any, source: Any, name: str, root: Path | None = None) -> Fo
     for claim in rules.keys() - set(recorded):
         yield None, f"claim {claim} belongs to this chapter and is not recorded", "Call ledger.record for it"
     for claim in sorted(set(recorded) - rules.keys()):
-        yield None, f"claim {claim} does not belong to this chapter", "Record it where claims.toml says"
+        yield None, f"claim {claim} does not belong to this chapter", "Record it where press/claims says"
     yield from ((None, *problem) for problem in _wrong_units(notebook))
     for index, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":

@@ -18,6 +18,7 @@ from typing import Any
 
 from . import ledger
 from .errors import PressError
+from .ledger.replication import confirmed
 
 __all__ = ["glue", "normalise", "with_prose"]
 
@@ -97,10 +98,14 @@ def check_notes(notebook: Any) -> None:
             shown = options.get(key, {})
             if not isinstance(shown, dict) or not all(isinstance(text, str) for text in shown.values()):
                 raise ValueError(f"{where}: metadata.mystnb.{key} is no table of texts")
-    for kind, sound in (("figure", _is_figure), ("claim", ledger.is_record)):
+    for kind, sound in (("figure", _is_figure), ("claim", ledger.is_record), ("summary", _is_summary)):
         for cell, _, record in records(notebook, kind):
             if not sound(record):
                 raise ValueError(f"cell {notebook.cells.index(cell) + 1}: its note of a {kind} is not complete")
+
+
+def _is_summary(note: Any) -> bool:
+    return isinstance(note, list) and all(isinstance(claim, str) for claim in note)
 
 
 def _is_figure(note: Any) -> bool:
@@ -157,6 +162,7 @@ def normalise(notebook: Any) -> Any:
         state["diffnotes"] = {key: value for key, value in noted.items() if key == "provenance"}
     page.metadata = type(page.metadata)({"kernelspec": dict(KERNEL), "language_info": {"name": "python"}, **state})
     page.nbformat, page.nbformat_minor = 4, 5
+    judged = {record["id"]: confirmed(record) for _, _, record in records(page, "claim")}
     for index, cell in enumerate(page.cells):
         own = tags(cell)
         if own & PARAMETER_TAGS:
@@ -167,7 +173,7 @@ def normalise(notebook: Any) -> Any:
         if own:
             cell.metadata["tags"] = sorted(own)
         if cell.cell_type == "code":
-            cell.outputs = _outputs(cell)
+            cell.outputs = _outputs(cell, judged)
     return page
 
 
@@ -176,8 +182,9 @@ def _mark(cell: Any, **options: Any) -> None:
     cell.metadata["mystnb"] = {**cell.metadata.get("mystnb", {}), **options}
 
 
-def _outputs(cell: Any) -> list[Any]:
-    kept: list[Any] = []
+def _outputs(cell: Any, judged: dict[str, dict[str, Any]]) -> list[Any]:
+    """The outputs as a page has them; ``judged`` are its claims' records, held against their repetitions."""
+    kept, rows = [], ledger.registry()
     for output in cell.outputs:
         note = output.get("metadata", {}).get("diffnotes", {})
         if note.get("echo"):
@@ -185,8 +192,11 @@ def _outputs(cell: Any) -> list[Any]:
         if figure := note.get("figure"):
             named = {"name": figure["name"], "caption": figure["caption"]}
             _mark(cell, figure=named, image={"alt": figure["alt"]})
-        if (claim := note.get("claim")) and (row := ledger.registry().get(claim["id"])):
-            output.data["text/markdown"] = ledger.box(claim, row)
+        if (claim := note.get("claim")) and claim["id"] in rows:
+            output.data["text/markdown"] = ledger.box(judged[claim["id"]], rows[claim["id"]])
+        if claims := note.get("summary"):
+            told = [judged[claim] for claim in claims if claim in judged.keys() & rows.keys()]
+            output.data["text/markdown"] = ledger.summary(told, rows)
         if "text/markdown" in output.get("data", {}):  # plain CommonMark knows neither tables nor boxes
             _mark(cell, markdown_format="myst")
         if output.output_type == "stream":

@@ -1,0 +1,242 @@
+"""How a verdict is shown: on a page, in the ledger, in a terminal.
+
+A box has the verdict in its title; the claim; a table of the primary parts, each with its interval drawn against the
+region of its rule; a table of the reach; the reasons of the rules; what would decide what is open; and the changes
+that rules have seen after a run.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..markdown import table
+from .claims import CLAIMS, errata
+from .judging import effort, primary, region
+
+__all__ = ["box", "counted", "errata_table", "number", "part_lines", "parts_table", "picture", "summary"]
+
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+BLANK = "\N{NO-BREAK SPACE}"
+MOST = 25  # times the repetitions; beyond, more of them are no answer
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def number(x: float) -> str:
+    """A number to three significant digits.
+
+    >>> [number(x) for x in (0.0, 0.12345, 1234.5, -1.5e-7)]
+    ['0', '0.123', '1234', '-1.5×10⁻⁷']
+    """
+    if x == 0 or 1e-3 <= abs(x) < 1e5:
+        return f"{x:.3g}" if abs(x) < 1000 else f"{x:.0f}"
+    mantissa, power = f"{x:.2e}".split("e")
+    return f"{float(mantissa):g}×10{str(int(power)).translate(RAISED)}"
+
+
+def effect_text(part: dict[str, Any]) -> str:
+    """An effect with its unit and interval, or "(exact)": an interval may have no width and still be measured."""
+    if "unseen" in part:
+        return f"not seen: {part['unseen']}"
+    value = number(part["value"]) + (f" {part['unit']}" if part["unit"] else "")
+    low, high = number(part["low"]), number(part["high"])
+    return f"{value} (exact)" if part.get("exact", part["low"] == part["high"]) else f"{value} [{low}, {high}]"
+
+
+def rule_text(rule: str) -> str:
+    """A rule as it is read.
+
+    >>> [rule_text(rule) for rule in ("< 1e-9", ">= 2.5", "in [-0.5, 1]")]
+    ['< 10⁻⁹', '≥ 2.5', 'in [-0.5, 1]']
+    """
+    rule = rule.replace("<=", "≤").replace(">=", "≥")
+    return re.sub(r"-?\d[\d.]*(?:e-?\d+)?", lambda found: number(float(found[0])).replace("1×10", "10"), rule)
+
+
+def counted(state: str, parts: Iterable[dict[str, Any]]) -> str:
+    """What follows the word of a verdict: how many of the parts hold, where that is not said by the word itself.
+
+    >>> counted("mixed", [{"state": "holds"}, {"state": "fails"}, {"state": "holds", "role": "reach"}])
+    ' (1 of 2 hold); reach 1 of 1'
+    """
+    parts = list(parts)
+    deciding, beside = primary(parts), [part for part in parts if part not in primary(parts)]
+    states = [part["state"] for part in deciding]
+    words = ""
+    if state == "unjudged":
+        return ""
+    if state == "open" and not deciding:
+        words = " (not measured in its source's setting)"
+    elif state in ("mixed", "open") and len(states) > 1:
+        words = f" ({states.count('holds')} of {len(states)} hold"
+        words += f", {states.count('open')} open)" if "open" in states else ")"
+    elif state == "fails" and "open" in states:
+        words = f" ({states.count('fails')} of {len(states)} fail, {states.count('open')} open)"
+    if beside:
+        words += f"; reach {sum(part['state'] == 'holds' for part in beside)} of {len(beside)}"
+    return words
+
+
+def state_text(part: dict[str, Any]) -> str:
+    """The state of a part, "narrow" for a near miss, and how often it came out so on other seeds."""
+    words = part["state"] + (", narrow" if part.get("narrow") and part["state"] != "open" else "")
+    if found := part.get("repeats"):
+        words += f"; repeats in {found[0]} of {found[1]}"
+    return words
+
+
+def part_lines(record: dict[str, Any]) -> list[str]:
+    """One line of plain text for each part of a record."""
+    lines = []
+    for part in record["parts"]:
+        beside = " (reach)" if part.get("role") == "reach" else ""
+        words = f"{effect_text(part)}, rule {rule_text(part['rule'])}: {state_text(part)}"
+        lines.append(f"{part['name']}{beside}: {words}")
+    return lines
+
+
+# --- the picture ------------------------------------------------------------------------------------------------------
+
+WIDTH, HEIGHT = 120, 18
+
+
+def picture(part: dict[str, Any]) -> str:
+    """The interval of a part against the region of its rule: one line of SVG, and nothing for what was not seen.
+
+    The axis is that of the effect, logarithmic where all that is shown is positive and spans more than a factor of 50.
+    """
+    if "unseen" in part:
+        return ""
+    ends = [end for end in region(part["rule"]) if math.isfinite(end)]
+    shown = [part["low"], part["high"], part["value"], *ends]
+    log = min(shown) > 0 and max(shown) > 50 * min(shown)
+    scale = math.log if log else float
+    first, last = scale(min(shown)), scale(max(shown))
+    room = 0.2 * (last - first) or 1.0
+    first, last = first - room, last + room
+
+    def at(x: float) -> float:
+        if not math.isfinite(x):
+            return WIDTH if x > 0 else 0.0
+        return round(WIDTH * (scale(x) - first) / (last - first), 1)
+
+    a, b = map(at, region(part["rule"]))
+    low, high, value = (at(part[key]) for key in ("low", "high", "value"))
+    edges = "".join(f'<path class="edge" d="M{at(end)} 1V{HEIGHT - 1}"/>' for end in ends)
+    label = html.escape(f"{effect_text(part)} against {rule_text(part['rule'])}", quote=True)
+    middle = HEIGHT / 2
+    return (
+        f'<svg class="against-rule state-{part["state"]}" role="img" aria-label="{label}" width="{WIDTH}" '
+        f'height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"><rect class="region" x="{a}" y="1" '
+        f'width="{round(b - a, 1)}" height="{HEIGHT - 2}"/>{edges}<path class="interval" d="M{low} {middle}H{high}"/>'
+        f'<circle class="estimate" cx="{value}" cy="{middle}" r="3.2"/></svg>'
+    )
+
+
+# --- tables and boxes -------------------------------------------------------------------------------------------------
+
+
+def _about(part: dict[str, Any], row: dict[str, Any], key: str = "measure") -> str:
+    declared = next((one for one in row["part"] if one["name"] == part["name"]), {})
+    return declared.get(key) or (part["name"].replace("_", " ") if key in ("measure", "condition") else "")
+
+
+def _table(parts: list[dict[str, Any]], row: dict[str, Any], judged: bool, pictures: bool) -> str:
+    head = ["Measured", "Effect", "Rule", *(["Interval and rule"] if pictures else []), "State"]
+    rows = []
+    for part in parts:
+        cells = [_about(part, row), effect_text(part), rule_text(part["rule"]).replace(" ", BLANK)]
+        rows.append([*cells, *([picture(part)] if pictures else []), state_text(part) if judged else "not judged"])
+    return table(head, rows)
+
+
+def parts_table(record: dict[str, Any], row: dict[str, Any], pictures: bool = False) -> str:
+    """The parts of a record: primary ones above, the reach below in a table of its own."""
+    judged = record["state"] != "unjudged"
+    deciding = primary(record["parts"])
+    beside = [part for part in record["parts"] if part not in deciding]
+    blocks = [_table(deciding, row, judged, pictures)] if deciding else []
+    if beside:
+        blocks += ["*Reach*, which is no part of the verdict:", _table(beside, row, judged, pictures)]
+    return "\n\n".join(blocks)
+
+
+def _conditions(record: dict[str, Any], row: dict[str, Any]) -> list[str]:
+    """For a claim that is not decided as a whole: which of its primary parts hold, fail and are open."""
+    if record["state"] not in ("mixed", "open") or len(primary(record["parts"])) < 2:
+        return []
+    lines = []
+    for state, words in (("holds", "Holds for"), ("fails", "Fails for"), ("open", "Open for")):
+        if named := [_about(part, row, "condition") for part in primary(record["parts"]) if part["state"] == state]:
+            lines += [f"*{words}* {'; '.join(named)}.", ""]
+    return lines
+
+
+def what_would_decide(part: dict[str, Any], row: dict[str, Any]) -> str:
+    """What would decide a part that is open, in a sentence."""
+    if own := _about(part, row, "decides"):
+        return own
+    found = part.get("repeats")
+    if found and part.get("measured") in ("holds", "fails"):
+        return f"More seeds or longer training: this run says {part['measured']}, and {found[0]} of {found[1]} agree."
+    if "unseen" in part:
+        return "A measurement that can see it."
+    times = effort(part["rule"], part["value"], part["low"], part["high"])
+    if times > MOST:
+        return "Not more seeds alone: the estimate lies too near to the edge of the rule."
+    return f"About {max(2, math.ceil(times))} times as many repetitions, were the effect as it was measured."
+
+
+def _undecided(record: dict[str, Any], row: dict[str, Any]) -> list[str]:
+    if record["state"] == "unjudged":
+        return []
+    found = [part for part in record["parts"] if part["state"] == "open"]
+    if not found:
+        return []
+    told = [f"- {_about(part, row, 'condition')}: {what_would_decide(part, row)}" for part in found]
+    return ["", "*What would decide what is open*", "", *told]
+
+
+def _reasons(row: dict[str, Any], names: set[str]) -> list[str]:
+    told = [(part.get("condition") or part["name"].replace("_", " "), part["rule"], part["why"])
+            for part in row["part"] if part.get("why") and part["name"] in names]  # fmt: skip
+    if not told:
+        return []
+    lines = [f"- {about}, {rule_text(rule)}: {why}" for about, rule, why in told]
+    return ["", ":::{dropdown} Why these rules", *lines, ":::"]
+
+
+def _changes(row: dict[str, Any]) -> list[str]:
+    told = []
+    for one in row.get("change", []):
+        moved = f"from {rule_text(one['from'])} to {rule_text(one['to'])}" if one.get("to") else one["from"]
+        told.append(f"- {one['date']}, {one['part'].replace('_', ' ')}: {moved}. {one['why']}")
+    return ["", ":::{dropdown} Changed after a run", *told, ":::"] if told else []
+
+
+def box(record: dict[str, Any], row: dict[str, Any]) -> str:
+    """The verdict as it stands on a page, MyST Markdown with the label ``claim-ID``."""
+    lines = [f"(claim-{record['id']})=", f"::::{{admonition}} {record['id']} {record['verdict']}"]
+    lines += [f":class: verdict verdict-{record['state']}", "", row["statement"], "", *_conditions(record, row)]
+    lines += [parts_table(record, row, pictures=True), *_undecided(record, row)]
+    lines += [*_reasons(row, {part["name"] for part in record["parts"]}), *_changes(row), "::::"]
+    return "\n".join(lines)
+
+
+def summary(records: Iterable[dict[str, Any]], rows: dict[str, dict[str, Any]]) -> str:
+    """The table of a chapter's verdicts, Markdown."""
+    shown = [(record["id"], rows[record["id"]]["statement"], record["verdict"]) for record in records]
+    return table(("Claim", "Statement", "Verdict"), shown)
+
+
+def errata_table(folder: Path = CLAIMS) -> str:
+    """The errata of the sources, a Markdown table."""
+    rows = [(row["source"], row["quotation"], row["correction"], row["chapter"] or "no chapter yet",
+             f"`{row['test']}`" if row["test"] else "") for row in errata(folder)]  # fmt: skip
+    return table(("Source", "As printed", "Correction", "Shown in", "Test"), rows)

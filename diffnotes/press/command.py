@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     replicate.add_argument("--profile", choices=PROFILES[1:], default="cpu", help="default: cpu")
     replicate.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
 
-    publish = command("publish", "put finished pages into book/chapters/, their networks into book/networks/")
+    publish = command("publish", "put finished pages into book/chapters/, their networks into book/networks/, all or none")
     publish.add_argument("chapters", nargs="+", metavar="CHAPTER")
     publish.add_argument("--profile", choices=PROFILES, default="cpu", help="default: cpu")
 
@@ -78,6 +78,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status: 0 success, 1 failure, 2 wrong use, 128 + n ended by signal n."""
     _speak_plainly()
+    # jsonschema, which reads notebooks for us, would build grammars of web addresses for a second and a half; it does
+    # without where it does not find them.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     command = "diffnotes"
     try:
         options = parser().parse_args(argv)
@@ -167,8 +170,8 @@ def _replicate(project: Project, options: argparse.Namespace) -> int:
 def _publish(project: Project, options: argparse.Namespace) -> int:
     from .publish import publish
 
-    for name in project.choose(options.chapters):
-        print(f"{name}: published as {publish(project, name, options.profile).relative_to(project.root)}")
+    for path in publish(project, options.chapters, options.profile):
+        print(f"{path.stem}: published as {path.relative_to(project.root)}")
     return 0
 
 

@@ -182,7 +182,7 @@ class FlowMap:
         shares = [(self._below(nodes + r, x) - self._below(nodes - r, x)).mean() for r in eps.flatten()]
         return torch.stack(shares).reshape(eps.shape)
 
-    def pair_fraction(self, eps: Radii, refine: int = 40_000) -> Tensor:
+    def pair_fraction(self, eps: Radii, refine: int = 10_000) -> Tensor:
         """P(|X - X'| <= eps) of the generated law: (members,), for a vector of radii (members, radii).
 
         The mean over ``refine`` levels u of F(x_u + eps) - F(x_u - eps), F the generated distribution function.
@@ -190,11 +190,11 @@ class FlowMap:
         radii, levels = radii_of(eps), _levels(count(refine, "refine", 1))
         return self._each(lambda x: self._pairs(x, radii, levels))
 
-    def ratio(self, law: GaussianMixture, eps: Radii, refine: int = 40_000) -> Tensor:
+    def ratio(self, law: GaussianMixture, eps: Radii, refine: int = 10_000) -> Tensor:
         """The pair-fraction ratio, generated over ``law``: > 1 where the sampler crowds its samples."""
         return self.pair_fraction(eps, refine) / law_pair_fraction(law, eps)
 
-    def split(self, law: GaussianMixture, eps: float, refine: int = 40_000) -> tuple[Tensor, Tensor]:
+    def split(self, law: GaussianMixture, eps: float, refine: int = 10_000) -> tuple[Tensor, Tensor]:
         """(shift, unevenness), with ratio - 1 = shift + unevenness."""
         law, eps = on_line(law), radius_of(eps)
         near = near_law(self.quantile(_levels(count(refine, "refine", 1))), law, eps).mean(-1)
@@ -211,8 +211,9 @@ class FlowMap:
 
     def wasserstein1(self, law: GaussianMixture) -> Tensor:
         """int |F_gen - F| dx, in the units of x, of 4,000 generated quantiles."""
-        law, nodes = on_line(law), self.quantile(_levels(4_000))
-        rows = [wasserstein1_to(row, law) for row in nodes.reshape(-1, nodes.shape[-1])]
+        law, n = on_line(law), 4_000
+        nodes, between = self.quantile(_levels(n)), law.quantile(torch.arange(1, n, dtype=torch.float64) / n)
+        rows = [wasserstein1_to(row, law, between) for row in nodes.reshape(-1, n)]
         return torch.stack(rows).reshape(nodes.shape[:-1])
 
     def flat_share(self, law: GaussianMixture) -> Tensor:

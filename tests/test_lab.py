@@ -28,6 +28,7 @@ from diffnotes.press import command, lab, page
 from diffnotes.press.alone import alone, glued, sources
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project
+from diffnotes.press.parameters import settings as settings_of
 
 EXPLORE = """import ipywidgets
 from IPython.display import display
@@ -370,7 +371,7 @@ def test_every_chapter_in_jupyterlab(tmp_path: Path) -> None:
             with lab.server(copied, 18900) as running:
                 for name in names:
                     lab.prepare(copied, name)
-                    settings = real.settings(name, os.environ["DIFFNOTES_LAB"])
+                    settings = settings_of(real, name, os.environ["DIFFNOTES_LAB"])
                     edit(copy(copied, name), lambda notebook, settings=settings: inject(notebook, settings))
                     opened = enter(browser, running, name)
                     seen[name] = run_all(browser, name)

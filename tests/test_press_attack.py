@@ -605,7 +605,7 @@ def test_what_is_built_is_what_was_checked(tmp_path: Path, monkeypatch: pytest.M
         page_of.page("cpu", "one").write_text(good.replace("1.5", "9.5"))
 
     monkeypatch.setattr(publishing, "require_room", meanwhile)
-    assert publish(page_of, "one", "cpu").read_text() == good
+    assert publish(page_of, ["one"], "cpu")[0].read_text() == good
 
 
 def test_what_killed_runs_have_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -885,7 +885,7 @@ def opinion(book: Project) -> list[str]:
     notebook = page.read(book.page("cpu", "one"))
     if gates.check_page(notebook, page.read(book.source("one")), "one", book):
         wrong.append("gates")
-    ways = {"build": lambda: site.check(book, chosen), "publish": lambda: publish(book, "one", "cpu")}
+    ways = {"build": lambda: site.check(book, chosen), "publish": lambda: publish(book, ["one"], "cpu")}
     for name, call in ways.items():
         try:
             call()

@@ -16,11 +16,11 @@ from presses import save
 from diffnotes.press import ledger, page
 from diffnotes.press.errors import PressError
 from diffnotes.press.ledger import Effect, Ledger, Unseen, box, errata_table, judge, registry, verdict
-from diffnotes.press.ledger.box import counted, effect_text, picture, what_would_decide
+from diffnotes.press.ledger.box import _shown, counted, effect_text, picture, what_would_decide
 from diffnotes.press.ledger.claims import _read
 from diffnotes.press.ledger.judging import OPPOSITE, effort, is_narrow, region
 from diffnotes.press.ledger.replication import confirmed, measurements, repeats, runs
-from diffnotes.press.summary import collect, table_text
+from diffnotes.press.summary import collect, table_text, totals
 
 CLAIMS = """
 [[claim]]
@@ -54,6 +54,15 @@ correction = "b"
 chapter = ""
 test = ""
 """
+
+CHANGE = '''[[claim.change]]
+date = "2026-11-20"
+part = "slope"
+from = "> 0.1"
+to = "> 0"
+why = "The threshold had no reason."
+
+'''
 
 
 @pytest.fixture
@@ -169,6 +178,31 @@ def test_deciding_what_is_open_never_turns_a_verdict_into_its_opposite(states: s
                                         ("in [0, 1e-3]", (0, 1e-3))])  # fmt: skip
 def test_the_region_of_a_rule(rule: str, ends: tuple[float, float]) -> None:
     assert region(rule) == ends
+
+
+@pytest.mark.parametrize("rule", ["> nan", "< inf", "in [0, inf]", "in [-inf, 1]", "in [nan, 1]", "in [1, 1]"])
+def test_rules_without_finite_edges_are_none(rule: str) -> None:
+    with pytest.raises(ValueError, match=r"finite|a < b"):
+        region(rule)
+
+
+def test_either_edge_of_a_range_can_be_a_near_miss() -> None:
+    """The edge that is nearer to the estimate need not be the one that a lopsided interval nearly reaches."""
+    assert is_narrow("in [0, 1]", 0.4, 0.35, 0.99) and is_narrow("in [0, 1]", 0.6, 0.01, 0.65)
+    assert not is_narrow("in [0, 1]", 0.4, 0.35, 0.8)
+    assert is_narrow("in [0, 1]", 1.5, 1.1, 9.0) and not is_narrow("in [0, 1]", 1.5, 1.2, 9.0)
+    assert is_narrow("in [0, 1]", -0.5, -9.0, -0.1) and not is_narrow("in [0, 1]", -0.5, -9.0, -0.2)
+
+
+@given(st.floats(0.05, 0.95), st.floats(0.01, 3), st.floats(0.01, 3))
+def test_the_effort_for_a_range_makes_it_clear_on_both_sides(value: float, below: float, above: float) -> None:
+    low, high = value - below, value + above
+    if judge("in [0, 1]", low, high) == "open":
+        root = effort("in [0, 1]", value, low, high) ** 0.5
+        less = value, value - 0.99 * below / root, value + 0.99 * above / root
+        assert judge("in [0, 1]", *less[1:]) == "holds" and not is_narrow("in [0, 1]", *less)
+        more = value, value - 1.01 * below / root, value + 1.01 * above / root
+        assert judge("in [0, 1]", *more[1:]) == "open" or is_narrow("in [0, 1]", *more)
 
 
 def test_a_near_miss_is_narrow() -> None:
@@ -388,6 +422,45 @@ def test_the_picture_shows_the_state(rule: str, value: float, interval: list[flo
     assert (state != "holds" or inside) and (state != "fails" or outside)
 
 
+HUGE = st.floats(-1e300, 1e300) | st.floats(-1e-300, 1e-300) | st.sampled_from([0.0, 1e20, 5e-324, -1e17])
+RULES = ["> 0", "< 1e20", ">= -1e-12", "in [-1e300, 1e300]", "in [0.05, 4]", "<= 1e-9", "> 1e-300"]
+
+
+@given(st.sampled_from(RULES), st.tuples(HUGE, HUGE, HUGE).map(sorted))
+def test_no_size_of_numbers_takes_a_picture_apart(rule: str, ends: list[float]) -> None:
+    low, value, high = ends
+    at = places(picture(part_of(rule, value, low, high)))
+    assert 0 <= at["low"] <= at["value"] <= at["high"] <= 120 and 0 <= at["from"] <= at["to"] <= 120.1
+
+
+@pytest.mark.parametrize("rule", ["> 1", "< -2", "<= 1e20", "in [-1, 1]"])
+def test_an_exact_effect_on_the_edge_is_drawn_on_the_edge(rule: str) -> None:
+    edge = next(end for end in region(rule) if abs(end) < float("inf"))
+    svg = picture(part_of(rule, edge, edge, edge, exact=True))
+    assert places(svg)["value"] == float(re.search(r'class="edge" d="M(\S+) ', svg)[1])
+
+
+def test_a_picture_without_its_style_sheet_hides_nothing() -> None:
+    """By default what is filled is black: the region would cover the interval that lies in it."""
+    svg = picture(part_of("> 1", 1.5, 1.2, 1.8))
+    assert re.search(r'class="region"[^>]* fill="currentColor" fill-opacity="0\.1', svg)
+    assert re.search(r'class="interval"[^>]* stroke="', svg) and re.search(r'class="edge"[^>]* stroke="', svg)
+
+
+def test_a_logarithmic_axis_is_said() -> None:
+    assert 'against &lt; 0.001, logarithmic axis"' in picture(part_of("< 1e-3", 1.0, 0.5, 2.0))
+    assert "logarithmic" not in picture(part_of("< 1e-3", 1.0, -0.5, 2.0)) + picture(part_of("> 1", 1.5, 1.2, 1.8))
+
+
+def test_rounded_numbers_do_not_gainsay_the_state() -> None:
+    assert effect_text(part_of("> 1", 1.0004, 1.0001, 1.0007)) == "1.0004 [1.0001, 1.0007]"
+    assert effect_text(part_of("< 1", 0.9, 0.8, 0.9999)) == "0.9 [0.8, 0.9999]"
+    assert effect_text(part_of("> 2", 2.5678, 2.1234, 3.5678)) == "2.57 [2.12, 3.57]"
+    exact = part_of("<= 1.000001", 1.0000009, 1.0000009, 1.0000009, exact=True, unit="nats")
+    assert effect_text(exact) == "1 nats (exact)" and "≤ 1.000001" in picture(exact)
+    assert effect_text({**exact, "rule": "<= 1", "state": "fails"}) == "1.000001 nats (exact)"
+
+
 def test_the_picture_says_in_words_what_it_shows() -> None:
     svg = picture(part_of("> 1", 1.5, 1.2, 1.8))
     assert 'role="img" aria-label="1.5 [1.2, 1.8] against &gt; 1"' in svg and "|" not in svg and "\n" not in svg
@@ -396,16 +469,8 @@ def test_the_picture_says_in_words_what_it_shows() -> None:
 
 
 def test_the_box_gives_reasons_changes_and_what_would_decide(claims: Path) -> None:
-    change = '''[[claim.change]]
-date = "2026-11-20"
-part = "slope"
-from = "> 0.1"
-to = "> 0"
-why = "The threshold had no reason."
-
-'''
     told = CLAIMS.replace('rule = "> 0"', 'rule = "> 0"\nwhy = "the source says it rises"')
-    (claims / "one.toml").write_text(told.replace('[[claim]]\nid = "S1"', change + '[[claim]]\nid = "S1"'))
+    (claims / "one.toml").write_text(told.replace('[[claim]]\nid = "S1"', CHANGE + '[[claim]]\nid = "S1"'))
     _read.cache_clear()
     row = registry(claims)["C1"]
     record = Ledger("one", "cpu", claims).judge("C1", slope=Effect(0.5, -0.1, 1.1), end_value=Effect(0.2))
@@ -415,6 +480,72 @@ why = "The threshold had no reason."
     assert "*Holds for* end value." in text and "*Open for* small t." in text
     assert "small t: About 3 times as many repetitions" in text  # (1.3 * 0.6 / 0.5)^2 = 2.4
     assert text.count(":::{dropdown}") == 2 and text.splitlines()[-1] == "::::"
+    assert _shown("6 seeds, version 1.2.3") == "6 seeds, version 1.2.3"  # a setting, no rule
+
+
+@pytest.mark.parametrize("key", ["measure", "why", "condition", "decides"])
+def test_no_text_of_a_claim_takes_the_box_apart(claims: Path, key: str) -> None:
+    """A line end in a text would end a row or an item; a stroke, a cell."""
+    hard = '"""of `a | b`\n\n  $|x|$, <b>c</b>\n| d"""'
+    told = re.sub(rf"(?m)^{key} = .*\n", "", CLAIMS, count=1).replace('rule = "> 0"', f'rule = "> 0"\n{key} = {hard}')
+    (claims / "one.toml").write_text(told)
+    _read.cache_clear()
+    seen = {"slope": Unseen("no\npairs | none"), "end_value": Effect(0.2)}
+    text = box(Ledger("one", "cpu", claims).judge("C1", **seen), registry(claims)["C1"])
+    told = "of `a | b` $|x|$, <b>c</b> | d"
+    assert (told.replace("|", r"\|") if key == "measure" else told) in text
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {6} and len(table) == 4
+    fences = [line for line in text.splitlines() if line.startswith(":::")]
+    assert all(re.fullmatch(r"::::(?:\{admonition\} C1 .*)?|:::(?:\{dropdown\} .*)?", line) for line in fences)
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        ('id = "S1"', 'id = "C1"', "claim C1 is listed twice"),
+        ('id = "S1"', 'id = "Z1"', "claim Z1 has no id of the form C/S/L/M/G/T/X and a number"),
+        ('id = "S1"', 'id = "S"', "has no id"),
+        ('condition = "small t"', 'rol = "reach"', "unknown key rol; allowed for a part: condition"),
+        ('condition = "small t"', 'role = "raech"', "part slope with a role that is not reach"),
+        ('condition = "small t"', 'only = "cuda"', "an only that is no profile"),
+        ('condition = "small t"', "condition = 3", "condition = 3; allowed: a text"),
+        ('condition = "small t"', 'why = ":::"', "allowed: a text without :::"),
+        ('rule = "> 0"', 'rule = "about 0"', "part slope with no rule: rule = 'about 0'"),
+        ('rule = "> 0"', "", "part slope with no rule"),
+        ('name = "end_value"', 'name = "slope"', "a part with the name 'slope'"),
+        ('name = "end_value"', 'name = "end value"', "a part with the name 'end value'"),
+        ("[[claim.part]]", "[claim.part]", "allowed: [[claim.part]]"),
+    ],
+)
+def test_a_list_of_claims_with_a_fault_is_refused(claims: Path, old: str, new: str, words: str) -> None:
+    text = CLAIMS.replace(old, new, 1)
+    if new == "[claim.part]":
+        text = text.replace('[[claim.part]]\nname = "end_value"\nrule = "in [-1, 1]"\n', "")
+    (claims / "one.toml").write_text(text)
+    _read.cache_clear()
+    with pytest.raises(PressError, match=r"one\.toml: .*" + re.escape(words)):
+        registry(claims)
+
+
+@pytest.mark.parametrize(
+    "new, decides",
+    [
+        ('rule = "> 0"\nwhy = "the source says so"', False),
+        ('rule = "> 0"\ndecides = "A longer chain."', False),
+        ('rule = "> 0.1"', True),
+        ('rule = "> 0"\nrole = "reach"', True),
+        ('rule = "> 0"\nonly = "gpu"', True),
+    ],
+)
+def test_what_decides_makes_pages_stale_and_what_explains_does_not(claims: Path, new: str, decides: bool) -> None:
+    before = ledger.rules("one", claims)
+    for old, text in ((('rule = "> 0"'), new), ('measure = "the slope"', 'measure = "the rise"'), ("small t", "t")):
+        changed = CLAIMS.replace(old, text)
+        assert changed != CLAIMS
+        (claims / "one.toml").write_text(changed)
+        _read.cache_clear()
+        assert (ledger.rules("one", claims) != before) == (decides and text == new)
 
 
 def test_what_would_decide() -> None:
@@ -465,6 +596,63 @@ def test_a_part_must_come_again(
         assert found["parts"][0]["measured"] == "holds" and found["verdict"] == "open (1 of 2 hold, 1 open)"
 
 
+def test_what_is_called_exact_and_differs_on_other_seeds_is_none(claims: Path, tmp_path: Path) -> None:
+    record = Ledger("one", "cpu", claims).judge("C1", slope=Effect(1), end_value=Effect(0.0))
+    found = confirmed(record, repeated(tmp_path / "a", *[[1.0, 1.0, 1.0]] * 5))
+    assert not any("repeats" in part for part in found["parts"]) and found["state"] == "holds"
+    found = confirmed(record, repeated(tmp_path / "b", *[[1.0, 1.0, 1.0]] * 4, [-1.0, -1.0, -1.0]))
+    assert found["parts"][0]["repeats"] == [4, 5] and found["state"] == "holds"
+    found = confirmed(record, repeated(tmp_path / "c", *[[1.0, 1.0, 1.0]] * 3, *[[-1.0, -1.0, -1.0]] * 2))
+    assert found["parts"][0]["repeats"] == [3, 5] and found["state"] == "open"
+
+
+def test_repetitions_that_lack_a_part_or_are_of_another_chapter_do_not_count(claims: Path, tmp_path: Path) -> None:
+    record = Ledger("one", "cpu", claims).judge("C1", slope=Effect(*GOOD), end_value=Effect(0.0))
+    folder = repeated(tmp_path / "repeats", *[GOOD] * 5)
+    for seed, change in ((8000, {"one": {"hash": "x", "claims": {"C1": {"end_value": [0, 0, 0]}}}}),
+                         (8001, {"two": {"hash": "x", "claims": {"C1": {"slope": BAD}}}}),
+                         (8002, {"one": {"hash": "x", "claims": {}}})):  # fmt: skip
+        run = {"seed": seed, "profile": "cpu", "chapters": change}
+        (folder / f"{seed}.json").write_text(json.dumps(run))
+    assert confirmed(record, folder)["parts"][0]["repeats"] == [2, 2]
+    repeated(tmp_path / "gpu", *[BAD] * 5, profile="gpu")
+    assert "repeats" not in confirmed(record, tmp_path / "gpu")["parts"][0]
+
+
+def test_kept_numbers_are_judged_as_they_were(claims: Path, tmp_path: Path) -> None:
+    """However near to the edge: a repetition keeps all digits."""
+    near = Effect(1 + 3e-12, 1 + 1e-12, 1 + 5e-12)
+    (claims / "one.toml").write_text(CLAIMS.replace('"> 0"', '"> 1"'))
+    _read.cache_clear()
+    record = Ledger("one", "cpu", claims).judge("C1", slope=near, end_value=Effect(0.0))
+    kept = json.loads(json.dumps(measurements([record])))["C1"]["slope"]
+    assert repeats(record, repeated(tmp_path / "repeats", kept))["slope"] == ["holds"] == [record["parts"][0]["state"]]
+
+
+def test_totals_say_what_there_is(claims: Path, tmp_path: Path) -> None:
+    (claims / "one.toml").write_text(CLAIMS.replace('[[claim]]\nid = "S1"', CHANGE + '[[claim]]\nid = "S1"'))
+    _read.cache_clear()
+    record = Ledger("one", "cpu", claims).judge("C1", slope=Effect(*GOOD), end_value=Effect(0.2, 0.1, 0.3))
+    row = registry(claims)["C1"]
+    once = totals([{**row, "record": record}])
+    assert "2 parts: 0 exact" in once[0] and "of which 1 are decided narrowly" in once[0]
+    assert once[2].startswith("No part") and "changed once after a run" in once[3]
+    folder = repeated(tmp_path / "repeats", *[WIDE] * 5)  # the other part comes again as another: 0 is in its rule
+    run = json.loads((folder / "8004.json").read_text())
+    del run["chapters"]["one"]["claims"]["C1"]["slope"]
+    (folder / "8004.json").write_text(json.dumps(run))
+    found = confirmed(record, folder)
+    (folder / "8004.json").unlink()
+    told = totals([{**row, "record": found, "change": []}])
+    assert "2 measured parts were repeated on 4 to 5 other base seeds" in told[2] and "1 of 2 (50%)" in told[2]
+    assert told[3].startswith("No rule or setting was changed")
+    blind = Ledger("one", "cpu", claims).judge("C1", slope=Unseen("no pairs"), end_value=Effect(0.2, 0.1, 0.3))
+    told = totals([{**row, "record": confirmed(blind, folder)}])
+    assert "1 measured part was repeated on 4 other base seeds" in told[2] and "1 of 1 (100%)" in told[2]
+    opened = confirmed(record, repeated(tmp_path / "five", *[WIDE] * 5))
+    assert opened["parts"][0]["state"] == "open" and "of which 0 are" in totals([{**row, "record": opened}])[0]
+
+
 def test_repetitions_are_judged_by_the_rules_of_the_record(claims: Path, tmp_path: Path) -> None:
     record = Ledger("one", "cpu", claims).judge("C1", slope=Effect(*GOOD), end_value=Effect(0.0))
     assert measurements([record]) == {"C1": {"slope": GOOD, "end_value": [0.0, 0.0, 0.0]}}
@@ -477,10 +665,36 @@ def test_repetitions_are_judged_by_the_rules_of_the_record(claims: Path, tmp_pat
     assert confirmed(smoke, folder) == smoke
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"seed": 1, "profile": "cpu", "chapters": {}}'])
+def of_parts(*effects: str) -> str:
+    parts = ", ".join(f'"slope{i}": {effect}' for i, effect in enumerate(effects))
+    one = f'{{"hash": "x", "claims": {{"C1": {{{parts}}}}}}}'
+    return f'{{"seed": 8000, "profile": "cpu", "chapters": {{"one": {one}}}}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "{}", "\x00", "[" * 100_000, '{"seed": 1, "profile": "cpu", "chapters": {}}',
+        '{"seed": "8000", "profile": "cpu", "chapters": {}}', '{"seed": 8000, "profile": "smoke", "chapters": {}}',
+        '{"seed": 8000, "profile": "cpu", "chapters": []}', of_parts("[1, 0, 2]").replace('"hash": "x", ', ""),
+        of_parts("[1, 2]"), of_parts("[NaN, NaN, NaN]"), of_parts("[1, 0, Infinity]"), of_parts("[1, 2, 3]"),
+        of_parts("1"), of_parts("null"), of_parts('["1", "1", "1"]'), of_parts("[1, 0, 2]", "[true, true, true]"),
+        of_parts("[1, 0, 2]")[:-9],
+    ],
+)  # fmt: skip
 def test_a_damaged_repetition_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "8000.json").write_text(text)
     with pytest.raises(PressError, match=r"8000\.json is no record"):
+        runs(tmp_path)
+
+
+def test_what_is_no_file_or_no_record_beside_them(tmp_path: Path) -> None:
+    (tmp_path / "8000.json").write_text(of_parts("[1, 0, 2]", '"no pairs"'))
+    (tmp_path / ".8000.json.abc.new").write_text("cut")
+    (tmp_path / ".9000.json").write_text("cut")
+    assert [run["seed"] for run in runs(tmp_path)] == [8000] and runs(tmp_path / "none") == []
+    (tmp_path / "9000.json").mkdir()
+    with pytest.raises(PressError, match=r"9000\.json is no record of a repetition: IsADirectoryError"):
         runs(tmp_path)
 
 

@@ -16,9 +16,10 @@ import psutil
 import pytest
 from presses import executed, go, project, save, source
 
-from diffnotes.press import command, devices, page, workers
+from diffnotes.press import command, devices, page, provenance, workers
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project
+from diffnotes.press.ledger import replication
 from diffnotes.press.progress import Progress
 from diffnotes.press.publish import publish
 
@@ -213,20 +214,20 @@ def test_time_left() -> None:
 
 
 def test_publish(book: Project) -> None:
-    assert publish(book, "one", "cpu") == book.published("one")
+    assert publish(book, ["one"], "cpu") == [book.published("one")]
     assert book.published("one").read_bytes() == book.page("cpu", "one").read_bytes()
     with pytest.raises(PressError, match="smoke"):
-        publish(book, "one", "smoke")
+        publish(book, ["one"], "smoke")
     with pytest.raises(PressError, match="was not run in profile gpu"):
-        publish(book, "one", "gpu")
+        publish(book, ["one"], "gpu")
     good = book.published("one").read_bytes()
     edit(book, "0.5", "0.6")
     with pytest.raises(PressError, match="stale"):
-        publish(book, "one", "cpu")
+        publish(book, ["one"], "cpu")
     edit(book, "0.6", "0.5")
     edit(book, "It grows.", "It grows by 31.")
     with pytest.raises(PressError, match="unbound numeral"):
-        publish(book, "one", "cpu")
+        publish(book, ["one"], "cpu")
     assert book.published("one").read_bytes() == good
 
 
@@ -257,6 +258,23 @@ def test_command(book: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert shell(book, monkeypatch, "clean") == 0
     shell(book, monkeypatch, "status")
     assert "published (cpu)" in capsys.readouterr().out
+
+
+def test_a_damaged_repetition_stops_a_run_before_it_begins_and_no_status(
+    book: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every page shows how often its verdicts came again, so a run would be lost in the end."""
+    (tmp_path / "repeats").mkdir()
+    (tmp_path / "repeats/8000.json").write_text("{")
+    for function in (replication.runs, replication.repeats, replication.confirmed, provenance.outdated):
+        folder = tmp_path / "repeats"
+        monkeypatch.setattr(function, "__defaults__", tuple(folder for _ in function.__defaults__))
+    monkeypatch.setattr("diffnotes.press.run._bring_up_to_date", lambda *_: pytest.fail("it was run"))
+    assert shell(book, monkeypatch, "run", "--force") == 1
+    assert "8000.json is no record of a repetition" in capsys.readouterr().err
+    assert shell(book, monkeypatch, "status") == 0
+    said = capsys.readouterr()
+    assert "8000.json is no record of a repetition" in said.err and "fresh" in said.out
 
 
 def test_build_and_interruption_speak_through_the_exit_status(

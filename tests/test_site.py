@@ -430,6 +430,15 @@ def test_nothing_is_built_when_nothing_changed(project: Project, put: Any) -> No
         assert site.fingerprint(project, chosen) != before
 
 
+def test_a_new_repetition_is_a_change(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger says how often a verdict came again."""
+    monkeypatch.setattr(site, "__file__", str(tmp_path / "site.py"))
+    (tmp_path / "repeats").mkdir()
+    before = site.fingerprint(project, {})
+    (tmp_path / "repeats/8000.json").write_text("{}")
+    assert site.fingerprint(project, {}) != before
+
+
 def test_a_warning_of_the_builder_leaves_the_old_site(project: Project, put: Any) -> None:
     html = project.root / "_build/html"
     put(project.root / "book/index.md", lambda text: text + "\nSee {numref}`fig-that-is-not-there`.\n")

@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     replicate.add_argument("--profile", choices=PROFILES[1:], default="cpu", help="default: cpu")
     replicate.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
 
-    publish = command("publish", "put finished pages into book/chapters/, their networks into book/networks/, all or none")
+    publish = command("publish", "put finished pages into book/chapters/, networks into book/networks/: all or none")
     publish.add_argument("chapters", nargs="+", metavar="CHAPTER")
     publish.add_argument("--profile", choices=PROFILES, default="cpu", help="default: cpu")
 
@@ -192,7 +192,7 @@ def _lab(project: Project, options: argparse.Namespace) -> int:
 
 def _status(project: Project, options: argparse.Namespace) -> int:
     from .networks import published_faults, whereabouts
-    from .provenance import examine
+    from .provenance import examine, outdated
 
     rows, notes = [("chapter", "page", "device", "seconds", "age", "networks", "freshness")], []
     for name in project.chapters():
@@ -213,6 +213,12 @@ def _status(project: Project, options: argparse.Namespace) -> int:
             notes += [f"published networks of {name}: {fault}; they would be trained again" for fault in faults]
         if not pages:
             rows.append((name, "-", "-", "-", "-", "-", "missing: not run yet"))
+    try:
+        for name, seeds in outdated(project).items():
+            listed = ",".join(map(str, seeds))
+            notes.append(f"repetitions of {name} are stale: diffnotes replicate --seeds {listed} {name}")
+    except PressError as error:
+        notes.append(str(error))
     widths = [max(len(row[i]) for row in rows) for i in range(6)]
     for row in rows:
         print("  ".join([*(text.ljust(width) for text, width in zip(row, widths)), row[6]]))

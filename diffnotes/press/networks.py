@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import PressError
 from .files import write_whole
-from .layout import Project
+from .layout import CHAPTERS, Project
 
 if TYPE_CHECKING:
     import numpy
@@ -31,6 +31,7 @@ __all__ = ["LIMIT", "Kept", "keep", "largest_difference", "named", "place", "pub
 
 LIMIT = 24 * 2**20  # bytes of all published networks together
 ENDING = ".safetensors"
+JOURNAL = ".publication.json"  # in the folder of published networks, while a publication goes on
 KEY = re.compile(r"[0-9a-f]{20,64}")
 TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "I64": "int64", "I32": "int32", "I16": "int16",
          "I8": "int8", "U8": "uint8", "BOOL": "bool"}  # fmt: skip  the names of types in files and elsewhere
@@ -182,20 +183,23 @@ def named(record: Mapping[str, Any]) -> str:
 # --- publication ------------------------------------------------------------------------------------------------------
 
 
-def publishable(project: Project, name: str, pages: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, Kept]:
-    """Key -> file of the networks that are published with the page of chapter ``name``.
+def publishable(
+    project: Project, names: Iterable[str], pages: Mapping[str, Iterable[Mapping[str, Any]]]
+) -> dict[str, Kept]:
+    """Key -> file of the networks that are published with the pages of the chapters ``names``.
 
     Args:
         project: the book.
-        name: the chapter.
-        pages: chapter -> records of the networks, of all published pages and of that one.
+        names: chapters.
+        pages: chapter -> records of the networks, of all pages that will be published.
 
     Raises:
-        PressError: if any of its networks is missing, damaged, or trained again since; or if all that the pages name
-            have more bytes together than :data:`LIMIT`.
+        PressError: if any of their networks is missing, damaged, or trained again since; if two of the chapters have
+            the same networks from different trainings; or if all that the pages name have more bytes together than
+            :data:`LIMIT`.
     """
-    chosen = {}
-    for record in pages[name]:
+    chosen: dict[str, Kept] = {}
+    for name, record in ((one, record) for one in names for record in pages[one]):
         found = place(project, record)
         if found is None:
             there = any(_file(folder, record["key"]) for folder in (project.networks, project.published_networks))
@@ -203,7 +207,9 @@ def publishable(project: Project, name: str, pages: Mapping[str, Iterable[Mappin
             raise PressError(f"{name}: {named(record)} {why}: first diffnotes run {name} --train")
         if why := found.fault():
             raise PressError(f"{name}: {named(record)} is damaged: {why}; first diffnotes run {name} --train")
-        chosen[record["key"]] = found
+        if not chosen.setdefault(record["key"], found).is_of(record):
+            raise PressError(f"{name}: {named(record)} is of another training than in a chapter that is published with "
+                             f"it: first diffnotes run {name} --force")
     others = {record["key"] for records in pages.values() for record in records} - chosen.keys()
     files = [*chosen.values(), *filter(None, (_file(project.published_networks, key) for key in others))]
     if (size := sum(kept.path.stat().st_size for kept in files)) > LIMIT:
@@ -212,36 +218,35 @@ def publishable(project: Project, name: str, pages: Mapping[str, Iterable[Mappin
     return chosen
 
 
-def put(project: Project, chosen: Mapping[str, Kept], page: tuple[Path, str], wanted: set[str]) -> None:
-    """Put a page and its networks in their published places, all or none, and remove networks that no page names.
+def put(project: Project, chosen: Mapping[str, Kept], pages: Mapping[Path, str], wanted: set[str]) -> None:
+    """Put pages and their networks in their published places, all or none, and remove networks that no page names.
+
+    What is replaced stays aside until all is in place; a journal says what to bring back, and ends with the work.
 
     Args:
         project: the book.
         chosen: of :func:`publishable`.
-        page: where the page goes, and its text.
+        pages: where each page goes, and its text.
         wanted: the keys of all networks that published pages name.
     """
-    folder, done, replaced = project.published_networks, [], {}
-    new = {folder / f"{key}{ENDING}": kept for key, kept in chosen.items() if kept.path.parent != folder}
-    copies = {target: target.with_name(f".{target.name}.new") for target in new}
+    folder = project.published_networks
+    new: dict[Path, bytes] = {path: text.encode() for path, text in pages.items()}
+    new |= {folder / f"{key}{ENDING}": kept.path.read_bytes() for key, kept in chosen.items()
+            if kept.path.parent != folder}  # fmt: skip
     try:
-        for target, kept in new.items():
-            write_whole(copies[target], kept.path.read_bytes())
-        for target, copy in copies.items():
+        for target, content in new.items():
+            write_whole(_aside(target, "new"), content)
             if target.exists():
-                replaced[target] = target.with_name(f".{target.name}.old")
-                os.replace(target, replaced[target])
-            done.append(target)
-            os.replace(copy, target)
-        write_whole(*page)
+                write_whole(_aside(target, "old"), target.read_bytes())
+        told = {path.relative_to(project.root).as_posix(): path.exists() for path in new}
+        write_whole(folder / JOURNAL, json.dumps(told))
+        for target in new:
+            os.replace(_aside(target, "new"), target)
     except BaseException:
-        for target in done:
-            target.unlink(missing_ok=True)
-        recover(folder)
+        recover(project)
         raise
-    finally:
-        for path in (*copies.values(), *replaced.values()):
-            path.unlink(missing_ok=True)
+    (folder / JOURNAL).unlink()
+    recover(project)
     for path in folder.glob(f"*{ENDING}"):
         if path.name.removesuffix(ENDING) not in wanted:
             path.unlink()
@@ -249,12 +254,30 @@ def put(project: Project, chosen: Mapping[str, Kept], page: tuple[Path, str], wa
         folder.rmdir()  # if nothing is left in it
 
 
-def recover(folder: Path) -> None:
-    """Bring back files that a publication, killed or failed, had put aside, and clear away what it had copied."""
-    for old in folder.glob(".*.old"):
-        os.replace(old, folder / old.name[1:].removesuffix(".old"))  # what is there is newer than the page
-    for left in folder.glob(".*.new"):
-        left.unlink()
+def _aside(path: Path, what: str) -> Path:
+    return path.with_name(f".{path.name}.{what}")
+
+
+def recover(project: Project) -> None:
+    """Undo a publication that was killed or has failed, and clear away what it had copied.
+
+    While its journal lies there, it has not ended: what it had replaced comes back, what was new goes. May itself be
+    cut short and done again.
+    """
+    journal = project.published_networks / JOURNAL
+    if journal.is_file():
+        for name, replaced in json.loads(journal.read_text(encoding="utf-8")).items():
+            target = project.root / name
+            if not replaced:
+                target.unlink(missing_ok=True)
+            elif (old := _aside(target, "old")).exists():
+                os.replace(old, target)
+        journal.unlink()
+    for folder in (project.published_networks, project.root / CHAPTERS):
+        for left in (*folder.glob(".*.old"), *folder.glob(".*.new")):
+            left.unlink()
+    with contextlib.suppress(OSError):
+        project.published_networks.rmdir()  # if nothing is left in it
 
 
 def keep(files: Mapping[str, bytes], folder: Path) -> None:

@@ -25,11 +25,12 @@ from . import ledger, page
 from .cells import essence, newlines, reads_documentation
 from .errors import PressError
 from .layout import PUBLISHED, Project
+from .ledger.replication import REPEATS, runs
 from .modules import digest, literal, looks_at_itself, modules_used, training
 from .parameters import plain
 from .parameters import settings as settings_of
 
-__all__ = ["Freshness", "Page", "examine", "fingerprint", "freshness", "latest", "seal"]
+__all__ = ["Freshness", "Page", "examine", "fingerprint", "freshness", "latest", "outdated", "seal"]
 
 CONSTRAINTS = ".ci/constraints.txt"
 PARTS = ("code", "modules", "training", "rules", "versions", "data", "parameters")
@@ -314,3 +315,27 @@ def latest(project: Project, name: str) -> Path | None:
     good = [page for page in found if page.place != "smoke"]
     best = next((page for page in good if page.freshness.state == "fresh"), None) or next(iter(good or found), None)
     return best.path if best else None
+
+
+def outdated(project: Project, folder: Path = REPEATS) -> dict[str, list[int]]:
+    """Chapter -> the base seeds on which its repetitions are of other code, rules or settings than those of today.
+
+    PressError for a file that is no record of a repetition.
+    """
+    found: dict[str, list[int]] = {}
+    now: dict[tuple[str, str], dict[str, Any]] = {}
+    for run in runs(folder):
+        for name in project.chapters():
+            if name not in run["chapters"] or not project.source(name).is_file():
+                continue
+            key = name, run["profile"]
+            if key not in now:  # it takes a while, and a base seed changes nothing but the one parameter
+                try:
+                    now[key] = fingerprint(project, name, settings_of(project, name, run["profile"], run["seed"]))
+                except PressError:  # its pages cannot be fresh either, and say why
+                    continue
+                del now[key]["hash"]
+            parts = now[key] | {"parameters": now[key]["parameters"] | {"seed": run["seed"]}}
+            if run["chapters"][name]["hash"] != digest(parts):
+                found.setdefault(name, []).append(run["seed"])
+    return found

@@ -1,8 +1,11 @@
-"""Publication: a finished page goes into ``book/chapters/``, where it is committed."""
+"""Publication: finished pages go into ``book/chapters/``, where they are committed."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from . import gates, page, provenance
 from .errors import PressError
@@ -14,10 +17,11 @@ from .parameters import settings as settings_of
 __all__ = ["publish"]
 
 
-def publish(project: Project, name: str, profile: str) -> Path:
-    """Copy the page of chapter ``name`` from a run in ``profile`` to its published place, and return that.
+def publish(project: Project, names: Iterable[str], profile: str) -> list[Path]:
+    """Copy the pages of the chapters ``names`` from runs in ``profile`` to their published places, and return those.
 
-    The networks that it was made with come along, and published ones that no page names any more go.
+    The networks that they were made with come along, and published ones that no page names any more go. What is checked
+    is the book as it will be, and all of the chapters are published or none.
 
     Raises:
         PressError: if there is no such page, it is a smoke run or one with another seed, or a gate refuses it; or if
@@ -25,28 +29,43 @@ def publish(project: Project, name: str, profile: str) -> Path:
     """
     if profile == "smoke":
         raise PressError("the smoke profile shows that the code runs, its numbers mean nothing; publish cpu or gpu", 2)
-    place, source = project.published(name), page.read(project.source(name))
+    found, problems = {}, []
+    for name in project.choose(names):
+        found[name], wrong = _checked(project, name, profile)
+        problems += wrong
+    others = {other: page.read(project.published(other)) for other in project.chapters()
+              if other not in found and project.published(other).is_file()}  # fmt: skip
+    problems += map(str, gates.check_across(others | {name: one.notebook for name, one in found.items()}))
+    if problems:
+        raise PressError("the gates refuse:\n  " + "\n  ".join(problems))
+    named = {other: provenance.record(one).get("networks", []) for other, one in others.items()}
+    named |= {name: one.record["networks"] for name, one in found.items()}
+    # What was checked is what is written, whatever lies there by now.
+    places = {project.published(name): page.text(one.notebook) for name, one in found.items()}
+    for place in places:
+        require_room(place.parent, "published pages")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(at_work(project.root))
+        for place in sorted(places):  # in one order: nobody waits in a circle
+            stack.enter_context(lock(place))
+        stack.enter_context(lock(project.published_networks))
+        recover(project)
+        for place in places:
+            sweep(place)
+        wanted = {record["key"] for records in named.values() for record in records}
+        put(project, publishable(project, found, named), places, wanted)
+    return list(places)
+
+
+def _checked(project: Project, name: str, profile: str) -> tuple[Any, list[str]]:
+    """The page of chapter ``name`` that a run in ``profile`` has left, and why it cannot be published."""
+    source = page.read(project.source(name))
     settings = settings_of(project, name, profile, source=source)
     found = provenance.examine(project, name, profile, settings)
     if found.freshness.state == "missing":
         raise PressError(f"{name} was not run in profile {profile}: first diffnotes run {name} --profile {profile}")
     if found.notebook is None:
         raise PressError(f"{'; '.join(found.freshness.reasons)}: run diffnotes run {name} --profile {profile}")
-    others = {other: page.read(project.published(other)) for other in project.chapters()
-              if other != name and project.published(other).is_file()}  # fmt: skip
     problems = gates.check_source(source, name)
     problems += gates.check_page(found.notebook, source, name, project, settings)
-    problems += gates.check_across({**others, name: found.notebook})
-    if problems or not found.usable:
-        listed = [*found.freshness.reasons] * (not found.usable) + [*map(str, problems)]
-        raise PressError("the gates refuse:\n  " + "\n  ".join(listed))
-    named = {other: provenance.record(one).get("networks", []) for other, one in others.items()}
-    named[name] = found.record["networks"]
-    require_room(place.parent, "published pages")
-    with at_work(project.root), lock(place), lock(project.published_networks):
-        sweep(place)
-        recover(project.published_networks)
-        chosen = publishable(project, name, named)
-        wanted = {record["key"] for records in named.values() for record in records}
-        put(project, chosen, (place, page.text(found.notebook)), wanted)  # what was checked, whatever lies there by now
-    return place
+    return found, [*found.freshness.reasons] * (not found.usable) + [*map(str, problems)]

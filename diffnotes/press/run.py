@@ -20,6 +20,7 @@ from .devices import find_device
 from .errors import PressError
 from .files import at_work, lock, require_room, sweep
 from .layout import Project
+from .ledger.replication import runs
 from .networks import keep
 from .processes import interruptible
 from .progress import clock
@@ -59,6 +60,7 @@ def run(
         profile = order.profile or ("gpu" if here and here[0] == "cuda" else "cpu")
         order = dataclasses.replace(order, profile=profile)
         require_room(project.page(profile, "any").parent, "executed pages")
+        runs()  # one that is damaged would stop every page, once it is made
         for name in sorted(names):  # in one order: nobody waits in a circle
             waiting = f"{name}: another run is at work on it; waiting for that"
             stack.enter_context(_locked(project.page(profile, name), lambda text=waiting: say(text)))

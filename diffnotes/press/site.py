@@ -161,7 +161,7 @@ def fingerprint(project: Project, chosen: dict[str, Path], root: Path | None = N
     """
     digest, root = hashlib.sha256(), root or project.root
     own = Path(__file__).parent
-    press = [(path, own) for path in _files(own) if path.suffix in (".py", ".toml")]
+    press = [(path, own) for path in _files(own) if path.suffix in (".py", ".toml", ".json")]
     for path, above in [(path, root) for path in _prose(root)] + press:
         digest.update(f"{path.relative_to(above).as_posix()}\0{_sha256(path)}\n".encode())
     for name, page in chosen.items():

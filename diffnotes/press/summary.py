@@ -41,15 +41,24 @@ def totals(rows: Iterable[dict[str, Any]]) -> list[str]:
     done = [row for row in rows if row["record"]]
     parts = [part for row in done for part in row["record"]["parts"]]
     measured = [part for part in parts if "unseen" not in part and not part.get("exact")]
-    narrow = sum(bool(part.get("narrow")) for part in measured)
-    again = [part["repeats"] for part in measured if part.get("repeats")]
+    judged = [part for row in done if row["record"]["state"] != "unjudged" for part in row["record"]["parts"]]
+    narrow = sum(bool(part.get("narrow")) and part["state"] != "open" for part in judged)
+    again = [part["repeats"] for part in judged if part.get("repeats") and "unseen" not in part]
     good = sum(count >= SHARE * of for count, of in again)
     changes = sum(len(row["change"]) for row in done)
     repeated = "No part has been repeated on other base seeds yet."
     if again:
+        fewest, most = min(of for _, of in again), max(of for _, of in again)
+        on = f"{fewest} to {most}" if fewest < most else str(most)
         repeated = (
-            f"{len(again)} measured parts were repeated on {max(of for _, of in again)} other base seeds with all "
-            f"networks trained anew; {good} of them ({good / len(again):.0%}) came out as here in four of five or more."
+            f"{_parts(len(again), 'measured ')} repeated on {on} other base seed{'s' * (most > 1)} with all networks "
+            f"trained anew; {good} of {len(again)} ({good / len(again):.0%}) came out as here in four of five or more."
+        )
+    changed = "No rule or setting was changed after a run that it judges."
+    if changes:
+        changed = (
+            f"Rules and settings were changed {_times(changes)} after a run that they judge; the boxes of their claims "
+            "say when, from what, to what and why."
         )
     return [
         f"{len(parts)} parts: {len(parts) - len(measured)} exact or not to be seen, {len(measured)} measured with an "
@@ -58,8 +67,16 @@ def totals(rows: Iterable[dict[str, Any]]) -> list[str]:
         f"{round(0.05 * len(measured))} do; a part whose truth lies on the edge of its rule is decided wrongly in one "
         "run of forty.",
         repeated,
-        f"{changes} rules were changed after a run; the boxes of their claims say when, from what, to what and why.",
+        changed,
     ]
+
+
+def _parts(count: int, kind: str) -> str:
+    return f"{count} {kind}part{'s were' if count != 1 else ' was'}"
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def _status(row: dict[str, Any]) -> str:

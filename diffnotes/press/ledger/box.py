@@ -16,7 +16,7 @@ from typing import Any
 
 from ..markdown import table
 from .claims import CLAIMS, errata
-from .judging import effort, primary, region
+from .judging import effort, judge, primary, region
 
 __all__ = ["box", "counted", "errata_table", "number", "part_lines", "parts_table", "picture", "summary"]
 
@@ -28,35 +28,45 @@ MOST = 25  # times the repetitions; beyond, more of them are no answer
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
-def number(x: float) -> str:
-    """A number to three significant digits.
+def number(x: float, digits: int = 3) -> str:
+    """A number to three significant digits, or as many as ``digits`` says.
 
-    >>> [number(x) for x in (0.0, 0.12345, 1234.5, -1.5e-7)]
-    ['0', '0.123', '1234', '-1.5×10⁻⁷']
+    >>> [number(x) for x in (0.0, 0.12345, 999.9, 1234.5, -1.5e-7)]
+    ['0', '0.123', '1000', '1234', '-1.5×10⁻⁷']
     """
     if x == 0 or 1e-3 <= abs(x) < 1e5:
-        return f"{x:.3g}" if abs(x) < 1000 else f"{x:.0f}"
-    mantissa, power = f"{x:.2e}".split("e")
-    return f"{float(mantissa):g}×10{str(int(power)).translate(RAISED)}"
+        short = f"{x:.{digits}g}"
+        return short if "e" not in short else f"{x:.0f}"
+    mantissa, power = f"{x:.{digits - 1}e}".split("e")
+    return f"{float(mantissa):.15g}×10{str(int(power)).translate(RAISED)}"
 
 
 def effect_text(part: dict[str, Any]) -> str:
-    """An effect with its unit and interval, or "(exact)": an interval may have no width and still be measured."""
+    """An effect with its unit and interval, or "(exact)": an interval may have no width and still be measured.
+
+    Three significant digits, and more where the rounded numbers would be judged otherwise.
+    """
     if "unseen" in part:
         return f"not seen: {part['unseen']}"
-    value = number(part["value"]) + (f" {part['unit']}" if part["unit"] else "")
-    low, high = number(part["low"]), number(part["high"])
+
+    def judged(digits: int) -> str:
+        return judge(part["rule"], *(float(f"{part[end]:.{digits - 1}e}") for end in ("low", "high")))
+
+    digits = next((digits for digits in range(3, 10) if judged(digits) == judged(17)), 10)
+    value, low, high = (number(part[key], digits) for key in ("value", "low", "high"))
+    value += f" {part['unit']}" if part["unit"] else ""
     return f"{value} (exact)" if part.get("exact", part["low"] == part["high"]) else f"{value} [{low}, {high}]"
 
 
 def rule_text(rule: str) -> str:
-    """A rule as it is read.
+    """A rule as it is read, its numbers in full.
 
-    >>> [rule_text(rule) for rule in ("< 1e-9", ">= 2.5", "in [-0.5, 1]")]
-    ['< 10⁻⁹', '≥ 2.5', 'in [-0.5, 1]']
+    >>> [rule_text(rule) for rule in ("< 1e-9", "> 1.1e+6", ">= 2.5", "<= 1.000001", "in [-0.5, 1]")]
+    ['< 10⁻⁹', '> 1.1×10⁶', '≥ 2.5', '≤ 1.000001', 'in [-0.5, 1]']
     """
     rule = rule.replace("<=", "≤").replace(">=", "≥")
-    return re.sub(r"-?\d[\d.]*(?:e-?\d+)?", lambda found: number(float(found[0])).replace("1×10", "10"), rule)
+    found = re.sub(r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", lambda found: number(float(found[0]), 15), rule)
+    return re.sub(r"(?<![\d.])1×10", "10", found)
 
 
 def counted(state: str, parts: Iterable[dict[str, Any]]) -> str:
@@ -116,7 +126,11 @@ def picture(part: dict[str, Any]) -> str:
     ends = [end for end in region(part["rule"]) if math.isfinite(end)]
     shown = [part["low"], part["high"], part["value"], *ends]
     log = min(shown) > 0 and max(shown) > 50 * min(shown)
-    scale = math.log if log else float
+    size = max(map(abs, shown)) or 1.0  # so that nothing overflows, or is lost beside what is large
+
+    def scale(x: float) -> float:
+        return math.log(x) if log else x / size
+
     first, last = scale(min(shown)), scale(max(shown))
     room = 0.2 * (last - first) or 1.0
     first, last = first - room, last + room
@@ -128,14 +142,17 @@ def picture(part: dict[str, Any]) -> str:
 
     a, b = map(at, region(part["rule"]))
     low, high, value = (at(part[key]) for key in ("low", "high", "value"))
-    edges = "".join(f'<path class="edge" d="M{at(end)} 1V{HEIGHT - 1}"/>' for end in ends)
-    label = html.escape(f"{effect_text(part)} against {rule_text(part['rule'])}", quote=True)
+    ink = 'stroke="currentColor"'  # where no style sheet says otherwise
+    edges = "".join(f'<path class="edge" d="M{at(end)} 1V{HEIGHT - 1}" {ink}/>' for end in ends)
+    axis = ", logarithmic axis" if log else ""
+    label = html.escape(f"{effect_text(part)} against {rule_text(part['rule'])}{axis}", quote=True)
     middle = HEIGHT / 2
     return (
         f'<svg class="against-rule state-{part["state"]}" role="img" aria-label="{label}" width="{WIDTH}" '
         f'height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"><rect class="region" x="{a}" y="1" '
-        f'width="{round(b - a, 1)}" height="{HEIGHT - 2}"/>{edges}<path class="interval" d="M{low} {middle}H{high}"/>'
-        f'<circle class="estimate" cx="{value}" cy="{middle}" r="3.2"/></svg>'
+        f'width="{round(b - a, 1)}" height="{HEIGHT - 2}" fill="currentColor" fill-opacity="0.15"/>{edges}'
+        f'<path class="interval" d="M{low} {middle}H{high}" {ink}/>'
+        f'<circle class="estimate" cx="{value}" cy="{middle}" r="3.2" fill="currentColor"/></svg>'
     )
 
 
@@ -212,10 +229,19 @@ def _reasons(row: dict[str, Any], names: set[str]) -> list[str]:
     return ["", ":::{dropdown} Why these rules", *lines, ":::"]
 
 
+def _shown(text: str) -> str:
+    """A rule as it is read, or a setting as it is written."""
+    try:
+        region(text)
+    except ValueError:
+        return text
+    return rule_text(text)
+
+
 def _changes(row: dict[str, Any]) -> list[str]:
     told = []
     for one in row.get("change", []):
-        moved = f"from {rule_text(one['from'])} to {rule_text(one['to'])}" if one.get("to") else one["from"]
+        moved = f"from {_shown(one['from'])} to {_shown(one['to'])}" if one.get("to") else one["from"]
         told.append(f"- {one['date']}, {one['part'].replace('_', ' ')}: {moved}. {one['why']}")
     return ["", ":::{dropdown} Changed after a run", *told, ":::"] if told else []
 

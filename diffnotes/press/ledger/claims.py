@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import PressError
 from ..files import read_toml
+from .judging import region
 
 __all__ = ["CLAIMS", "GROUPS", "errata", "registry", "rules"]
 
@@ -17,6 +20,11 @@ GROUPS = {
     "M": "Recursive training", "G": "Gradient part of score errors",
     "T": "The ELBO and the four prediction targets", "X": "Across the sources",
 }  # fmt: skip
+KEYS = {
+    "claim": {"id", "statement", "source", "kind", "chapter", "test", "part", "change"},
+    "part": {"name", "role", "measure", "rule", "why", "condition", "decides", "only"},
+    "change": {"date", "part", "from", "to", "why"},
+}  # a key that is misspelt would be none: a part with "rol" is primary
 DECISIVE = ("name", "rule", "role", "only")  # what a verdict hangs on; the rest of a part explains
 
 
@@ -27,12 +35,51 @@ def _read(folder: Path) -> dict[str, list[dict[str, Any]]]:
         for kind, rows in read_toml(path).items():
             if kind not in found or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
                 raise PressError(f"{path.name}: {kind}; allowed: [[claim]] and [[erratum]]")
-            found[kind] += rows
+            found[kind] += map(_plain, rows)
         for number, row in enumerate(found["claim"], 1):
-            if missing := sorted({"id", "statement", "source", "kind", "chapter"} - row.keys()):
-                raise PressError(f"{path.name}: claim {row.get('id', number)} lacks {', '.join(missing)}")
+            if fault := _fault(row):
+                raise PressError(f"{path.name}: claim {row.get('id', number)} {fault}")
+        (most, times), *_ = Counter(row["id"] for row in found["claim"]).most_common(1) or [("", 0)]
+        if times > 1:
+            raise PressError(f"{path.name}: claim {most} is listed twice")
     found["claim"].sort(key=lambda row: ([*GROUPS].index(row["id"][0]), int(row["id"][1:])))
     return found
+
+
+def _plain(value: Any) -> Any:
+    """A value of a file with all its texts on one line: they stand in tables, lists and titles."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return " ".join(value.split()) if isinstance(value, str) else value
+
+
+def _fault(row: dict[str, Any]) -> str:
+    """What is wrong with a claim, in words; "" if nothing is."""
+    if missing := sorted({"id", "statement", "source", "kind", "chapter"} - row.keys()):
+        return f"lacks {', '.join(missing)}"
+    if not re.fullmatch(rf"[{''.join(GROUPS)}][1-9]\d*", str(row["id"])):
+        return f"has no id of the form {'/'.join(GROUPS)} and a number"
+    for kind, tables in (("claim", [row]), *((kind, row.get(kind, [])) for kind in ("part", "change"))):
+        if not isinstance(tables, list) or not all(isinstance(one, dict) for one in tables):
+            return f"has {kind} = {tables!r}; allowed: [[claim.{kind}]]"
+        for key, value in ((key, value) for one in tables for key, value in one.items()):
+            if key not in KEYS[kind]:
+                return f"has the unknown key {key}; allowed for a {kind}: {', '.join(sorted(KEYS[kind]))}"
+            if key not in KEYS and not (isinstance(value, str) and ":::" not in value and "```" not in value):
+                return f"has {key} = {value!r}; allowed: a text without ::: and ```"
+    names = [part.get("name", "") for part in row.get("part", [])]
+    for part, name in zip(row.get("part", []), names):
+        if not name.isidentifier() or names.count(name) > 1:
+            return f"has a part with the name {name!r}; allowed: a name in Python, once"
+        if part.get("role", "reach") != "reach" or part.get("only", "gpu") not in ("cpu", "gpu"):
+            return f"has a part {name} with a role that is not reach, or an only that is no profile"
+        try:
+            region(part.get("rule", ""))
+        except ValueError as error:
+            return f"has a part {name} with no rule: {error}"
+    return ""
 
 
 def registry(folder: Path = CLAIMS) -> dict[str, dict[str, Any]]:

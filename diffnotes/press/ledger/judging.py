@@ -74,6 +74,7 @@ class Unseen:
     def __post_init__(self) -> None:
         if not isinstance(self.why, str) or not self.why.strip():
             raise ValueError(f"why = {self.why!r}; allowed: the reason, in words")
+        object.__setattr__(self, "why", " ".join(self.why.split()))  # it stands in the cell of a table
 
 
 def region(rule: str) -> tuple[float, float]:
@@ -87,13 +88,15 @@ def region(rule: str) -> tuple[float, float]:
     """
     if match := re.fullmatch(r"in \[(.+), *(.+)\]", rule):
         ends = float(match[1]), float(match[2])
-        if not ends[0] < ends[1]:
-            raise ValueError(f"rule = {rule!r}; allowed: 'in [a, b]' with a < b")
+        if not -math.inf < ends[0] < ends[1] < math.inf:
+            raise ValueError(f"rule = {rule!r}; allowed: 'in [a, b]' with finite a < b")
         return ends
     match = re.fullmatch(r"([<>]=?) *(\S+)", rule)
     if not match:
         raise ValueError(f"rule = {rule!r}; allowed: '> c', '< c', '>= c', '<= c' or 'in [a, b]'")
     c = float(match[2])
+    if not math.isfinite(c):
+        raise ValueError(f"rule = {rule!r}; allowed: finite numbers")
     return (c, math.inf) if match[1][0] == ">" else (-math.inf, c)
 
 
@@ -114,10 +117,16 @@ def judge(rule: str, low: float, high: float) -> str:
     return state if sign == "<" else OPPOSITE[state]
 
 
-def _gap(rule: str, value: float, low: float, high: float) -> tuple[float, float]:
-    """How far the value is from the nearest edge of the rule, and the half of the interval that points there."""
-    edge = min((end for end in region(rule) if math.isfinite(end)), key=lambda end: abs(end - value))
-    return abs(value - edge), (value - low) if edge < value else (high - value)
+def _gaps(rule: str, value: float, low: float, high: float) -> list[tuple[float, float]]:
+    """How far the value is from each edge of the rule, and the half of the interval that points there.
+
+    From outside a range only the nearer edge counts: beyond the other one the part would fail as well.
+    """
+    edges = [end for end in region(rule) if math.isfinite(end)]
+    if len(edges) == 2 and not edges[0] <= value <= edges[1]:
+        edges = [min(edges, key=lambda edge: abs(edge - value))]
+    upward = {edge: edge > value or (edge == value and edge == edges[-1]) for edge in edges}
+    return [(abs(value - edge), high - value if upward[edge] else value - low) for edge in edges]
 
 
 def is_narrow(rule: str, value: float, low: float, high: float) -> bool:
@@ -126,8 +135,8 @@ def is_narrow(rule: str, value: float, low: float, high: float) -> bool:
     >>> is_narrow("> 1", 1.5, 1.1, 1.9), is_narrow("> 1", 2, 1.6, 2.4)
     (True, False)
     """
-    gap, half = _gap(rule, value, low, high)
-    return half > 0 and judge(rule, low, high) != "open" and gap < NARROW * half
+    decided = judge(rule, low, high) != "open"
+    return decided and any(half > 0 and gap < NARROW * half for gap, half in _gaps(rule, value, low, high))
 
 
 def effort(rule: str, value: float, low: float, high: float) -> float:
@@ -138,8 +147,7 @@ def effort(rule: str, value: float, low: float, high: float) -> float:
     >>> round(effort("> 0", 1, -1, 3), 2)
     6.76
     """
-    gap, half = _gap(rule, value, low, high)
-    return (NARROW * half / gap) ** 2 if gap else math.inf
+    return max((NARROW * half / gap) ** 2 if gap else math.inf for gap, half in _gaps(rule, value, low, high))
 
 
 def primary(parts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ of today.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ from typing import Any
 from ..errors import PressError
 from .box import counted
 from .claims import CLAIMS
-from .judging import judge, verdict
+from .judging import is_narrow, judge, verdict
 from .recording import VERDICTS
 
-__all__ = ["ENOUGH", "REPEATS", "SHARE", "confirmed", "measurements", "repeats", "runs"]
+__all__ = ["ENOUGH", "REPEATS", "SHARE", "confirmed", "measurements", "repeats", "run", "runs"]
 
 REPEATS = CLAIMS.with_name("repeats")
 ENOUGH, SHARE = 5, 0.8  # from so many repetitions on, a state must have come again in so large a share of them
@@ -29,43 +30,59 @@ ENOUGH, SHARE = 5, 0.8  # from so many repetitions on, a state must have come ag
 
 def runs(folder: Path = REPEATS) -> list[dict[str, Any]]:
     """All repetitions in ``folder``, by base seed. PressError for a file that is none."""
-    found = []
-    for path in sorted(Path(folder).glob("*.json"), key=lambda path: (len(path.stem), path.stem)):
-        try:
-            run = json.loads(path.read_text(encoding="utf-8"))
-            whole = str(run["seed"]) == path.stem and isinstance(run["profile"], str)
-            whole = whole and all(isinstance(one["claims"], dict) for one in run["chapters"].values())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PressError(f"{path} is no record of a repetition: {type(error).__name__}: {error}") from error
-        if not whole:
-            raise PressError(f"{path} is no record of a repetition of the base seed {path.stem}")
-        found.append(run)
+    return [run(path) for path in sorted(Path(folder).glob("[!.]*.json"), key=lambda path: (len(path.stem), path.stem))]
+
+
+def run(path: Path) -> dict[str, Any]:
+    """The repetition in the file ``path``. PressError, naming it, if that holds none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not _is_run(found, path.stem):
+            raise ValueError(f"it has not the form of one on the base seed {path.stem}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+        raise PressError(f"{path} is no record of a repetition: {why}; mend it, or remove it and repeat") from error
     return found
 
 
+def _is_run(found: Any, stem: str) -> bool:
+    effects = [effect for chapter in found["chapters"].values() for parts in chapter["claims"].values()
+               for effect in parts.values()]  # fmt: skip
+    return (
+        type(found["seed"]) is int and str(found["seed"]) == stem and found["profile"] in ("cpu", "gpu")
+        and all(isinstance(chapter["hash"], str) for chapter in found["chapters"].values())
+        and all(map(_is_effect, effects))
+    )  # fmt: skip
+
+
+def _is_effect(found: Any) -> bool:
+    if isinstance(found, str):  # why nothing was seen
+        return True
+    value, low, high = found
+    return all(type(end) in (int, float) and math.isfinite(end) for end in found) and low <= value <= high
+
+
 def measurements(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What is kept of the records of a page: by claim and part the numbers, or why there are none."""
-    return {record["id"]: {part["name"]: part.get("unseen") or [_short(part[key]) for key in ("value", "low", "high")]
+    """What is kept of the records of a page: by claim and part the numbers, or why there are none.
+
+    The numbers are kept in full: what is judged again comes out as it did.
+    """
+    return {record["id"]: {part["name"]: part.get("unseen") or [part[key] for key in ("value", "low", "high")]
                            for part in record["parts"]} for record in records}  # fmt: skip
-
-
-def _short(x: float) -> float:
-    """Eight significant digits, so that what is judged again comes out as it did."""
-    return float(f"{x:.8g}")
 
 
 def repeats(record: dict[str, Any], folder: Path = REPEATS) -> dict[str, list[str]]:
     """For each part of a record, its states in the repetitions of the record's profile."""
     found: dict[str, list[str]] = {part["name"]: [] for part in record["parts"]}
-    for run in runs(folder):
-        chapter = run["chapters"].get(record.get("chapter"), {}) if run["profile"] == record["profile"] else {}
+    for one in runs(folder):
+        chapter = one["chapters"].get(record.get("chapter"), {}) if one["profile"] == record["profile"] else {}
         told = chapter.get("claims", {}).get(record["id"], {})
         for part in record["parts"]:
-            one = told.get(part["name"])
-            if isinstance(one, str):
+            effect = told.get(part["name"])
+            if isinstance(effect, str):
                 found[part["name"]].append("open")
-            elif one is not None:
-                found[part["name"]].append(judge(part["rule"], *one[1:]))
+            elif effect is not None:
+                found[part["name"]].append(judge(part["rule"], *effect[1:]))
     return found
 
 
@@ -73,15 +90,18 @@ def confirmed(record: dict[str, Any], folder: Path = REPEATS) -> dict[str, Any]:
     """The record with what its repetitions say.
 
     A measured part gets ``repeats``, (how often its state came again, of how many). One that came again in less than
-    four of five, of at least five, is open; its own state is kept as ``measured``. The verdict follows the parts.
+    four of five, of at least five, is open; its own state is kept as ``measured``. The verdict follows the parts. An
+    exact part is left out, unless it came out otherwise on another seed and is therefore none.
     """
     if record["state"] == "unjudged":
         return record
     states, parts = repeats(record, folder), []
     for part in record["parts"]:
+        if "value" in part:  # of the numbers, as all the rest
+            part = {**part, "narrow": is_narrow(part["rule"], part["value"], part["low"], part["high"])}
         again = states[part["name"]]
-        if again and not part.get("exact"):
-            count = again.count(part["state"])
+        count = again.count(part["state"])
+        if again and (count < len(again) or not part.get("exact")):
             part = {**part, "repeats": [count, len(again)]}
             if len(again) >= ENOUGH and count < SHARE * len(again):
                 part |= {"measured": part["state"], "state": "open"}

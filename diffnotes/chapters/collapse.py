@@ -18,12 +18,14 @@ from torch import Tensor
 
 from ..core.data import image_split
 from ..core.denoiser import Denoiser, Exact, home_of, members_of
-from ..core.law import GaussianMixture, Law
+from ..core.law import GaussianMixture, Law, on_line
 from ..core.numbers import floats, number, samples
 from ..core.schedule import Chain, Schedule
 from ..core.target import coefficients
-from ..measure.crowding import ansd_ratio, sample_split
+from ..measure.crowding import neighbour_counts, pair_fraction, sample_split
 from ..measure.flow import FlowMap, ode_map
+from ..measure.information import excess_error, expectation_nodes
+from ..measure.interval import Interval
 from ..model.both import Together, both_samplers
 from ..model.fleet import Fleet
 from ..model.sample import grid, ode, prior, sde_steps
@@ -31,44 +33,77 @@ from ..model.setting import Times
 from ..model.store import log_of
 
 __all__ = [
-    "Between", "Crowding", "Transport", "between_modes", "crowding", "end_measures", "final_variance",
-    "image_ratios", "learning_curve", "least_squares_slope", "near_radius", "off_cells", "plane_clouds",
-    "plane_crowding", "slope_error_variance", "to_law_of_time", "transport",
+    "FEW_PAIRS", "Between", "Crowding", "ImagePairs", "Transport", "between_modes", "correlation", "crowding",
+    "end_measures", "final_variance", "image_pairs", "largest_fall", "learning_curve", "least_squares_slope",
+    "mean_errors", "near_radius", "off_cells", "plane_clouds", "plane_crowding", "ratio_curves", "slope_error_spread",
+    "slope_error_variance", "thread_crowding", "to_law_of_time", "transport",
 ]  # fmt: skip
 
 NOISE = 7
 """Added to the seed of the starts, for the noise of the SDE."""
 
+FEW_PAIRS = 20
+"""With fewer close pairs in a set of samples, their number says nothing of it: its noise is a fifth of it and more."""
+
 
 # --- samples in the plane, and images ---------------------------------------------------------------------------------
 
 
-def near_radius(x: Tensor, share: float = 0.01) -> float:
-    """The distance within which a ``share`` of the pairs of x (n, d) lies.
+def near_radius(x: Tensor, share: float | Sequence[float] = 0.01) -> float | list[float]:
+    """The distance within which a ``share`` of the pairs of x (n, d) lies; a list of distances for several shares.
 
     Raises:
         ValueError: for a share outside (0, 1).
     """
-    share = number(share, "share")
-    if not 0 < share < 1:
+    wanted = floats(share, "share", torch.float64)
+    if not bool(((wanted > 0) & (wanted < 1)).all()):
         raise ValueError(f"share = {share}; allowed: numbers between 0 and 1")
-    return float(torch.pdist(samples(x, "x").double()).quantile(share))
+    distances = torch.pdist(samples(x, "x").double()).sort().values  # torch's quantile takes no more than 2^24 numbers
+    places = wanted * (len(distances) - 1)
+    below, above = distances[places.floor().long()], distances[places.ceil().long()]
+    return torch.lerp(below, above, places - places.floor()).tolist()
 
 
 class Crowding(NamedTuple):
-    """Of several sets of samples: pair-fraction ``ratio`` to the data, and ``unevenness``, a part of its excess."""
+    """Of several sets of samples against the data, each (sets,).
+
+    Pair-fraction ``ratio``, ``unevenness`` as a part of its excess; ``empty``, the share of the data with no sample
+    near; ``densest``, the neighbours of the densest tenth of the samples over those of the densest tenth of the data.
+    """
 
     ratio: Tensor
     unevenness: Tensor
+    empty: Tensor
+    densest: Tensor
 
 
-def crowding(clouds: Iterable[Tensor], reference: Tensor, radius: float) -> Crowding:
-    """The crowding of each of ``clouds`` (n, d) against samples ``reference`` of the data; float64 (clouds,).
+def crowding(clouds: Iterable[Tensor], data: Tensor, share: float = 0.01) -> Crowding:
+    """The crowding of each of ``clouds`` (n, d) against samples ``data`` (m, d), m > n; float64 (clouds,).
 
-    Ratio - 1 = shift + unevenness, as :func:`diffnotes.measure.crowding.sample_split`; errors as there.
+    The radius has a ``share`` of the pairs of the first 1,500 data within it. Ratio - 1 = shift + unevenness, as
+    :func:`diffnotes.measure.crowding.sample_split`. ``empty`` is the share of the first n data without a sample within
+    the radius of a quarter of that share of pairs. ``densest`` compares the mean number of others within the radius,
+    over the tenth of the samples that have most, with that of the first n data.
+
+    Raises:
+        ValueError: for fewer data than samples, and as :func:`near_radius` and ``sample_split``.
     """
-    parts = torch.tensor([sample_split(cloud, reference, radius) for cloud in clouds], dtype=torch.float64)
-    return Crowding(parts[:, 0], parts[:, 2])
+    near, nearer = near_radius(data[:1500], (share, share / 4))
+    found = []
+    for cloud in clouds:
+        if len(cloud) > len(data):
+            raise ValueError(f"data has {len(data)} rows; allowed: at least as many as samples, {len(cloud)}")
+        alike = data[: len(cloud)]
+        split, alone = sample_split(cloud, data, near), torch.cdist(alike, cloud).amin(1) > nearer
+        found.append([split.ratio, split.unevenness, float(alone.double().mean()),
+                      _densest(cloud, near) / _densest(alike, near)])  # fmt: skip
+    return Crowding(*torch.tensor(found, dtype=torch.float64).T)
+
+
+def _densest(x: Tensor, radius: float) -> float:
+    """The mean number of others within the radius, over the tenth of x that has most of them."""
+    counts = neighbour_counts(x, radius).double()
+    return float(counts.topk(max(1, len(counts) // 10)).values.mean())
 
 
 def plane_clouds(
@@ -104,34 +139,66 @@ def plane_clouds(
 def plane_crowding(
     clouds: Mapping[str, Mapping[str, Tensor]], data: Mapping[str, Tensor], share: float = 0.01
 ) -> dict[str, dict[str, Crowding]]:
-    """The :func:`crowding` of samples by data set and kind, as :func:`plane_clouds` gives them.
+    """The :func:`crowding` of samples by data set and kind, as :func:`plane_clouds` gives them, and of "data".
 
-    ``data``: data set -> (n, 2) samples; the radius is that of a ``share`` of the pairs of the first 1,500 of them.
+    ``data``: data set -> (m, 2) samples; the last n of them are the kind "data", one set of samples, and the samples
+    are compared with the others.
     """
-    radii = {name: near_radius(x[:1500], share) for name, x in data.items()}
-    return {name: {kind: crowding(cloud, data[name], radii[name]) for kind, cloud in kinds.items()}
-            for name, kinds in clouds.items()}  # fmt: skip
+    found = {}
+    for name, kinds in clouds.items():
+        others, apart = data[name].tensor_split([-next(iter(kinds.values())).shape[1]])
+        found[name] = {kind: crowding(cloud, others, share) for kind, cloud in {**kinds, "data": apart[None]}.items()}
+    return found
 
 
-def image_ratios(name: str, denoiser: Denoiser, seeds: Sequence[int], n: int, steps: int) -> dict[str, Tensor]:
-    """Pair-fraction ratios of images to the training images of their split, at the radius of 1 % of these pairs.
+def ratio_curves(clouds: Mapping[str, Tensor], data: Tensor, shares: Sequence[float]) -> dict[str, Tensor]:
+    """Pair-fraction ratios over radii: kind of samples -> float64 (sets, radii).
+
+    Args:
+        clouds: kind -> (sets, n, d).
+        data: (m, d); the radii have ``shares`` of the pairs of the first 1,500 within them.
+        shares: numbers between 0 and 1.
+    """
+    radii = near_radius(data[:1500], shares)
+    base = pair_fraction(data, radii)
+    return {kind: torch.stack([pair_fraction(cloud, radii) for cloud in own]) / base for kind, own in clouds.items()}
+
+
+class ImagePairs(NamedTuple):
+    """Of images by kind: pair-fraction ``ratio`` to the training images, and close ``pairs``, (splits, radii) each."""
+
+    ratio: dict[str, Tensor]
+    pairs: dict[str, Tensor]
+
+
+def image_pairs(
+    name: str, denoiser: Denoiser, seeds: Sequence[int], n: int, steps: int, shares: Sequence[float]
+) -> ImagePairs:
+    """Close pairs of images, over radii, against those of the training images of their split.
 
     Args:
         name: of the set of images.
         denoiser: an ensemble, one member for each split.
         seeds: of the splits; the first is that of the starts and of the SDE's noise.
         n, steps: images of each member; steps of both samplers.
+        shares: of the pairs of the first 2,000 training images that the radii have within them.
 
     Returns:
-        "ODE", "SDE", "held out" -> float64 (splits,).
+        For "ODE", "SDE" and "held out" float64 (splits, radii).
     """
-    splits = [image_split(name, seed) for seed in seeds]
-    start = prior(denoiser.schedule, (len(splits), n, splits[0][0].x.shape[-1]), seeds[0])
-    images = {**both_samplers(denoiser, start, steps, seeds[0] + NOISE), "held out": [x.x.double() for _, x in splits]}
-    trained = [train.x.double() for train, _ in splits]
-    radii = [near_radius(x[:2000]) for x in trained]
-    return {kind: torch.tensor([ansd_ratio(*each) for each in zip(made, trained, radii)], dtype=torch.float64)
-            for kind, made in images.items()}  # fmt: skip
+    splits = [[part.x.double() for part in image_split(name, seed)] for seed in seeds]
+    start = prior(denoiser.schedule, (len(splits), n, splits[0][0].shape[-1]), seeds[0])
+    images = {**both_samplers(denoiser, start, steps, seeds[0] + NOISE), "held out": [held for _, held in splits]}
+    ratio: dict[str, list[Tensor]] = {kind: [] for kind in images}
+    pairs: dict[str, list[Tensor]] = {kind: [] for kind in images}
+    for i, (train, _) in enumerate(splits):
+        radii = near_radius(train[:2000], shares)
+        base = pair_fraction(train, radii)
+        for kind, sets in images.items():
+            near = pair_fraction(sets[i], radii)
+            ratio[kind].append(near / base)
+            pairs[kind].append(near * (len(sets[i]) * (len(sets[i]) - 1) / 2))
+    return ImagePairs(*({kind: torch.stack(rows) for kind, rows in of.items()} for of in (ratio, pairs)))
 
 
 def off_cells(cloud: Tensor, cells: int = 4, half_width: float = 2.0) -> Tensor:
@@ -139,6 +206,15 @@ def off_cells(cloud: Tensor, cells: int = 4, half_width: float = 2.0) -> Tensor:
     cell = torch.floor((samples(cloud, "cloud") + half_width) * (cells / (2 * half_width)))
     inside = (cell >= 0).all(-1) & (cell < cells).all(-1) & (cell.sum(-1) % 2 == 0)
     return 1 - inside.double().mean(-1)
+
+
+def thread_crowding(clouds: Tensor, radius: float = 0.1) -> Tensor:
+    """The pair fraction, at ``radius``, of the points of each cloud (n, 2) off the chessboard's cells; (clouds,).
+
+    Points on threads are near to one another, points off a blurred edge lie anywhere along it; zero for fewer than two.
+    """
+    off = [cloud[[bool(lone) for lone in off_cells(cloud[:, None])]] for cloud in clouds]
+    return torch.tensor([pair_fraction(x, radius) if len(x) > 1 else 0.0 for x in off], dtype=torch.float64)
 
 
 # --- laws on the line -------------------------------------------------------------------------------------------------
@@ -166,17 +242,33 @@ def to_law_of_time(denoiser: Denoiser, law: GaussianMixture, t: float, steps: in
 def end_measures(
     nets: Mapping[str, Denoiser], law: GaussianMixture, radius: float, steps: int, points: int
 ) -> dict[str, Tensor]:
-    """Three measures of the ODE's law, each (networks by name, members).
+    """Four measures of the ODE's law, each (networks by name, members).
 
-    "ratio" and "tv", the ANSD ratio at ``radius`` and the total variation at the end; "at 0.4", the total variation to
-    the law of that time. The path has ``steps`` steps of Heun's method, the flow map ``points`` quantiles.
+    "ratio", "uneven" and "tv", the ANSD ratio and the unevenness at ``radius`` and the total variation at the end;
+    "at 0.4", the total variation to the law of that time. The path has ``steps`` steps of Heun's method, the flow map
+    ``points`` quantiles.
     """
     maps = [ode_map(net, grid(net.schedule, steps, kind="quadratic"), points) for net in nets.values()]
+    split = [one.split(law, radius) for one in maps]
     return {
-        "ratio": torch.stack([one.ratio(law, radius) for one in maps]),
+        "ratio": torch.stack([1 + shift + uneven for shift, uneven in split]),
+        "uneven": torch.stack([uneven for _, uneven in split]),
         "tv": torch.stack([one.total_variation(law) for one in maps]),
         "at 0.4": torch.stack([to_law_of_time(net, law, 0.4, steps, points) for net in nets.values()]),
     }
+
+
+def mean_errors(nets: Mapping[str, Denoiser], law: GaussianMixture, times: Tensor) -> Tensor:
+    """Squared error of eps beyond the exact predictor's, a mean over ``times``: (networks by name, members)."""
+    errors = excess_error(nets, law, times)
+    snr = next(iter(nets.values())).schedule.snr(times)
+    return torch.stack([(curve * snr).mean(-1) for curve in errors.values()])
+
+
+def largest_fall(values: Tensor) -> Tensor:
+    """How far ``values`` (stops, networks) fall below what they have been before, at most: (networks,), >= 0."""
+    values = floats(values, "values", torch.float64)
+    return (values.cummax(0).values - values).amax(0)
 
 
 def least_squares_slope(x: Sequence[float], values: Tensor) -> Tensor:
@@ -302,6 +394,46 @@ def slope_error_variance(delta: float, alpha_bar_start: float, alpha_bar_switch:
     ratio, pull = alpha_bar_start / alpha_bar_switch, 1 + 2 * delta
     above = (1 + 2 * delta * ratio**pull) / pull
     return ratio**delta, 1 + alpha_bar_switch * (above - 1)
+
+
+def slope_error_spread(denoiser: Denoiser, law: GaussianMixture, times: Tensor) -> Tensor:
+    """log of the variance that the ODE's law has in excess, as the sign law tells it from the slope error: (members,).
+
+    - int beta(t) delta(t) dt over the times, by the trapezoidal rule, with
+
+        delta = Cov(eps_hat - eps, x)/(sigma Var x) under the law of x_t,
+
+    the factor by which a predictor is too steep. Of (1 + delta) sigma x for N(0, 1) it is the log of V_ODE in
+    :func:`slope_error_variance`.
+
+    Args:
+        denoiser: a network or an ensemble, in continuous time on a variance-preserving schedule.
+        law: of the data, on the line; times: (L,), of the part of the path at which the slope counts.
+    """
+    times, exact = floats(times, "times", torch.float64).cpu(), Exact(on_line(law), denoiser.schedule)
+    dtype, device = home_of(denoiser)
+    shape, deltas = (members_of(denoiser) or 1, -1, 1), []
+    for t in times:
+        alpha, sigma = (float(level) for level in denoiser.schedule(t))
+        noised = exact.law.noised(alpha, sigma)
+        x, weights = expectation_nodes(noised, half_width=6.0)
+        with torch.no_grad():
+            guess = denoiser.eps(x.to(device, dtype)[:, None].expand(shape), t)[..., 0].double().cpu()
+        error = guess - exact.eps(x[:, None], t)[:, 0]
+        centred = weights * (x - weights @ x)
+        deltas.append(error @ centred / (sigma * (centred @ x)))
+    return -torch.trapezoid(denoiser.schedule.beta(times) * torch.stack(deltas, -1), times)
+
+
+def correlation(x: Tensor, y: Tensor) -> Interval:
+    """Linear correlation of two vectors with Fisher's interval, at least four numbers each."""
+    from scipy.stats import pearsonr
+
+    x, y = (floats(one, name, torch.float64).cpu() for one, name in ((x, "x"), (y, "y")))
+    if x.ndim != 1 or x.shape != y.shape or len(x) < 4:
+        raise ValueError(f"x, y have shapes {tuple(x.shape)}, {tuple(y.shape)}; allowed: twice (n,) with n >= 4")
+    found = pearsonr(x, y)
+    return Interval(float(found.statistic), *(float(end) for end in found.confidence_interval()))
 
 
 def final_variance(

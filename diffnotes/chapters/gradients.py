@@ -15,7 +15,8 @@ so the solenoidal part r is invisible to the marginals, whatever its size. Three
 
 In the units of the noise, sigma e, and with the log-SNR as time, the KL bounds are integrals without further weights:
 1/2 int E|sigma e|^2 d(log SNR) is Girsanov's, and the same with the gradient part bounds the KL divergence at the end,
-provided that split and expectation are those of the *learned* law (:func:`gaussian_course`).
+provided that the expectation is that of the *learned* law; the split may be that of the learned or of the true one
+(:func:`gaussian_course`).
 
 Source: Khelifa, Turner and Venkataramanan 2026, arXiv 2606.06179. Formulas and proofs: this book.
 """
@@ -30,7 +31,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.denoiser import Denoiser, Exact, home_of
 from ..core.generators import generator_of
@@ -38,19 +39,21 @@ from ..core.law import GaussianMixture, Law
 from ..core.schedule import Schedule
 from ..measure.divergence import covariance_kl
 from ..model.condition import Condition
-from ..model.fleet import Trained
+from ..model.fleet import Fleet, Table, Trained
 from ..model.net import MLP, Dense
 from ..model.setting import Run
+from ..model.store import rounded
 from ..model.train import Task, minimise
 
 __all__ = [
-    "LINEAR_ERRORS", "Basis", "Critic", "Critics", "Energies", "ErrorSplit", "GaussianCourse", "Invisible",
-    "Misled", "Plane", "bound_of", "critic_value", "dual_value", "euler_covariance", "euler_divergences",
-    "gaussian_course", "gaussian_split", "linear_critic", "linear_errors", "log_snr_levels", "noised_covariance",
-    "random_courses", "sized_courses", "train_critic",
+    "LINEAR_ERRORS", "Basis", "Critic", "CriticValue", "Critics", "Energies", "ErrorSplit", "GaussianCourse",
+    "Invisible", "Misled", "Plane", "Splits", "bound_of", "critic_value", "dual_value", "euler_covariance",
+    "euler_divergences", "gaussian_course", "gaussian_split", "linear_critic", "linear_errors", "log_snr_levels",
+    "mixed_courses", "noised_covariance", "random_courses", "sized_courses", "stirred_divergence", "train_critic",
 ]  # fmt: skip
 
 ROTATION = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0)  # of which the wave critic takes the best
 LINEAR_ERRORS = ("turned score", "score", "plain rotation", "mixed")
 
 
@@ -114,7 +117,8 @@ class GaussianCourse:
         kl: KL(learned || true) at t = 0.
         girsanov: 1/2 int E|e|^2 dt under the learned law.
         gradient: 1/2 int E|Pi e|^2 dt, split and expectation under the learned law.
-        gradient_true: the same with split and expectation under the true law.
+        gradient_true: the same with split and expectation under the true law, which is no bound.
+        gradient_split: the same with the split under the true law and the expectation under the learned one.
     """
 
     covariance: Tensor
@@ -122,6 +126,7 @@ class GaussianCourse:
     girsanov: Tensor
     gradient: Tensor
     gradient_true: Tensor
+    gradient_split: Tensor
 
 
 def noised_covariance(covariance: Tensor, t: float) -> Tensor:
@@ -157,14 +162,17 @@ def gaussian_course(covariance: Tensor, error: Callable[[float], Tensor], end: f
         c, t = torch.from_numpy(state[:count]).reshape(shape), max(end - s, 0.0)
         e, true = error(t).cpu().double(), noised_covariance(covariance, t)
         drift = (eye / 2 - torch.linalg.inv(true) + e) @ c
-        here, there = gaussian_split(e, c)[1], gaussian_split(e, true)[1]
-        rates = torch.stack([here.total, here.gradient, there.gradient]) / 2
+        values, vectors = torch.linalg.eigh((c + c.mT) / 2)
+        if not bool((values > 0).all()):  # a trial step too long, which the solver will take back
+            c = vectors @ torch.diag_embed(values.clamp(min=1e-9)) @ vectors.mT
+        here, (part, there) = gaussian_split(e, c)[1], gaussian_split(e, true)
+        rates = torch.stack([here.total, here.gradient, there.gradient, (part @ c * part).sum((-2, -1))]) / 2
         return torch.cat([(drift + drift.mT + eye).flatten(), rates.flatten()]).numpy()
 
     start = noised_covariance(covariance, end).expand(shape).flatten()
-    start = torch.cat([start, torch.zeros(3 * math.prod(shape[:-2]), dtype=torch.float64)]).numpy()
+    start = torch.cat([start, torch.zeros(4 * math.prod(shape[:-2]), dtype=torch.float64)]).numpy()
     last = torch.from_numpy(solve_ivp(slope, (0.0, end), start, "DOP853", (end,), rtol=1e-10, atol=1e-12).y[:, -1])
-    c, sums = last[:count].reshape(shape), last[count:].reshape(3, *shape[:-2])
+    c, sums = last[:count].reshape(shape), last[count:].reshape(4, *shape[:-2])
     return GaussianCourse(c, covariance_kl(c, covariance).clamp(min=0), *sums)
 
 
@@ -228,6 +236,45 @@ def random_courses(covariance: Tensor, count: int, seed: int) -> GaussianCourse:
     first, second = torch.randn(2, count, 2, 2, generator=generator, dtype=torch.float64)
     strength = torch.logspace(-2, 0.1, count, dtype=torch.float64)[:, None, None]
     return gaussian_course(covariance, lambda t: strength * (first * math.cos(t) + second * math.sin(2 * t)))
+
+
+def mixed_courses(covariance: Tensor, errors: Mapping[str, Callable[[float], Tensor]], factors: Tensor
+                  ) -> dict[str, GaussianCourse]:
+    """Courses with E(t) + c Omega s_t: an error beside c times the turned score, name -> course of the batch.
+
+    Args:
+        covariance: of the data, (2, 2).
+        errors: name -> (t -> E(t), (2, 2)).
+        factors: c, (k,).
+    """
+    factors = factors[:, None, None].double()
+
+    def both(t: float) -> Tensor:
+        given = torch.stack([error(t) for error in errors.values()])
+        return given[:, None] + factors * linear_errors(covariance, t)[0]
+
+    course = gaussian_course(covariance, both)
+    return {
+        name: GaussianCourse(*(getattr(course, field.name)[k] for field in fields(course)))
+        for k, name in enumerate(errors)
+    }
+
+
+def stirred_divergence(covariance: Tensor, error: Callable[[float], Tensor], end: float = 4.0) -> float:
+    r"""KL at the end with an error E(t) beside c times the turned score in the limit of large c, in nats.
+
+    Fast rotation along the ellipses of equal density keeps the covariance at a_t S_t, and the trace of its equation is
+    da/ds = (1 - a) tr(S_t^-1)/2 + a tr E(t); KL = a - 1 - log a.
+    """
+    from scipy.integrate import solve_ivp
+
+    def slope(s: float, a: np.ndarray) -> list[float]:
+        t = max(end - s, 0.0)
+        pull = float(torch.linalg.inv(noised_covariance(covariance.double(), t)).trace()) / 2
+        return [(1 - a[0]) * pull + a[0] * float(error(t).trace())]
+
+    a = float(solve_ivp(slope, (0.0, end), [1.0], "DOP853", (end,), rtol=1e-10, atol=1e-12).y[0, -1])
+    return a - 1 - math.log(a)
 
 
 def euler_divergences(covariance: Tensor, nats: float, counts: Sequence[int]) -> dict[str, dict[str, Tensor]]:
@@ -428,6 +475,41 @@ class ErrorSplit:
         return Energies(*(torch.stack(part).mean(0) for part in zip(*found)))
 
 
+@dataclass(frozen=True)
+class Splits:
+    """Splits of a fleet's errors after training: an experiment of which the numbers are kept, not the networks.
+
+    Args:
+        fleet: of one arm, and with one member a seed.
+        law: of the data, with an exact score.
+        band, levels: the middles of ``levels`` cells of this band of log-SNR are where errors are split.
+        cells: of the :class:`Plane`.
+    """
+
+    fleet: Fleet
+    law: Law
+    band: tuple[float, float]
+    levels: int
+    cells: int
+
+    def blank(self) -> dict[str, nn.Module]:
+        """The energies before they are known."""
+        return {"energies": Table(torch.zeros(3, len(self.fleet.seeds)))}
+
+    def train(self, device: torch.device | str = "cpu") -> Trained:
+        """Train on ``device``, and split."""
+        trained = {name: rounded(net) for name, net in self.fleet.train(device).networks.items()}
+        (model,) = self.fleet.read(trained).values()
+        u = (torch.arange(self.levels, dtype=torch.float64) + 0.5) / self.levels
+        times = log_snr_levels(model.schedule, u, self.band)
+        found = ErrorSplit(self.law, model.schedule, times, cells=self.cells)(model)
+        return Trained({"energies": Table(torch.stack([part.cpu() for part in found]))}, {})
+
+    def read(self, networks: Mapping[str, nn.Module], recipe: str = "") -> Energies:
+        """Mean energies over the levels, (members,) each."""
+        return Energies(*networks["energies"].values.cpu())
+
+
 # --- the critic -------------------------------------------------------------------------------------------------------
 
 
@@ -473,30 +555,54 @@ class Critic:
         return slope
 
 
+def _mean_noise(x: Tensor, x0: Tensor, reference: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """E[eps | x] if x0 is one of ``reference`` and its own: x, x0 (n, d), reference (m, d), levels (n, 1)."""
+    own = -((x - alpha * x0) / sigma).square().sum(-1, keepdim=True) / 2
+    others = -((x[:, None] - alpha[:, None] * reference) / sigma[:, None]).square().sum(-1) / 2
+    share = torch.softmax(torch.cat([own, others], 1), 1)
+    return (x - alpha * (share[:, :1] * x0 + share[:, 1:] @ reference)) / sigma
+
+
 class _Duel(Task):
-    """The critics' objective on draws of data, noise and times; all members see the same."""
+    """The critics' objective on draws of data, noise and times; all members see the same.
 
-    def __init__(
-        self, critic: Critic, model: Denoiser, law: Law, band: tuple[float, float], run: Run, seed: int
-    ) -> None:
-        self.critic, self.model, self.law, self.band, self.batch = critic, model, law, band, run.batch
-        self.members, self.device = model.members, critic.net.device
-        self.generator = generator_of(seed, self.device)
+    With a reference batch, the noise in the objective is averaged over what its samples could have made of the same
+    x_t, which has a fraction of the variance and a small bias.
+    """
 
-    def draw(self, steps: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-        schedule = self.critic.schedule
-        return [_draw(self.law, self.batch, self.generator, schedule, self.band) for _ in range(steps)]
+    def __init__(self, critic: Critic, made: Critics) -> None:
+        self.critic, self.model, self.band, self.batch = critic, made.model, made.band, made.run.batch
+        self.members, self.device, self.reference = made.model.members, critic.net.device, made.reference
+        self.law = made.law.on(self.device)
+        self.generator = generator_of(made.seed + 5_000_003, self.device)
 
-    def errors(self, chunk: list[tuple[Tensor, Tensor, Tensor]], k: int) -> tuple[Tensor, Tensor]:
-        x0, eps, t = chunk[k]
+    def draw(self, steps: int) -> list[tuple[Tensor, ...]]:
+        schedule, generator = self.critic.schedule, self.generator
+        drawn = [_draw(self.law, self.batch, generator, schedule, self.band) for _ in range(steps)]
+        if not self.reference:
+            return drawn
+        return [(*draw, self.law.sample(self.reference, generator).float()) for draw in drawn]
+
+    def errors(self, chunk: list[tuple[Tensor, ...]], k: int) -> tuple[Tensor, Tensor]:
+        x0, eps, t, *reference = chunk[k]
         x, residual = _residual(self.model, x0, eps, t)
+        if reference:
+            alpha, sigma = (level.to(x0.dtype)[:, None] for level in self.model.schedule(t))
+            residual = residual - eps + _mean_noise(x, x0, reference[0], alpha, sigma)
         slope = self.critic.slope(x.expand(self.members, -1, -1), t.expand(self.members, -1), create_graph=True)
         loss = -(2 * slope * residual - slope**2).sum(-1)
         return loss, loss
 
 
 def train_critic(model: Denoiser, law: Law, band: tuple[float, float], net: Dense, run: Run, seed: int = 0) -> Critic:
-    """Train one critic for each member of ``model``: minimise E|grad phi|^2 - 2 E[grad phi . (sigma s_model + eps)].
+    """Train one critic for each member of ``model``: :class:`Critics` without a reference batch, there and then."""
+    made = Critics(model, law, band, net, run, seed)
+    return made.read(made.train().networks)
+
+
+@dataclass(frozen=True)
+class Critics:
+    """Critics of an ensemble: one for each member minimises E|grad phi|^2 - 2 E[grad phi . (sigma s_model + eps)].
 
     Needs samples of the data and the model's score; no true score. All members see the same samples.
 
@@ -507,26 +613,11 @@ def train_critic(model: Denoiser, law: Law, band: tuple[float, float], net: Dens
         net: the sizes of the critics.
         run: how long and how they are trained.
         seed: of weights and draws, on the device of the model.
+        reference: with m > 0, eps is replaced in training by its mean given x_t over m further samples.
 
     Raises:
         ValueError: for a model without members, or numbers out of range.
     """
-    if model.members is None:
-        raise ValueError("model has members = None; allowed: an ensemble")
-    schedule, device = model.schedule, home_of(model)[1]
-    critic = Critic(blank_critic(model, net, seed).to(device), schedule)
-    minimise(critic.net, _Duel(critic, model, law.on(device), band, run, seed + 5_000_003), run)
-    return critic
-
-
-def blank_critic(model: Denoiser, net: Dense, seed: int) -> MLP:
-    """The critics' network before training: one for each member, all alike."""
-    return net.make(Condition("log_snr", model.schedule, frequencies=4), [seed] * model.members)
-
-
-@dataclass(frozen=True)
-class Critics:
-    """The critics of a kept ensemble as an experiment of their own: arguments as in :func:`train_critic`."""
 
     model: Denoiser
     law: Law
@@ -534,15 +625,24 @@ class Critics:
     net: Dense
     run: Run
     seed: int = 0
+    reference: int = 0
+
+    def __post_init__(self) -> None:
+        if self.model.members is None:
+            raise ValueError("model has members = None; allowed: an ensemble")
+        if self.reference < 0:
+            raise ValueError(f"reference = {self.reference}; allowed: integers >= 0")
 
     def blank(self) -> dict[str, MLP]:
-        """The network before training."""
-        return {"critic": blank_critic(self.model, self.net, self.seed)}
+        """The network before training: one for each member, all alike."""
+        condition = Condition("log_snr", self.model.schedule, frequencies=4)
+        return {"critic": self.net.make(condition, [self.seed] * self.model.members)}
 
     def train(self, device: torch.device | str = "cpu") -> Trained:
         """Train it, on the device of the model."""
-        critic = train_critic(self.model, self.law, self.band, self.net, self.run, self.seed)
-        return Trained({"critic": critic.net}, {})
+        net = self.blank()["critic"].to(home_of(self.model)[1])
+        minimise(net, _Duel(Critic(net, self.model.schedule), self), self.run)
+        return Trained({"critic": net}, {})
 
     def read(self, networks: Mapping[str, MLP], recipe: str = "") -> Critic:
         """The critic."""
@@ -558,35 +658,55 @@ def _draw(law: Law, n: int, generator: torch.Generator, schedule: Schedule, band
     return x0, eps, t
 
 
-def critic_value(critic: Critic, model: Denoiser, law: Law, n: int, *, band: tuple[float, float], seed: int) -> Tensor:
-    """:func:`dual_value` on ``n`` fresh samples, (members,): a lower bound in the mean, for any critic."""
-    if n < 1:
-        raise ValueError(f"n = {n}; allowed: integers >= 1")
+class CriticValue(NamedTuple):
+    """What a critic finds, (members,) each: its :func:`dual_value`, and that of its best multiple."""
+
+    value: Tensor
+    rescaled: Tensor
+
+
+def critic_value(critic: Critic, model: Denoiser, law: Law, n: int, *, band: tuple[float, float], seed: int
+                 ) -> CriticValue:
+    """:func:`dual_value` on ``n`` fresh samples: a lower bound in the mean, for any critic.
+
+    The best multiple c = E[slope . residual]/E|slope|^2 is found on one half of the samples and judged on the other,
+    and the reverse, so that it is a lower bound as well.
+
+    Raises:
+        ValueError: for n < 2.
+    """
+    if n < 2:
+        raise ValueError(f"n = {n}; allowed: integers >= 2")
     law = law.on(critic.net.device)
     generator, found = generator_of(seed, critic.net.device), []
     for start in range(0, n, 2000):
         x0, eps, t = _draw(law, min(2000, n - start), generator, critic.schedule, band)
         x, residual = _residual(model, x0, eps, t)
-        slope = critic.slope(x.expand(residual.shape), t.expand(residual.shape[:-1]))
-        found.append(dual_value(slope.detach(), residual).double() * len(x0))
-    return torch.stack(found).sum(0) / n
+        slope = critic.slope(x.expand(residual.shape), t.expand(residual.shape[:-1])).detach()
+        found.append(torch.stack([(slope * residual).sum(-1), slope.square().sum(-1)]).double())
+    meets, size = torch.cat(found, -1)
+    halves = [(meets[:, k::2].mean(-1), size[:, k::2].mean(-1)) for k in (0, 1)]
+    rescaled = torch.zeros_like(meets[:, 0])
+    for (one, other), (a, b) in zip(halves, reversed(halves)):
+        c = one / other.clamp(min=1e-30)
+        rescaled += (2 * c * a - c**2 * b) / 2
+    return CriticValue((2 * meets - size).mean(-1), rescaled)
 
 
 @dataclass(frozen=True)
 class Basis:
-    """What :func:`linear_critic` is made of: ``features`` waves, wave vectors of scale 1/``length``, ``ridge``.
+    """What :func:`linear_critic` is made of: ``features`` waves, wave vectors of scale 1/``length``.
 
     Raises:
-        ValueError: for features < 1 or ridge < 0.
+        ValueError: for features < 1, or a length that is not positive.
     """
 
     features: int = 64
     length: float = 1.0
-    ridge: float = 1e-3
 
     def __post_init__(self) -> None:
-        if self.features < 1 or not self.ridge >= 0:
-            raise ValueError(f"features = {self.features}, ridge = {self.ridge}; allowed: features >= 1, ridge >= 0")
+        if self.features < 1 or not self.length > 0:
+            raise ValueError(f"features = {self.features}, length = {self.length}; allowed: features >= 1, length > 0")
 
 
 def linear_critic(model: Denoiser, law: GaussianMixture, times: Tensor, n: int, basis: Basis | None = None,
@@ -595,9 +715,10 @@ def linear_critic(model: Denoiser, law: GaussianMixture, times: Tensor, n: int, 
 
     phi = sum_j w_j psi_j at each time, with psi the monomials of degree 1 and 2 and the waves of ``basis``
     cos(k . x + b)/|k|, k normal of scale 1/``length``: E|grad phi|^2 - 2 E[grad phi . (sigma s_model + eps)] is a
-    quadratic form in w, minimised on ``n`` samples (with ``ridge`` times the mean of its diagonal) and evaluated on
-    ``n`` others. E[grad phi . eps] is taken as sigma E[laplacian phi], which has less variance and, by Stein's
-    identity, the same value.
+    quadratic form in w, minimised on ``n`` samples with each of ``RIDGES`` times the mean of its diagonal. The ridge
+    is chosen on ``n`` others, and the value taken on ``n`` more. By Stein's identity E[grad phi . eps] = sigma
+    E[laplacian phi]; of the two the mean with the weights 1 - b and b, b = 1/(1 + sigma^2/(alpha^2 var)), has the least
+    variance for linear fields and Gaussian data of the variance of ``law``.
 
     Raises:
         ValueError: for numbers out of range.
@@ -605,8 +726,9 @@ def linear_critic(model: Denoiser, law: GaussianMixture, times: Tensor, n: int, 
     basis = basis or Basis()
     if n < basis.features:
         raise ValueError(f"n = {n}; allowed: at least the number of features, {basis.features}")
-    features, length, ridge = basis.features, basis.length, basis.ridge
+    features, length = basis.features, basis.length
     device = home_of(model)[1]
+    variance = float(law.covariance.diagonal().mean())
     law, generator, systems, d = law.on(device), generator_of(seed, device), [], law.dim
     double = dict(dtype=torch.float64, device=device)
     eye = torch.eye(d, **double)
@@ -617,10 +739,12 @@ def linear_critic(model: Denoiser, law: GaussianMixture, times: Tensor, n: int, 
         size = k.norm(dim=1)
         phase = 2 * math.pi * torch.rand(features, generator=generator, **double)
         alpha, sigma = (float(level) for level in model.schedule(t))
+        smooth = 1 / (1 + sigma**2 / (alpha**2 * variance))
         forms = []
-        for _ in range(2):
+        for _ in range(3):
             x0 = law.sample(n, generator).double()
-            x = alpha * x0 + sigma * torch.randn(x0.shape, generator=generator, **double)
+            eps = torch.randn(x0.shape, generator=generator, **double)
+            x = alpha * x0 + sigma * eps
             angle = x @ k.T + phase
             quadratic = torch.stack([x[:, i, None] * eye[j] + x[:, j, None] * eye[i] for i, j in pairs], 1)
             slopes = torch.cat([eye.expand(n, d, d), quadratic, -angle.sin()[..., None] * (k / size[:, None])], 1)
@@ -629,13 +753,13 @@ def linear_critic(model: Denoiser, law: GaussianMixture, times: Tensor, n: int, 
                 at = x.float() if model.members is None else x.float().expand(model.members, -1, -1)
                 guess = -model.eps(at, t).double().reshape(-1, *x.shape)  # sigma s_model
             flat = slopes.transpose(1, 2).reshape(n * d, -1)
-            forms.append((flat.T @ flat / n, guess.reshape(len(guess), -1) @ flat / n + sigma * laplacian))
-        (a, b), fresh = forms
-        a = a + ridge * a.diagonal().mean() * torch.eye(len(a), **double)
-        systems.append((a, b, *fresh))
-    # A solver looks at the numbers: a GPU is waited for once all systems are there, not after each.
-    rows = []
-    for a, b, a_new, b_new in systems:
-        w = torch.linalg.solve(a, b.T).T
-        rows.append(2 * (w * b_new).sum(-1) - (w @ a_new * w).sum(-1))
-    return torch.stack(rows, -1)
+            target = (guess + (1 - smooth) * eps).reshape(len(guess), -1)
+            forms.append((flat.T @ flat / n, target @ flat / n + smooth * sigma * laplacian))
+        systems.append(forms)
+    # A solver looks at the numbers: a GPU is waited for once, with the systems of all times and ridges.
+    (a, b), *others = [tuple(torch.stack(part) for part in zip(*forms)) for forms in zip(*systems)]
+    eye = a.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] * torch.eye(a.shape[-1], **double)
+    ridged = torch.stack([a + ridge * eye for ridge in RIDGES])
+    w = torch.linalg.solve(ridged, b.mT.expand(len(RIDGES), *b.mT.shape)).mT  # (ridges, times, members, functions)
+    chosen, value = (2 * (w * b_new).sum(-1) - (w @ a_new * w).sum(-1) for a_new, b_new in others)
+    return value.gather(0, chosen.argmax(0, keepdim=True))[0].mT

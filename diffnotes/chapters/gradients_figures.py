@@ -22,24 +22,68 @@ from .gradients import (
     noised_covariance,
 )
 
-__all__ = ["bounds", "clouds", "critics", "euler", "gradient_explorer", "gradient_frames", "split"]
+__all__ = ["answer", "bounds", "clouds", "critics", "euler", "gradient_explorer", "gradient_frames", "split"]
 
 C = figures.COLOURS
-FLOOR = 1e-15  # nats; below it a divergence is rounding, and is drawn there
+
+
+def answer(alone: Mapping[str, GaussianCourse], factors: Tensor, mixed: Mapping[str, GaussianCourse]) -> None:
+    """Invisible alone, not beside another error: divergences against the size of an error, and of what is added.
+
+    Args:
+        alone: courses with one error, by name, of several sizes.
+        factors: (k,) of the turned score.
+        mixed: courses with the turned score times ``factors`` beside an error, by its name.
+    """
+    fig, axes = figures.panels(2, height=3.1, width=8.6)
+    floor = 1e-16  # a divergence is a difference of numbers near one, and float64 has no smaller digits of it
+    styles = list(zip(("blue", "orange", "green", "pink"), "os^D"))
+    for (name, course), (colour, mark) in zip(alone.items(), styles):
+        seen = course.kl > 10 * floor
+        some = bool(seen.any())
+        axes[0].plot(course.girsanov[seen], course.kl[seen], color=C[colour], marker=mark, label=name if some else "")
+        axes[0].scatter(course.girsanov[~seen], torch.full_like(course.kl[~seen], floor), marker="v", facecolors="none",
+                        edgecolors=C[colour], label="" if some else f"{name}: none seen")
+    axes[0].axhspan(floor / 30, 10 * floor, color=C["black"], alpha=0.08, linewidth=0)
+    axes[0].set(xscale="log", yscale="log", xlabel="Girsanov's bound (nats)", ylabel="KL at the end (nats)",
+                title="one error alone", ylim=(floor / 30, 10))
+    for (name, course), (colour, mark) in zip(mixed.items(), styles[1:]):
+        axes[1].plot(factors, course.kl, color=C[colour], marker=mark, label=name)
+    axes[1].set_xscale("symlog", linthresh=0.3)
+    axes[1].set(yscale="log", xlabel="times the turned score beside it", title="an invisible error added")
+    axes[1].set_xticks([-10, -1, 0, 1, 10], ["-10", "-1", "0", "1", "10"])
+    for axis in axes:
+        axis.legend(fontsize=8)
+    seen = [f"{name} {figures.trend(course.kl)}" if float(course.kl.max()) > 10 * floor else
+            f"{name} stays at rounding" for name, course in alone.items()]
+    right = factors >= 0
+    told = [f"{name} {figures.trend(course.kl[right])}" for name, course in mixed.items()]
+    figures.show(
+        fig, name="fig-gradients-answer",
+        caption="Gaussian data, exact. Left: divergence at the end against Girsanov's bound for errors alone; open "
+        "triangles in the grey band are rounding. Right: two gradient errors with the turned score "
+        "added, turned to the left (positive factors) or to the right.",
+        alt=f"Left, divergence against the size of an error: {'; '.join(seen)}. Right, divergence as more of the score "
+        f"turned to the left is added to another error: {'; '.join(told)}.",
+    )  # fmt: skip
 
 
 def split(error: Tensor, covariance: Tensor) -> Energies:
     """A linear error E x under N(0, S), its gradient part and the rest as arrows over the density; the energies."""
     part, energies = gaussian_split(error, covariance)
-    across, up = (torch.linspace(-end, end, n, dtype=torch.float64) for end, n in ((2.8, 13), (1.6, 9)))
+    across, up = (torch.linspace(-end, end, n, dtype=torch.float64) for end, n in ((2.6, 13), (1.5, 9)))
     points = torch.cartesian_prod(across, up)
-    weight = torch.exp(-0.5 * torch.einsum("ni,ij,nj->n", points, torch.linalg.inv(covariance), points))
-    fig, axes = figures.panels(3, height=2.7, width=9.0)
+    fine = torch.cartesian_prod(torch.linspace(-3.3, 3.3, 89), torch.linspace(-2.1, 2.1, 57)).double()
+    weight = torch.exp(-0.5 * torch.einsum("ni,ij,nj->n", fine, torch.linalg.inv(covariance), fine)).reshape(89, 57)
+    fig, axes = figures.panels(3, height=2.5, width=9.2)
     fields = {"error": error, "gradient part": part, "invisible part": error - part}
+    longest = float((points @ error.T).norm(dim=1).max())
     for axis, (title, field) in zip(axes, fields.items()):
-        axis.scatter(*points.T, c=weight, s=60, cmap="Greys", vmin=0, vmax=1.6, linewidths=0)
-        axis.quiver(*points.T, *(points @ field.T).T, color=C["blue"], scale=30, width=0.006)
-        figures.bare(axis, title=title)
+        axis.contourf(*fine.reshape(89, 57, 2).unbind(-1), weight, levels=[0.01, 0.1, 0.3, 0.6, 1.0], cmap="Greys",
+                      vmin=0, vmax=1.6)
+        axis.quiver(*points.T, *(points @ field.T).T, color=C["blue"], pivot="mid", angles="xy", scale_units="xy",
+                    scale=longest / 0.9, width=0.006)
+        figures.bare(axis, title=title, xlim=(-3.3, 3.3), ylim=(-2.1, 2.1))
     share = float(energies.gradient / energies.total)
     figures.show(
         fig, name="fig-gradients-split",
@@ -66,33 +110,27 @@ def clouds(drawn: Mapping[str, Tensor], far: Mapping[str, Tensor]) -> None:
     )  # fmt: skip
 
 
-def bounds(courses: Mapping[str, GaussianCourse], random: GaussianCourse) -> None:
-    """Divergence against Girsanov's bound for four kinds of error, and three bounds for random errors."""
-    fig, axes = figures.panels(2, height=3.2, width=8.6)
-    styles = zip(("blue", "orange", "green", "pink"), "os^D")
-    for (name, course), (colour, mark) in zip(courses.items(), styles):
-        axes[0].plot(course.girsanov, course.kl.clamp(min=FLOOR), color=C[colour], marker=mark, label=name)
-    axes[0].set(xscale="log", yscale="log", xlabel="Girsanov's bound (nats)", ylabel="KL at the end (nats)")
-    axes[0].legend(fontsize=8)
-    for name, values, colour, mark in (
-        ("Girsanov", random.girsanov, "orange", "s"), ("gradient part", random.gradient, "blue", "o"),
-        ("at the true law", random.gradient_true, "green", "^"),
-    ):  # fmt: skip
-        axes[1].scatter(random.kl, values, s=9, color=C[colour], marker=mark, label=name, linewidths=0)
-    ends = [float(random.kl.min()), float(random.kl.max())]
-    axes[1].plot(ends, ends, color=C["black"], linewidth=1)
-    axes[1].set(xscale="log", yscale="log", xlabel="KL at the end (nats)", ylabel="bound (nats)")
-    axes[1].legend(fontsize=8)
-    hidden, moved = (courses[name].kl.clamp(min=FLOOR).tolist() for name in ("turned score", "score"))
-    middle = [float((values / random.kl).median()) for values in
-              (random.girsanov, random.gradient, random.gradient_true)]  # fmt: skip
+def bounds(random: GaussianCourse) -> None:
+    """Bounds over the divergence against the divergence: split and expectation at the learned or at the true law."""
+    fig, axes = figures.panels(4, height=2.7, width=9.8, sharey=True)
+    kinds = {"Girsanov": random.girsanov, "split and mean learned": random.gradient,
+             "split true, mean learned": random.gradient_split,
+             "split and mean true": random.gradient_true}  # fmt: skip
+    told = []
+    for axis, (name, bound), colour in zip(axes, kinds.items(), ("orange", "blue", "green", "pink")):
+        ratio = bound / random.kl
+        axis.scatter(random.kl, ratio, s=8, color=C[colour], linewidths=0)
+        axis.axhline(1, color=C["black"], linewidth=1)
+        axis.set(xscale="log", yscale="log", xlabel="KL at the end (nats)")
+        axis.set_title(name, fontsize=9)
+        told.append(f"{name}, median {float(ratio.median()):.2g} and {int((ratio < 1).sum())} points below one")
+    axes[0].set_ylabel("bound over KL")
     figures.show(
         fig, name="fig-gradients-bounds",
-        caption="Gaussian data, exact. Left: divergence at the end against Girsanov's bound for four kinds of error. "
-        "Right: three bounds for random linear errors; below the line a bound would fail.",
-        alt=f"Left, doubly logarithmic: for the turned score the divergence {figures.trend(hidden)}, for the score "
-        f"itself it {figures.trend(moved)}. Right: median of Girsanov's bound over the divergence {middle[0]:.2g}, of "
-        f"the gradient bound {middle[1]:.2g}, of the bound at the true law {middle[2]:.2g}.",
+        caption="Gaussian data and random linear errors, exact: four candidates for a bound over the divergence at the "
+        "end. A point below the line refutes the candidate. Its split and its mean are taken under the learned or the "
+        "true law.",
+        alt=f"Four scatter plots, doubly logarithmic: {'; '.join(told)}.",
     )  # fmt: skip
 
 
@@ -126,7 +164,7 @@ def critics(measured: Mapping[str, Mapping[str, Tensor]], sizes: Sequence[int]) 
         measured: fleet -> measure -> (networks,) values, the networks ordered by their numbers of training points.
         sizes: these numbers.
     """
-    fig, axes = figures.panels(3, rows=len(measured), height=2.6, width=9.2)
+    fig, axes = figures.panels(3, rows=len(measured), height=2.7, width=9.4)
     columns = (("squared error", "distance"), ("network critic", "distance"), ("gradient part", "network critic"))
     tones, told = ("orange", "amber", "sky", "blue"), []
     for row, (name, found) in enumerate(measured.items()):
@@ -134,16 +172,23 @@ def critics(measured: Mapping[str, Mapping[str, Tensor]], sizes: Sequence[int]) 
             axis = axes[3 * row + column]
             parts = zip(sizes, found[one].chunk(len(sizes)), found[other].chunk(len(sizes)))
             for k, (n, x, y) in enumerate(parts):
-                axis.scatter(x, y, s=14, color=C[tones[k % 4]], marker="os^D"[k % 4], label=f"{n} points")
-            axis.set(xlabel=one, ylabel=other, title=name if column == 1 else "")
+                seen = (x > 0) & (y > 0)  # a bound below zero says nothing
+                axis.scatter(x[seen], y[seen], s=14, color=C[tones[k % 4]], marker="os^D"[k % 4], label=f"{n} points")
+            scale = "log" if bool(((found[one] > 0) & (found[other] > 0)).any()) else "linear"
+            axis.set(xscale=scale, yscale=scale, xlabel=one, ylabel=other, title=name if column == 1 else "")
             told.append(f"{name}, {one} with {other}: {float(rank_correlation(found[one], found[other])):.2f}")
+        ends = [float(found["gradient part"].min()), float(found["gradient part"].max())]
+        axes[3 * row + 2].plot(ends, ends, color=C["black"], linewidth=1)
+        shares = [float(part.mean()) for part in (found["network critic"] / found["gradient part"]).chunk(len(sizes))]
+        told.append(f"{name}, the critic's share of the gradient part {figures.trend(shares)} from {sizes[0]} to "
+                    f"{sizes[-1]} points")  # fmt: skip
     axes[0].legend(fontsize=7)
     figures.show(
         fig, name="fig-gradients-critic",
         caption="Networks of four amounts of training data, as trained (upper row) and with invisible errors added "
         "(lower row): distance of samples against squared error and critic, and the critic against the exact gradient "
-        "part.",
-        alt=f"Six scatter plots. Rank correlations: {'; '.join(told)}.",
+        "part, with the line on which they are equal.",
+        alt=f"Six scatter plots, doubly logarithmic. Rank correlations and shares: {'; '.join(told)}.",
     )  # fmt: skip
 
 

@@ -39,24 +39,66 @@ from ..core.law import GaussianMixture, Law
 from ..core.schedule import Chain, Schedule
 from ..core.shape import expand_like
 from ..core.target import Target, coefficients
-from ..measure.distance import wasserstein1_to
+from ..measure.distance import wasserstein1, wasserstein1_to
 from ..measure.divergence import integral, knots_around
 from ..measure.information import expectation_nodes, fisher_information
 from ..measure.interval import Interval, ratio_interval
-from ..model.condition import left_ends, share_timesteps
+from ..model.condition import Condition, left_ends, share_timesteps
 from ..model.sample import ddim, ddpm, grid, ode, prior
 from ..model.setting import Times, Uniform
 
 __all__ = [
-    "CLOCKS", "FirstInterval", "LeftEnd", "SharedExact", "SharedTimes", "SharingCost", "end_slopes", "first_interval",
-    "left_end_error", "line_distance", "mean_score", "misfit", "opposite_corners", "perturbation_response", "ratio",
-    "sampled", "sharing_cost", "sine_chain", "slope", "step_constants", "time_derivative", "time_lipschitz",
+    "CLOCKS", "FirstInterval", "LeftEnd", "Radii", "SharedExact", "SharedTimes", "SharingCost", "StepWaves",
+    "answers_at", "distances", "end_slopes", "first_interval", "left_end_error", "line_distance", "mean_score",
+    "misfit", "opposite_corners", "perturbation_response", "ratio", "sampled", "seen", "shared_over_plain",
+    "sharing_cost", "sine_chain", "slope", "step_constants", "time_derivative", "time_lipschitz",
 ]  # fmt: skip
 
 CLOCKS = ("t", "sigma", "log_snr")
 _NODES = 16  # of Gauss-Legendre in a sub-interval of continuous time
 _DRAWS = 1000  # of a Monte Carlo
 _FINE = 0.01  # spacing of quadrature nodes for means of |y|, whose kinks leave an error of its square
+
+
+# --- what a network is told ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StepWaves(Condition):
+    r"""DDPM's embedding of the time: sin(w_k s), cos(w_k s), with w_k = 10000^(-k/(frequencies - 1)), k = 0, 1, ...
+
+    s is the time in steps of the chain ``schedule``: t for the kind "t", and T (u + 1)/2 in the u of
+    :class:`~diffnotes.model.condition.Condition` for the others. The fastest wave turns by 1 rad a step.
+
+    Raises:
+        ValueError: without a chain, for fewer than two frequencies, and as Condition.
+
+    Source: Ho et al. 2020, arXiv 2006.11239 (32 frequencies there for 64 features; after Vaswani et al. 2017).
+
+    >>> StepWaves(schedule=Chain.linear(1000), frequencies=2)(torch.tensor([0])).tolist()
+    [[0.0, 0.0, 1.0, 1.0]]
+    """
+
+    frequencies: int = 32
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.schedule, Chain):
+            raise ValueError(f"schedule = {self.schedule!r}; allowed: a chain, in whose steps the waves are told")
+        if self.frequencies < 2:
+            raise ValueError(f"frequencies = {self.frequencies}; allowed: integers >= 2")
+        super().__post_init__()
+
+    @property
+    def size(self) -> int:
+        """The number of features."""
+        return 2 * self.frequencies
+
+    def __call__(self, t: float | Tensor) -> Tensor:
+        """The features of ``t``, with one more axis of length :attr:`size`."""
+        u = Condition(self.kind, self.schedule, 0, self.map)(t)
+        k = torch.arange(self.frequencies, dtype=u.dtype, device=u.device)
+        angles = (u + 1) * (self.schedule.T / 2) * 10_000 ** (-k / (self.frequencies - 1))
+        return torch.cat([angles.sin(), angles.cos()], -1)
 
 
 # --- sharing ----------------------------------------------------------------------------------------------------------
@@ -386,8 +428,8 @@ def time_lipschitz(
     return torch.stack(means).cpu() / clock_rates.abs()
 
 
-def mean_score(law: GaussianMixture) -> float:
-    """E|s_0(x)|, the mean size of the score of a law on the line with a density.
+def mean_score(law: GaussianMixture, shift: float = 0.0) -> float:
+    """E|s_0(x) + shift x|, the mean size of the score of a law on the line with a density; the shift 1 is for v.
 
     Raises:
         ValueError: for a law off the line, or with points.
@@ -398,7 +440,7 @@ def mean_score(law: GaussianMixture) -> float:
 
     def size(x: Tensor) -> Tensor:
         rows = x.reshape(-1, 1)
-        return (law.score(rows)[:, 0].abs() * law.log_prob(rows).exp()).reshape(x.shape)
+        return ((law.score(rows)[:, 0] + shift * rows[:, 0]).abs() * law.log_prob(rows).exp()).reshape(x.shape)
 
     return integral(size, knots_around(law.means[:, 0], law.std.expand(len(law.means))), 1e-12)
 
@@ -544,9 +586,40 @@ def misfit(denoiser: Denoiser, law: Law, clean: Tensor, times: Sequence[int], se
     return torch.stack(errors).mean(0).cpu()
 
 
+def answers_at(denoiser: Denoiser, x: Tensor, times: Tensor) -> Tensor:
+    """eps(x, t) at fixed points ``x`` on the line, (points,), and each of ``times``, (L,): (points, L)."""
+    return torch.stack([denoiser.eps(x[:, None], float(t))[:, 0] for t in times], 1)
+
+
 # --- samples ----------------------------------------------------------------------------------------------------------
 
 Case = tuple[str, int]
+
+
+class Radii:
+    """The 1-Wasserstein distance between the laws of |x| of samples and of ``law``, of which ``n`` draws are taken.
+
+    On a ring, and for modes on a circle, it is the spread across the circle that is compared, which is made in the
+    last steps of a sampler. Its noise is that of the width, not of the whole law.
+    """
+
+    def __init__(self, law: Law, n: int, generator: torch.Generator | int) -> None:
+        self._reference = law.sample(n, generator).double().norm(dim=-1)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Distances of samples (members, n, d): (members,) float64."""
+        return torch.stack([wasserstein1(one.double().norm(dim=-1), self._reference) for one in x])
+
+
+def seen(exact: Tensor, found: Tensor, share: float = 0.5) -> bool:
+    """Whether a distance says something of networks: that of the exact predictor, the sampler's error and the noise of
+    finite samples, is on average less than ``share`` of theirs.
+
+    >>> seen(torch.tensor([0.1]), torch.tensor([0.3, 0.5]))
+    True
+    """
+    return bool(exact.mean() < share * found.mean())
+
 
 
 def sampled(
@@ -575,6 +648,28 @@ def sampled(
     if kind == "ddpm":
         return ddpm(denoiser, start, times, generator)
     return ddim(denoiser, start, times) if kind == "ddim" else ode(denoiser, start, times, "dpm2m")
+
+
+def distances(
+    nets: Mapping[str, Denoiser], measures: Mapping[str, Callable[[Tensor], Tensor]], cases: Sequence[Case],
+    shape: Sequence[int], seed: int, times: Tensor | None = None,
+) -> dict[str, dict[str, dict[Case, Tensor]]]:
+    """Distances of the samples of :func:`sampled` by each of ``measures``: measure -> network -> case -> (members,).
+
+    Raises as that function.
+    """
+    found = {kind: {name: {} for name in nets} for kind in measures}
+    for name, net in nets.items():
+        for case in cases:
+            x = sampled(net, case, shape, seed, times).double().cpu()
+            for kind, measure in measures.items():
+                found[kind][name][case] = measure(x)
+    return found
+
+
+def shared_over_plain(found: Mapping, of: Callable[[Tensor], Tensor]) -> dict:
+    """Interval of the ratio of a number ``of`` shared networks to that of plain ones, for each entry of ``found``."""
+    return {at: ratio_interval(of(both["shared"]), of(both["plain"])) for at, both in found.items()}
 
 
 def ratio(

@@ -14,7 +14,7 @@ from ..show.figures import COLOURS, TARGET_STYLE
 from .lipschitz import Case, FirstInterval, SharingCost, end_slopes
 
 __all__ = [
-    "alternatives", "constants", "images", "price", "quality", "rates", "schedules", "table",
+    "alternatives", "budget", "constants", "images", "price", "quality", "rates", "schedules", "table", "target",
 ]  # fmt: skip
 
 KINDS = {"smooth": "modes of width 0.2", "points": "two points"}
@@ -29,8 +29,8 @@ SCHEDULES = {
     "edm": ("EDM-like", "grey", "--"),
 }
 CLOCKS = {"t": ("$t$", "blue", "-"), "sigma": (r"$\sigma$", "orange", "--"), "log_snr": ("log SNR", "green", "-.")}
-ARMS = {"plain": ("blue", "-", "o"), "shared": ("orange", "--", "s"), "log SNR": ("green", "-.", "^"),
-        "sigma": ("pink", ":", "D")}  # fmt: skip
+ARMS = {"plain": ("blue", "-", "o"), "shared": ("orange", "--", "s")}
+LOOKS = (("blue", "-", "o"), ("orange", "--", "s"), ("green", "-.", "^"), ("pink", ":", "D"))
 SAMPLERS = {"ddpm": "DDPM", "ddim": "DDIM", "dpm": "DPM-Solver"}
 
 
@@ -49,6 +49,45 @@ def _width(width: float) -> str:
 
 
 # --- exact functions --------------------------------------------------------------------------------------------------
+
+
+def target(times: Tensor, x: Tensor, answers: Mapping[tuple[str, str], Tensor]) -> None:
+    """fig-lipschitz-target: eps(x, t) at fixed x near t = 0, exact and best shared.
+
+    Args:
+        times: (L,).
+        x: (points,) on the line.
+        answers: (kind of data, "exact" or "best shared") -> (points, L).
+    """
+    fig, axes = figures.panels(2, height=3.3)
+    for axis, (kind, title) in zip(axes, KINDS.items()):
+        for i, (at, (colour, _, _)) in enumerate(zip(x.tolist(), LOOKS)):
+            axis.plot(times, answers[kind, "exact"][i], color=COLOURS[colour], label=f"$x$ = {at:g}")
+            axis.plot(times, answers[kind, "best shared"][i], color=COLOURS[colour], linestyle="--", linewidth=1.2)
+        axis.set(xlabel="time $t$", title=title)
+        axis.legend()
+    axes[0].set_ylabel(r"$\epsilon(x,t)$")
+    axes[1].set_ylim(-6, 6)
+    told = {(kind, f"x = {at:g}"): (rows[i], answers[kind, "best shared"][i]) for (kind, who), rows in answers.items()
+            if who == "exact" for i, at in enumerate(x.tolist())}  # fmt: skip
+    figures.show(
+        fig,
+        name="fig-lipschitz-target",
+        caption=r"What a network that predicts $\epsilon$ has to learn near $t=0$, at three fixed $x$. Solid: exact, "
+        "with a vertical start. Dashed: the best one that is told the sub-interval only. Points: cut at "
+        r"$\pm6$.",
+        alt="Solid curves against t: "
+        + "; ".join(f"{' '.join(key)} {figures.trend(exact)}, its first tenth of the axis covering "
+                    f"{_early(exact):.0%} of its range, shared {figures.trend(best)}"
+                    for key, (exact, best) in told.items())
+        + ".",
+    )  # fmt: skip
+
+
+def _early(values: Tensor) -> float:
+    """The share of the range of a curve that its first tenth covers."""
+    head = values[: max(2, len(values) // 10)]
+    return float((head.max() - head.min()) / (values.max() - values.min()).clamp(min=1e-300))
 
 
 def rates(times: Tensor, curves: Mapping[tuple[str, str], Tensor]) -> None:
@@ -162,29 +201,31 @@ def constants(
 
     Args:
         times: (L,).
-        ring: name -> (members, L) constants of networks; "exact" -> (L,).
+        ring: "plain", "plain, long", "slow waves", "shared", "regularised" -> (members, L); "exact" -> (L,).
         line: "exact" and "best shared" -> (L,).
-        response: as ``ring``.
+        response: "plain", "shared" and "exact" at every k-th of ``times``.
         n: number of sub-intervals.
     """
     fig, axes = figures.panels(2, 2, height=2.8)
 
-    def curves(axis, values: Mapping[str, Tensor], looks: Mapping[str, tuple[str, str, str]]) -> None:
+    def curves(axis, values: Mapping[str, Tensor], looks: Mapping[str, tuple[str, str, str]], every: int = 1) -> None:
         for name, (colour, style, label) in looks.items():
             look = dict(color=COLOURS[colour], linestyle=style, label=label)
             if values[name].ndim == 1:
-                axis.plot(times, values[name], **look)
+                axis.plot(times[::every], values[name], **look)
             else:
-                figures.mean_band(axis, times, values[name], dim=0, linewidth=1.3, **look)
+                figures.mean_band(axis, times[::every], values[name], dim=0, linewidth=1.3, **look)
 
     exact = {"exact": ("black", "-", "exact")}
-    curves(axes[0], ring, exact | {"plain": ("blue", "-", "plain"), "fast waves": ("pink", ":", "plain, fast waves")})
+    told = {"plain": ("blue", "-", "plain"), "plain, long": ("sky", "--", "plain, long"),
+            "slow waves": ("pink", ":", "plain, slow waves")}  # fmt: skip
+    curves(axes[0], ring, exact | told)
     sharing = {"shared": ("orange", "-", f"shared, n = {n}"), "regularised": ("green", "--", "regularised")}
     curves(axes[1], ring, exact | sharing)
     curves(axes[2], line, exact | {"best shared": ("orange", "-", f"best shared, n = {n}")})
     answers = {"plain": ("blue", "-", "plain"), "shared": ("orange", "-", "shared")}
-    curves(axes[3], response, answers | {"regularised": ("green", "--", "regularised")} | exact)
-    titles = ("ring: the time's embedding", "ring: sharing and a regulariser", "line: no error of a network",
+    curves(axes[3], response, answers | exact, every=-(-len(times) // len(response["exact"])))
+    titles = ("ring: training and embedding", "ring: sharing and a regulariser", "line: no error of a network",
               "ring: perturbed inputs")  # fmt: skip
     for axis, title in zip(axes, titles):
         axis.set(title=title, xlabel="step $t$")
@@ -202,7 +243,8 @@ def constants(
         caption="Step constants of trained networks (mean and interval over networks) beside the exact ones, and the "
         "response to perturbed inputs. Lower left: exact predictors on the line, so that no training error is in play.",
         alt=f"Exact constant on the ring: {figures.trend(ring['exact'])}. Plain networks: "
-        f"{figures.trend(ring['plain'].mean(0))}; with fast waves: {figures.trend(ring['fast waves'].mean(0))}. Shared "
+        f"{figures.trend(ring['plain'].mean(0))}; trained long: {figures.trend(ring['plain, long'].mean(0))}; with "
+        f"slow waves: {figures.trend(ring['slow waves'].mean(0))}. Shared "
         f"networks have {float(shared.median()):.2g} at most steps and jumps up to {float(shared.max()):.3f} at the "
         f"borders. On the line the best shared predictor has a mean of {float(best.mean()):.3f} against "
         f"{float(known.mean()):.3f} and a maximum of {float(best.max()):.3f} against {float(known.max()):.3f}. "
@@ -212,17 +254,17 @@ def constants(
 
 def quality(
     line: Mapping[str, Mapping[int, float]], ring: Mapping[str, Mapping[Case, Tensor]],
-    exact: Mapping[Case, float], gain: Mapping[Case, Interval],
+    exact: Mapping[Case, Tensor], gain: Mapping[Case, Interval],
 ) -> None:
     """fig-lipschitz-quality: distances of samples from the law, by number of steps.
 
     Args:
         line: name of a predictor without error -> steps of DDIM -> distance.
         ring: "plain" and "shared" -> case -> (members,) distances.
-        exact: case -> distance of one set of samples of the exact predictor.
+        exact: case -> (sets,) distances of the exact predictor's samples.
         gain: case -> ratio of shared to plain networks.
     """
-    looks = (("black", "-", "o"), ("orange", "--", "s"), ("pink", ":", "D"), ("green", "-.", "^"))
+    looks = (("black", "-", "o"), *LOOKS[1:])
     fig, axes = figures.panels(4, width=10.0, height=3.1)
     for (name, values), (colour, style, mark) in zip(line.items(), looks):
         axes[0].plot(*zip(*values.items()), color=COLOURS[colour], linestyle=style, marker=mark, label=name)
@@ -234,7 +276,8 @@ def quality(
             look = dict(color=COLOURS[colour], linestyle=style, marker=mark, label=name)
             figures.mean_band(axis, [n for n, _ in own], torch.stack([values for _, values in own]), **look)
         own = sorted((n, value) for (of, n), value in exact.items() if of == kind)
-        axis.plot(*zip(*own), color=COLOURS["black"], label="exact")
+        means = [float(values.mean()) for _, values in own]
+        axis.plot([n for n, _ in own], means, color=COLOURS["black"], linestyle=":", label="exact")
         axis.set(title=f"ring, {title}")
     for axis in axes:
         axis.set(xscale="log", yscale="log", xlabel="steps of the sampler")
@@ -248,32 +291,30 @@ def quality(
         fig,
         name="fig-lipschitz-quality",
         caption="Distance of samples by number of steps. First panel: predictors without error on the line, narrow "
-        "modes. Others: networks on the ring, plain and shared, mean and interval over networks, and one set of "
-        "samples of the exact predictor, which shows the noise of a single set.",
+        "modes. Others: networks on the ring after the short training, plain and shared, mean and interval over "
+        "networks, and the exact predictor, whose distance is the error of the sampler and of finite samples.",
         alt=f"On the line: {on_line}. On the ring, ratio of shared to plain: {_listed(ratios, _two)}.",
     )
 
 
 def table(
-    cases: Sequence[Case], distances: Mapping[str, Mapping[Case, Tensor]], overall: Mapping[str, Interval],
-    constants: Mapping[str, Tensor], errors: Mapping[str, Tensor],
+    distances: Mapping[str, Mapping[str, Tensor]], overall: Mapping[str, Interval], constants: Mapping[str, Tensor],
+    errors: Mapping[str, Tensor],
 ) -> None:
     """The table of alternatives: "plain" and the settings of ``overall``, their ratios to plain networks.
 
     Args:
-        cases: those in the columns.
-        distances: name -> case -> (members,).
-        overall: name -> ratio over all cases.
+        distances: head of a column -> name -> (members,).
+        overall: name -> ratio of the last of these.
         constants: name -> (members, L) step constants.
         errors: name -> (members,) errors of eps.
     """
     from IPython.display import display
 
-    head = [f"{SAMPLERS[kind]}, {n} steps" for kind, n in cases]
-    head = ["setting", *head, "all, ratio to plain", "constant, mean", "constant, largest", "error of eps"]
+    head = ["setting", *distances, "its ratio to plain", "constant, mean", "constant, largest", "error of eps"]
     lines = [head, ["---"] * len(head)]
     for name in ("plain", *overall):
-        cells = [f"{float(distances[name][case].mean()):.3f}" for case in cases]
+        cells = [f"{float(column[name].mean()):.3f}" for column in distances.values()]
         cells.append(f"{overall[name]:.2f}" if name in overall else "1")
         mean, largest = constants[name].mean(), constants[name].max(1).values.mean()
         lines.append([name, *cells, f"{mean:.4f}", f"{largest:.3f}", f"{errors[name].mean():.3f}"])
@@ -291,28 +332,75 @@ def _interval(axis, at: float, found: Interval, *, upright: bool, **style) -> No
         axis.errorbar(value, at, xerr=ends, capsize=3, **style)
 
 
-def alternatives(single: Mapping[str, Mapping[Case, Interval]], overall: Mapping[str, Interval]) -> None:
-    """fig-lipschitz-alternatives: ratios of distances to plain networks by setting, for each case and over all."""
-    names, cases = list(single), list(next(iter(single.values())))
-    fig, axes = figures.panels(len(cases), width=9.6, height=4.3)
-    for axis, case in zip(axes, cases):
-        for i, name in enumerate(names):
+def alternatives(ratios: Mapping[str, Mapping[str, Interval]]) -> None:
+    """fig-lipschitz-alternatives: ratios of distances to plain networks: what is compared -> setting -> interval."""
+    fig, axes = figures.panels(len(ratios), width=9.2, height=3.7)
+    for axis, (title, found) in zip(axes, ratios.items()):
+        for i, (name, one) in enumerate(found.items()):
             sharing = name == "shared" or name.startswith(("n =", "until"))
             look = dict(fmt="s", color=COLOURS["orange"]) if sharing else dict(fmt="o", color=COLOURS["blue"])
-            _interval(axis, i, single[name][case], upright=False, **look)
+            _interval(axis, i, one, upright=False, **look)
         axis.axvline(1, color=COLOURS["black"], linewidth=0.8)
-        axis.set(title=f"{SAMPLERS[case[0]]}, {case[1]} steps", xscale="log", xlabel="distance / plain")
+        axis.set(title=title, xscale="log", xlabel="distance / plain")
         axis.set_xticks([0.5, 0.7, 1, 1.5, 2, 3], ["0.5", "0.7", "1", "1.5", "2", "3"])
         axis.minorticks_off()
-        axis.set_yticks(range(len(names)), names if axis is axes[0] else [""] * len(names))
+        axis.set_yticks(range(len(found)), found if axis is axes[0] else [""] * len(found))
         axis.invert_yaxis()
+    told = (f"{title}: {_listed({name: one.value for name, one in found.items()}, _two)}"
+            for title, found in ratios.items())  # fmt: skip
     figures.show(
         fig,
         name="fig-lipschitz-alternatives",
-        caption="Distance of samples on the ring over that of plain networks, mean and interval over networks. "
-        "Squares: sharing; circles: alternatives.",
-        alt="Ratios to plain networks, geometric mean of the samplers: "
-        f"{_listed({name: found.value for name, found in overall.items()}, _two)}.",
+        caption="Distance of samples on the ring over that of plain networks after the short training, mean and "
+        "interval over networks. Squares: sharing; circles: alternatives.",
+        alt=f"Ratios to plain networks. {'. '.join(told)}.",
+    )
+
+
+def budget(
+    steps: Sequence[int], off: Mapping[str, Mapping[str, Tensor]], exact: Mapping[str, float],
+    contrast: Mapping[str, Tensor],
+) -> None:
+    """fig-lipschitz-budget: distances of samples, plain and shared, and the contrast of constants, by training steps.
+
+    Args:
+        steps: of training, (budgets,).
+        off: law -> "plain" and "shared" -> (budgets, members) distances.
+        exact: law -> distance of the exact predictor's samples.
+        contrast: law -> (budgets, members), the constant near zero over that far from it; law + ", exact" -> ().
+    """
+    fig, axes = figures.panels(len(off) + 1, width=9.2, height=3.2)
+    notes = []
+    for axis, (law, found) in zip(axes, off.items()):
+        for name, (colour, line, mark) in ARMS.items():
+            look = dict(color=COLOURS[colour], linestyle=line, marker=mark, label=name)
+            figures.mean_band(axis, steps, found[name], **look)
+        axis.axhline(exact[law], color=COLOURS["black"], linestyle=":", label="exact")
+        axis.set(title=law, yscale="log")
+        ratio = (found["shared"].log() - found["plain"].log()).mean(1).exp()
+        notes.append(f"{law}: plain {figures.trend(found['plain'].mean(1))}, ratio of shared to plain "
+                     f"{figures.trend(ratio)}, exact {exact[law]:.2g}")  # fmt: skip
+    axes[0].set_ylabel("distance of the radii")
+    for (law, (colour, line, mark)) in zip(off, LOOKS):
+        look = dict(color=COLOURS[colour], linestyle=line, marker=mark, label=law)
+        figures.mean_band(axes[-1], steps, contrast[law], **look)
+        known = float(contrast[f"{law}, exact"])
+        axes[-1].axhline(known, color=COLOURS[colour], linestyle=":", linewidth=1)
+        notes.append(f"constants of plain networks, near over far, {law}: {figures.trend(contrast[law].mean(1))}, "
+                     f"exact {known:.1f}")  # fmt: skip
+    axes[-1].set(title="plain: constant near 0 / far", ylim=(0, None))
+    for axis in axes:
+        axis.set(xscale="log", xlabel="training steps")
+        axis.set_xticks(list(steps), [f"{n:,}" for n in steps])
+        axis.minorticks_off()
+        axis.legend(fontsize=7)
+    figures.show(
+        fig,
+        name="fig-lipschitz-budget",
+        caption="What training does. Left and middle: distance of the radii of samples, DPM-Solver in 50 steps, for "
+        "plain and shared networks and the exact predictor. Right: the constant of plain networks near $t=0$ over "
+        "that at $t\\geq50$; dotted: exact. Mean and interval over networks.",
+        alt=f"{'; '.join(notes)}.",
     )
 
 
@@ -324,8 +412,8 @@ def images(
 
     Args:
         times: (L,).
-        constants: set -> arm -> (members, L).
-        ratios: set -> arm, but for "plain" -> case -> interval.
+        constants: set -> "plain" and "shared" -> (members, L).
+        ratios: set -> training -> case -> interval of shared over plain.
     """
     fig, axes = figures.panels(2, len(constants), height=3.1, width=8.6)
     notes = []
@@ -334,16 +422,16 @@ def images(
         for arm, (colour, style, _) in ARMS.items():
             look = dict(color=COLOURS[colour], linestyle=style, label=arm, linewidth=1.3)
             figures.mean_band(left, times, constants[name][arm], dim=0, **look)
-        for shift, (arm, found) in zip((-0.2, 0.0, 0.2), ratios[name].items()):
+        for shift, look, (training, found) in zip((-0.12, 0.12), LOOKS, ratios[name].items()):
             for i, one in enumerate(found.values()):
-                look = dict(fmt=ARMS[arm][2], color=COLOURS[ARMS[arm][0]], label=None if i else arm)
-                _interval(right, i + shift, one, upright=True, **look)
+                style = dict(fmt=look[2], color=COLOURS[look[0]], label=None if i else training)
+                _interval(right, i + shift, one, upright=True, **style)
             told = ", ".join(f"{kind} {n} {_two(one.value)}" for (kind, n), one in found.items())
-            notes.append(f"{name}, {arm}: {told}")
+            notes.append(f"{name}, {training}: {told}")
         cases = list(next(iter(ratios[name].values())))
         left.set(xlabel="step $t$", ylabel="constant per step", title=name, yscale="log", ylim=(1e-3, 10))
         right.axhline(1, color=COLOURS["black"], linewidth=0.8)
-        right.set(ylabel="feature distance / plain", title=name)
+        right.set(ylabel="feature distance, shared / plain", title=name)
         right.set_xticks(range(len(cases)), [f"{SAMPLERS[kind]}\n{n}" for kind, n in cases])
         left.legend(fontsize=7, loc="upper right")
         right.legend(fontsize=7, loc="upper center")
@@ -353,9 +441,8 @@ def images(
     figures.show(
         fig,
         name="fig-lipschitz-images",
-        caption="Images: step constants of the networks' output, and feature distances of samples over those of plain "
-        "networks of the same seed, mean and interval over networks and splits.",
+        caption="Images: step constants of the networks' output after the long training, and feature distances of "
+        "samples of shared networks over those of plain ones of the same seed, mean and interval over networks and "
+        "splits.",
         alt=f"Left: {trends}. Right, ratios of distances: {'; '.join(notes)}.",
     )
-
-

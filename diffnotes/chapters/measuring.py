@@ -19,27 +19,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.data import image_split
 from ..core.denoiser import Denoiser, Exact, home_of, members_of
 from ..core.generators import generator_of
 from ..core.law import Empirical, GaussianMixture, on_line
 from ..core.numbers import count, floats, number, samples
+from ..core.schedule import Linear
 from ..measure.crowding import Radii, law_pair_fraction, law_renyi2, mixture_split, pair_fraction, tid
 from ..measure.divergence import integral, knots_around
 from ..measure.flow import ode_map
 from ..measure.interval import Interval, bootstrap_interval
 from ..measure.ranking import rank_correlation
 from ..model.both import both_samplers
+from ..model.fleet import Table, Trained
 from ..model.sample import grid, prior, sde
 
 __all__ = [
-    "RADII", "Misled", "agreement", "compensated", "farthest", "image_curves", "levels", "linear_range",
-    "memory_formula", "memory_ratios", "misled", "pair_fraction_variance", "pair_fractions", "tids", "tids_of_law",
+    "MEMORY_POINTS", "RADII", "Memory", "Misled", "agreement", "compensated", "farthest", "image_curves", "levels",
+    "linear_range", "memory_formula", "memory_ratios", "misled", "pair_fraction_variance", "pair_fractions",
+    "smooth_tids", "tids", "tids_of_law",
 ]  # fmt: skip
 
 RADII = torch.logspace(-3, 1, 81, dtype=torch.float64)
@@ -169,6 +174,48 @@ def memory_ratios(
     return found | {"formula": memory_formula(memorised.law.points, law, eps)}
 
 
+MEMORY_POINTS = 1000  # quantiles of each flow map, and samples of each SDE
+
+
+@dataclass(frozen=True)
+class Memory:
+    """:func:`memory_ratios` of several training sets of each size: an experiment that can be kept.
+
+    Args:
+        law: of the data, on the line.
+        eps: the radius.
+        sizes: numbers of training points.
+        sets: training sets of each size.
+        steps: of the samplers, as in :func:`memory_ratios`.
+        seed: of training sets, starts and noise.
+    """
+
+    law: GaussianMixture
+    eps: float
+    sizes: Sequence[int]
+    sets: int
+    steps: Mapping[str, int]
+    seed: int
+
+    def blank(self) -> dict[str, nn.Module]:
+        """The ratios before they are known."""
+        return {"ratios": Table(torch.zeros(len(self.steps) + 1, self.sets, len(self.sizes)))}
+
+    def train(self, device: torch.device | str = "cpu") -> Trained:
+        """Draw the sets, run the samplers with their exact scores, and count; nothing is trained."""
+        generator, rows = torch.Generator().manual_seed(self.seed), []
+        for _ in range(self.sets):
+            for n in self.sizes:
+                memorised = Exact(Empirical(self.law.sample(n, generator)), Linear())
+                rows.append(memory_ratios(memorised, self.law, self.eps, self.steps, MEMORY_POINTS, generator))
+        found = [torch.tensor([row[name] for row in rows]).reshape(self.sets, -1) for name in (*self.steps, "formula")]
+        return Trained({"ratios": Table(torch.stack(found))}, {})
+
+    def read(self, networks: Mapping[str, nn.Module], recipe: str = "") -> dict[str, Tensor]:
+        """"formula" and each name of ``steps`` -> ratios (sets, sizes), float64 on the CPU."""
+        return dict(zip((*self.steps, "formula"), networks["ratios"].values.cpu(), strict=True))
+
+
 # --- the tail index, and whether measures agree -----------------------------------------------------------------------
 
 
@@ -191,6 +238,34 @@ def tids(x: Tensor, reference: Tensor, eps: float, share: float) -> Tensor:
     return torch.tensor([tid(a, b, eps, k) for a, b in zip(x, reference)], dtype=torch.float64)
 
 
+def smooth_tids(x: Tensor, reference: Tensor, eps: float, share: float) -> Tensor:
+    """As :func:`tids`, of rows of quantiles at :func:`levels`, with the mass within ``eps`` in place of a whole count.
+
+    The mass F(x + eps) - F(x - eps) is that of the law whose distribution function joins the quantiles by straight
+    lines. Whole counts of a thousand points take so few values among the fullest that they decide the order; masses
+    take all.
+
+    Raises:
+        ValueError: as :func:`tids`, and for a share outside (0, 1).
+    """
+    x, reference = samples(x, "x").double(), samples(reference, "reference").double()
+    if x.ndim != 2 or reference.ndim != 2 or len(x) != len(reference):
+        raise ValueError(f"x has shape {tuple(x.shape)}, reference {tuple(reference.shape)}; allowed: (rows, n) and "
+                         "(rows, m)")
+    eps, share = number(eps, "eps"), number(share, "share")
+    if not (eps > 0 and 0 < share < 1):
+        raise ValueError(f"eps = {eps}, share = {share}; allowed: eps > 0, a share between 0 and 1")
+
+    def index(row: Tensor) -> float:
+        at = row.sort().values.numpy()
+        below, above = (np.interp(at + step, at, levels(len(at)).numpy(), 0.0, 1.0) for step in (-eps, eps))
+        mass = np.sort(above - below)[::-1]
+        k = max(1, int(share * len(at)))
+        return float(np.log(mass[:k]).mean() - math.log(mass[k]))
+
+    return torch.tensor([index(a) - index(b) for a, b in zip(x, reference)], dtype=torch.float64)
+
+
 def tids_of_law(
     law: GaussianMixture, sizes: Sequence[int], shares: Sequence[float], eps: float, repeats: int,
     generator: torch.Generator | int,
@@ -209,10 +284,10 @@ def tids_of_law(
 
 
 def agreement(first: Tensor, second: Tensor, seed: int, resamples: int = 1000) -> Interval:
-    """Rank correlation over settings of two measures (settings, seeds), with an interval over seeds.
+    """Rank correlation over settings of two measures (settings, seeds), with an interval over settings.
 
-    The order is that of means over seeds; the interval resamples the seeds, which all settings share, and is widened
-    where it misses the estimate.
+    The order is that of means over seeds. What is said is said of settings, of which these are some: they are what the
+    interval resamples. It is widened where it misses the estimate.
 
     Raises:
         ValueError: for shapes that differ, and as :func:`diffnotes.measure.ranking.rank_correlation` and
@@ -223,11 +298,10 @@ def agreement(first: Tensor, second: Tensor, seed: int, resamples: int = 1000) -
                          "(settings, seeds)")
 
     def statistic(values: Tensor) -> Tensor:
-        mean = values.mean(-3)  # (..., settings, 2)
-        return rank_correlation(mean[..., 0], mean[..., 1])
+        return rank_correlation(values[..., 0], values[..., 1])
 
-    table = torch.stack([first, second], -1).movedim(1, 0)
-    return _holding(bootstrap_interval(statistic, table, seed, resamples=resamples, batched=True))
+    means = torch.stack([first.mean(1), second.mean(1)], 1)
+    return _holding(bootstrap_interval(statistic, means, seed, resamples=resamples, batched=True))
 
 
 # --- laws that mislead ------------------------------------------------------------------------------------------------

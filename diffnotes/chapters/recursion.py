@@ -203,6 +203,19 @@ class Cells:
             found.append(found[-1] @ kernel)
         return torch.stack(found)
 
+    def smoothed(self, q: Tensor, width: float) -> Tensor:
+        """What a Gaussian kernel of bandwidth ``width`` makes of masses q (..., cells).
+
+        A kernel density estimate, if q are the shares of a sample in the cells; that of infinitely many points, if q is
+        their law.
+
+        Raises:
+            ValueError: for a bandwidth less than a cell.
+        """
+        if not width >= self.width:
+            raise ValueError(f"width = {width}; allowed: from the width of a cell, {self.width:.3g}")
+        return q @ torch.softmax(-0.5 * ((self.x - self.x[:, None]) / width) ** 2, -1)
+
     def draw(self, q: Tensor, n: int, generator: torch.Generator | int) -> Tensor:
         """n samples of each row of masses q (members, cells), spread evenly over their cells: (members, n)."""
         (q,) = as_masses(q=q)
@@ -365,6 +378,20 @@ class Course:
         return Course(*(getattr(self, name)[..., mine, :] if name == "laws" else getattr(self, name)[..., mine]
                         for name in self.__dataclass_fields__))
 
+    def growth(self, alpha: float) -> Interval:
+        """KL to the data after the last generation over that after the first, a geometric mean over repetitions.
+
+        A first generation sees fresh data alone whatever the fraction, so repetition k is compared with the geometric
+        mean of the first generations of the k-th repetitions at all fractions.
+
+        Raises:
+            ValueError: for a fraction that no member has, or fractions with different numbers of repetitions.
+        """
+        first = [self.at(one).kl[0].log() for one in self.fractions]
+        if len({len(one) for one in first}) > 1:
+            raise ValueError(f"repetitions = {[len(one) for one in first]}; allowed: as many for each fraction")
+        return mean_interval(self.at(alpha).kl[-1].log() - torch.stack(first).mean(0)).exp()
+
     @property
     def fractions(self) -> list[float]:
         """The fresh fractions, each once."""
@@ -374,6 +401,11 @@ class Course:
     def discounted(self) -> Tensor:
         """The discounted sum of the steps J, which D equals where the cross terms vanish."""
         return discounted_sum(self.step, self.alpha)
+
+    @property
+    def by_energy(self) -> Tensor:
+        """The discounted sum of the energies eps*^2, as theorem 4.2 displays it."""
+        return discounted_sum(self.energy, self.alpha)
 
     @property
     def coherent(self) -> Tensor:
@@ -532,16 +564,13 @@ def kernel_model(cells: Cells, n: int, width: float, generator: torch.Generator 
     Raises:
         ValueError: for n < 1 or a bandwidth less than a cell.
     """
-    numbers.count(n, "n", 1)
-    if not width >= cells.width:
-        raise ValueError(f"width = {width}; allowed: from the width of a cell, {cells.width:.3g}")
+    numbers.count(n, "n", 1), cells.smoothed(cells.x.softmax(0), width)
     generator = generator_of(generator, torch.device("cpu"))
-    kernel = torch.softmax(-0.5 * ((cells.x - cells.x[:, None]) / width) ** 2, -1)
 
     def model(i: int, q: Tensor) -> Tensor:
         index = torch.multinomial(q, n, replacement=True, generator=generator)
         counts = torch.zeros_like(q).scatter_add_(1, index, torch.ones(index.shape, dtype=torch.float64))
-        return counts / n @ kernel
+        return cells.smoothed(counts / n, width)
 
     return model
 
@@ -701,7 +730,7 @@ class Lineage:
         def trained(i: int, q: Tensor) -> Generation:
             drawn = self.line.draw(q, self.points, self.seed + 3 + i).float()[..., None]
             made = _successors(self.fleet, drawn, i, self.fractions).train(device)
-            log.update({name.replace(arm, _name(i), 1): value for name, value in made.log.items()})
+            log.update(_logged(made, arm, i))
             denoiser = Learned(made.networks[arm], setting.schedule, setting.target)
             found = self.line.generate(q, self.line.score_error(denoiser, q))
             tables[_name(i)] = Table(torch.cat([found.law, torch.stack(found[1:], -1)], -1))
@@ -726,6 +755,13 @@ class Lineage:
 
 def _name(i: int) -> str:
     return f"generation {i}"
+
+
+def _logged(made: Trained, arm: str, i: int) -> dict[str, Tensor]:
+    """The log of generation i; its loss and error are means over the networks, whose own would outweigh the tables."""
+    means = (f"{arm}/loss", f"{arm}/error")
+    return {name.replace(arm, _name(i), 1): value.mean(1) if name in means else value
+            for name, value in made.log.items()}
 
 
 def sooner(lineage: Lineage | ImageLineage, part: int) -> Lineage | ImageLineage:
@@ -830,7 +866,7 @@ class ImageLineage:
         """Train generation i on images (members, points, d), and let it generate as many."""
         arm = _one_arm(self.fleet)
         made = _successors(self.fleet, seen, i, self.fractions).train(device)
-        log.update({name.replace(arm, _name(i), 1): value for name, value in made.log.items()})
+        log.update(_logged(made, arm, i))
         setting = self.fleet.arms[arm]
         denoiser = Learned(made.networks[arm], setting.schedule, setting.target)
         start = prior(setting.schedule, seen.shape, self.seed + 17 + i).to(device)

@@ -153,15 +153,16 @@ def models(courses: Mapping[str, Course]) -> None:
         axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.tick_params(axis="y", which="minor", left=False, labelleft=False)
     axes[0].set_ylabel(r"$\mathrm{KL}$ to the data (nats)")
-    axes[-1].legend(fontsize=8, loc=(0.6, 0.3))
+    most = max(axes, key=lambda axis: len(axis.lines))
+    axes[-1].legend(*most.get_legend_handles_labels(), fontsize=8, loc=(0.6, 0.3))
     shares = {0.0: "no fresh data", 0.1: "a tenth", 0.9: "nine tenths"}
     said = (f"{name}: " + ", ".join(f"with {words} it {trend(course.at(alpha).kl.mean(1))}"
                                     for alpha, words in shares.items()) for name, course in courses.items())
     figures.show(
         fig,
         name="fig-recursion-models",
-        caption="Divergence from the data over the generations for three kinds of model and five fresh fractions "
-        "(means over repetitions).",
+        caption="Divergence from the data over the generations for three kinds of model and several fresh "
+        "fractions (means over repetitions).",
         alt=f"Three panels, logarithmic. {'. '.join(said)}.",
     )
 

@@ -25,13 +25,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.data import image_split
 from ..core.denoiser import Denoiser, Mirrored, home_of, members_of
 from ..core.generators import generator_of
 from ..core.law import GaussianMixture, Law
@@ -42,6 +44,8 @@ from ..core.target import convert
 from ..measure.distance import wasserstein1_to
 from ..measure.information import mmse
 from ..measure.interval import Interval, mean_interval, ratio_interval
+from ..measure.judges import Judges
+from ..model.fleet import Table, Trained
 from ..model.net import MLP
 from ..model.sample import Variance, ddpm, grid, prior, sampled_variance
 from ..model.setting import Run, Setting
@@ -49,14 +53,17 @@ from ..model.train import fit
 from ..model.window import Window, correlation, windows
 
 __all__ = [
-    "KINDS", "Bounds", "Gap", "Gaps", "Heard", "Recalled", "Scaled", "Tabulated", "TwoChains", "Worst", "antithetic",
-    "best_weights", "bounds", "check_inflation", "check_weights", "crossings", "distances", "drawn", "gap",
-    "gap_from", "gaps", "gaussian_minimiser", "identity_error", "implied_variance", "misfit", "needed_inflation",
-    "population_minimiser", "posterior_squares", "random_errors", "ratios", "refuses", "repaired_variance",
-    "residual", "seconds_a_step", "share_of_gain", "share_of_squares", "shrinkage", "spread", "two_chains", "wider",
-    "worst_cases",
+    "KINDS", "BatchGaps", "Bounds", "Gap", "Gaps", "Heard", "ImageGaps", "Known", "LongSamples", "Recalled", "Scaled",
+    "Tabulated", "TwoChains", "Worst", "antithetic", "batch_gaps", "best_weights", "bounds", "check_inflation",
+    "check_weights", "crossings", "distances", "drawn", "gap", "gap_from", "gap_ratio", "gaps", "gaussian_minimiser",
+    "identity_error", "implied_variance", "judged", "misfit", "needed_inflation", "pixel_spread",
+    "population_minimiser", "posterior_squares", "random_errors", "ratios", "ratios_of_settings",
+    "ratios_of_variances", "refuses", "repaired_variance", "residual", "seconds_a_step", "share_of_gain",
+    "share_of_squares", "shrinkage", "spread", "two_chains", "wider", "worst", "worst_cases",
 ]  # fmt: skip
 
+_MOST = 2000  # images of a split whose gaps are measured
+Key = TypeVar("Key", bound=Hashable)
 KINDS = ("random", "aligned", "sparse")
 """Kinds of :func:`random_errors`."""
 
@@ -138,7 +145,7 @@ def gap(
 
 
 class TwoChains(NamedTuple):
-    """The gap y_1 - x_1, and the sums of tau_i e_i with the noises of the model's own states and of the reference's."""
+    """The gap y_1 - x_1, and the sums of tau_i e_i at the model's own states x_i and at the reference chain's y_i."""
 
     gap: Tensor
     own: Tensor
@@ -151,7 +158,7 @@ def two_chains(
     """The model's chain x and the reference chain y from one start with the same noises, and both sums of errors.
 
     Args:
-        f: (x, i/T) -> predicted noise, any function.
+        f: (x, i/T) -> predicted noise, any function of states (2, n, d), those of both chains.
         chain: whose T steps are taken down to i = 1.
         x0: what the reference chain knows, (n, d) float64.
         generator: draws the start and the noises.
@@ -165,9 +172,10 @@ def two_chains(
     x = y = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=x0.device)
     own = other = torch.zeros_like(x0)
     for i in range(chain.T, 1, -1):
-        guess, clean = f(x, i / chain.T), alpha[i] * x0
+        guess, there = f(torch.stack([x, y]), i / chain.T)
+        clean = alpha[i] * x0
         own = own + tau[i] * (guess - (x - clean) / sigma[i])
-        other = other + tau[i] * (guess - (y - clean) / sigma[i])
+        other = other + tau[i] * (there - (y - clean) / sigma[i])
         z = width[i] * torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=x0.device)
         x = g1[i] * (x - sigma[i] * guess) / alpha[i] + g2[i] * x + z
         y = g1[i] * x0 + g2[i] * y + z
@@ -553,7 +561,9 @@ def population_minimiser(
 # --- sampling and measuring -------------------------------------------------------------------------------------------
 
 
-def drawn(denoiser: Denoiser, steps: int, shape: Sequence[int], seed: int) -> Tensor:
+def drawn(
+    denoiser: Denoiser, steps: int, shape: Sequence[int], seed: int, variance: Variance = "beta_tilde"
+) -> Tensor:
     """Samples of ``shape`` by :func:`diffnotes.ddpm` in ``steps`` steps of the grid "skip", on the host.
 
     The noise is drawn by ``seed + steps``, so that all denoisers of one shape and place meet the same.
@@ -561,7 +571,8 @@ def drawn(denoiser: Denoiser, steps: int, shape: Sequence[int], seed: int) -> Te
     chain, device = denoiser.schedule, home_of(denoiser)[1]
     times, generator = grid(chain, steps, "skip"), torch.Generator(device).manual_seed(seed + steps)
     start = prior(chain, shape, generator, int(times[0]), device=device)
-    return ddpm(denoiser, start, times, generator).cpu()
+    whole = {"rows": shape[-2]} if callable(variance) else {}  # a variance may ask again at the states of a step
+    return ddpm(denoiser, start, times, generator, variance, **whole).cpu()
 
 
 def antithetic(
@@ -616,15 +627,53 @@ def ratios(rows: Mapping[str, Mapping[int, Tensor]], name: str, base: str = "pla
     return {n: ratio_interval(found, rows[base][n]) for n, found in rows[name].items()}
 
 
-def crossings(counts: Sequence[int], needed: Tensor, arms: Mapping[str, Window]) -> dict[str, int]:
-    """Arm -> that of ``counts`` whose ``needed`` inflation is nearest to what the arm supplies."""
-    return {name: counts[int((needed - shrinkage(window)).abs().argmin())] for name, window in arms.items()}
+def crossings(counts: Sequence[int], needed: Tensor, arms: Mapping[str, Window]) -> dict[str, float]:
+    """Arm -> the number of steps at which the falling ``needed`` inflation is what the arm supplies.
+
+    Between two ``counts`` on a straight line in both logarithms; arms whose inflation is not reached are left out.
+    """
+    steps, curve = torch.tensor(counts, dtype=torch.float64).log(), needed.double().log()
+    found = {}
+    for name, window in arms.items():
+        kappa = shrinkage(window)
+        above = int((needed > kappa).sum())
+        if kappa > 0 and 0 < above < len(counts):
+            i = above - 1
+            share = (curve[i] - math.log(kappa)) / (curve[i] - curve[above])
+            found[name] = float(torch.lerp(steps[i], steps[above], share).exp())
+    return found
+
+
+def worst(found: Iterable[Interval]) -> Interval:
+    """The interval of the largest of several numbers: the largest estimate, lower end and upper end.
+
+    Below a bound only if all intervals are, and above it if one of them is.
+    """
+    return Interval(*(max(float(end) for end in ends) for ends in zip(*found)))
 
 
 def best_weights(path: Sequence[float], rows: Mapping[int, Sequence[Tensor]]) -> dict[int, float]:
     """Steps -> the weight in ``path`` whose distances, one tensor (sets,) for each weight, are least in the mean."""
     means = {n: [float(one.mean()) for one in found] for n, found in rows.items()}
     return {n: path[found.index(min(found))] for n, found in means.items()}
+
+
+def ratios_of_variances(rows: Mapping[tuple[str, str, int], Tensor]) -> dict[str, Interval]:
+    """ "KIND_STEPS" -> ratio of distances, "K=2" over "plain", from (kind of variance, arm, steps) -> distances."""
+    return {
+        f"{kind}_{n}": ratio_interval(found, rows[kind, "plain", n])
+        for (kind, arm, n), found in rows.items() if arm == "K=2" and kind != "tilde"
+    }
+
+
+def ratios_of_settings(rows: Mapping[str, Mapping[int, Tensor]]) -> dict[str, Interval]:
+    """The published settings over the plain loss at their worst number of steps, and a large lambda over 1.
+
+    "k2", "k3", "k4" -> :func:`worst` of the :func:`ratios`; "large_few" and "large_many" -> ratio in 10, 1000 steps.
+    """
+    large = ratios(rows, "large", "K=2")
+    found = {f"k{K}": worst(ratios(rows, f"K={K}").values()) for K in (2, 3, 4)}
+    return found | {"large_few": large[10], "large_many": large[1000]}
 
 
 def share_of_gain(rows: Mapping[str, Mapping[int, Tensor]], steps: int = 10) -> Interval:
@@ -735,6 +784,164 @@ def gaps(
         times[:-1], own.running.reshape(shape).cpu().square().mean((1, 2)).sqrt(), total.square().mean(1).sqrt(),
         total.mean(1).abs(), parts.square().mean(2), summed.sqrt(), summed / bias.square().mean(2).sum(0),
     )  # fmt: skip
+
+
+class Known(Denoiser):
+    """Answers with the clean samples ``x0`` themselves: sampled with it, a chain is the reference chain."""
+
+    target = "x0"
+
+    def __init__(self, x0: Tensor, like: Denoiser) -> None:
+        self.given, self.schedule, self.members = x0, like.schedule, members_of(like)
+
+    def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
+        return self.given
+
+
+class BatchGaps(NamedTuple):
+    """Total gaps of sets of images, (sets,) float64: see :func:`batch_gaps`.
+
+    Attributes:
+        rms: root mean square over draws, images and pixels.
+        mean: that over pixels of the mean over draws and images, in which errors of different samples cancel.
+        chance: what noise leaves of ``mean``: the deviations between draws of one image over the root of all draws.
+    """
+
+    rms: Tensor
+    mean: Tensor
+    chance: Tensor
+
+    @property
+    def systematic(self) -> Tensor:
+        """``mean`` without what chance adds to its square, (sets,); 0 where that is all."""
+        return (self.mean.square() - self.chance.square()).clamp(min=0).sqrt()
+
+    @property
+    def seen(self) -> bool:
+        """Whether in every set less than half of the square of ``mean`` is chance."""
+        return bool((self.systematic > self.chance).all())
+
+
+def batch_gaps(nets: Mapping[str, Denoiser], x0: Tensor, start: int, draws: int, seed: int) -> dict[str, BatchGaps]:
+    """Gaps at t = 1 to the images x0 (sets, n, d), on ``draws`` paths each from their noised versions at ``start``.
+
+    The reference chain is sampled as the others are, from the same start and with the same noises, drawn by ``seed``.
+
+    Args:
+        nets: on one chain and device, with a member for each set.
+        x0: clean images.
+        start: a whole time.
+        draws: at least 2, to tell chance.
+        seed: of the first draw; the others follow.
+
+    Raises:
+        ValueError: for fewer than two draws.
+
+    Source: Nguyen et al. 2024, section 4.3; ``get_loss_value`` of the published code averages over the batch.
+    """
+    count(draws, "draws", 2)
+    like = next(iter(nets.values()))
+    x0 = x0.to(home_of(like)[1])
+    alpha, sigma = (float(level) for level in like.schedule(start))
+
+    def end(denoiser: Denoiser, k: int) -> Tensor:
+        generator = torch.Generator(x0.device).manual_seed(seed + k)
+        begin = alpha * x0 + sigma * torch.randn(x0.shape, generator=generator, device=x0.device)
+        return ddpm(denoiser, begin, torch.arange(start, 0, -1), generator, rows=x0.shape[-2]).double().cpu()
+
+    reference, found = [end(Known(x0, like), k) for k in range(draws)], {}
+    for name, net in nets.items():
+        total = torch.stack([there - end(net, k) for k, there in enumerate(reference)])  # (draws, sets, n, d)
+        chance = total.var(0).mean((1, 2)) / (draws * x0.shape[1])
+        mean = total.mean((0, 2)).square().mean(1).sqrt()
+        found[name] = BatchGaps(total.square().mean((0, 2, 3)).sqrt(), mean, chance.sqrt())
+    return found
+
+
+def gap_ratio(found: Mapping[str, BatchGaps], name: str, base: str) -> Interval | None:
+    """The ratio of systematic gaps, ``name`` over ``base``, set by set; None where noise hides one of them."""
+    if not (found[name].seen and found[base].seen):
+        return None
+    return ratio_interval(found[name].systematic, found[base].systematic)
+
+
+def pixel_spread(x: Tensor, data: Tensor) -> Tensor:
+    """The mean variance of a pixel of sets of images x (sets, n, d) over that of ``data``, (sets,)."""
+    return x.var(1).mean(1) / data.var(1).mean(1)
+
+
+def judged(judge: Judges, samples: Mapping[Key, Tensor]) -> tuple[dict[Key, Tensor], dict[Key, float]]:
+    """Distances (splits,) of images (splits, n, d), and their variance over that of training images, by key."""
+    train = torch.stack(judge.train)
+    far = {key: judge.distance(x) for key, x in samples.items()}
+    return far, {key: float(pixel_spread(x, train).mean()) for key, x in samples.items()}
+
+
+@dataclass(frozen=True)
+class LongSamples:
+    """Distances and variances of images that are sampled in many steps: an experiment of which these are kept.
+
+    Args:
+        nets: kept networks with a member for each split.
+        images: the name of a set of images.
+        splits: the splits that networks and :class:`~diffnotes.measure.judges.Judges` were trained on.
+        steps, samples, seed: as :func:`drawn` has them.
+    """
+
+    nets: Mapping[str, Denoiser]
+    images: str
+    splits: Sequence[int]
+    steps: int
+    samples: int
+    seed: int
+
+    def blank(self) -> dict[str, Table]:
+        """The results before they are known, (2, arms, splits)."""
+        return {"distance and spread": Table(torch.zeros(2, len(self.nets), len(self.splits)))}
+
+    def train(self, device: torch.device | str = "cpu") -> Trained:
+        """Sample, where the networks are, and measure."""
+        judge = Judges(self.images, self.splits)
+        size, train = (len(self.splits), self.samples, judge.dim), torch.stack(judge.train)
+        drawn_by = [drawn(net, self.steps, size, self.seed) for net in self.nets.values()]
+        rows = [[judge.distance(x), pixel_spread(x, train).double()] for x in drawn_by]
+        return Trained({"distance and spread": Table(torch.stack([torch.stack(one) for one in zip(*rows)]))}, {})
+
+    def read(self, networks: Mapping[str, Table], recipe: str = "") -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Arm -> distances (splits,), and arm -> mean variance over that of the data."""
+        distance, spread = networks["distance and spread"].values.cpu()
+        return dict(zip(self.nets, distance)), dict(zip(self.nets, spread.mean(1).tolist()))
+
+
+@dataclass(frozen=True)
+class ImageGaps:
+    """:func:`batch_gaps` of kept networks at the training images of their splits, of which the results are kept.
+
+    Args:
+        nets, images, splits: as for :class:`LongSamples`.
+        start, draws, seed: as :func:`batch_gaps` has them.
+    """
+
+    nets: Mapping[str, Denoiser]
+    images: str
+    splits: Sequence[int]
+    start: int
+    draws: int
+    seed: int
+
+    def blank(self) -> dict[str, Table]:
+        """The results before they are known, (3, splits) for each arm."""
+        return {name: Table(torch.zeros(3, len(self.splits))) for name in self.nets}
+
+    def train(self, device: torch.device | str = "cpu") -> Trained:
+        """Sample, where the networks are, and measure."""
+        x0 = torch.stack([image_split(self.images, split)[0].x[:_MOST] for split in self.splits])
+        found = batch_gaps(self.nets, x0, self.start, self.draws, self.seed)
+        return Trained({name: Table(torch.stack(one)) for name, one in found.items()}, {})
+
+    def read(self, networks: Mapping[str, Table], recipe: str = "") -> dict[str, BatchGaps]:
+        """Arm -> gaps."""
+        return {name: BatchGaps(*networks[name].values.cpu()) for name in self.nets}
 
 
 def seconds_a_step(net: MLP, law: Law, setting: Setting, batch: int, steps: int = 32) -> float:

@@ -149,14 +149,14 @@ def compensation(
     axes[0].text(14, 1.7, "the bias inflates", ha="center", va="center", style="italic")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncol=4, fontsize=8)
     axes[1].plot(counts, needed, color=COLOURS["black"])
+    met = crossings(counts, needed, arms)
     for name, window in arms.items():
-        kappa = shrinkage(window)
-        axes[1].axhline(kappa, **_look(name, marker="", label=None))
-        if float(needed.min()) < kappa < float(needed.max()):
-            axes[1].plot([_meeting(counts, needed, kappa)], [kappa], "o", color=COLOURS["black"], markersize=6)
+        axes[1].axhline(shrinkage(window), **_look(name, marker="", label=None))
+    for name, n in met.items():
+        axes[1].plot([n], [shrinkage(arms[name])], "o", color=COLOURS["black"], markersize=6)
     axes[1].text(7, 0.02, "what the sampler needs\n(black), what each\nsetting supplies", fontsize=8, va="center")
     axes[1].set(xscale="log", yscale="log", ylim=(4e-3, 3), xlabel=STEPS, ylabel=r"inflation $\kappa$")
-    crossed = ", ".join(f"{_said(name)} near {n} steps" for name, n in crossings(counts, needed, arms).items())
+    crossed = ", ".join(f"{_said(name)} near {n:.0f} steps" for name, n in met.items())
     figures.show(
         fig,
         name="fig-sequence-compensation",
@@ -171,26 +171,16 @@ def compensation(
     )
 
 
-def _meeting(counts: Sequence[int], needed: Tensor, kappa: float) -> float:
-    """The number of steps at which the falling ``needed`` is ``kappa``, on straight lines between logarithms."""
-    log_counts = torch.tensor(counts, dtype=torch.float64).log()
-    i = int((needed > kappa).sum()) - 1
-    share = (needed[i].log() - math.log(kappa)) / (needed[i].log() - needed[i + 1].log())
-    return float(torch.lerp(log_counts[i], log_counts[i + 1], share).exp())
-
-
 # --- the mixture ------------------------------------------------------------------------------------------------------
 
 
-def mixture(rows: Mapping[str, Mapping[int, Tensor]], samples: Mapping[str, Tensor], law: GaussianMixture,
-            sizes: tuple[int, int]) -> None:
+def mixture(rows: Mapping[str, Mapping[int, Tensor]], samples: Mapping[str, Tensor], law: GaussianMixture) -> None:
     """fig-sequence-mixture: distances of exact minimisers by steps, and densities of samples in ten steps.
 
     Args:
         rows: arm -> steps -> distances (sets,).
         samples: arm -> samples in ten steps, (sets, n) float64.
         law: of the data.
-        sizes: samples of a set in few and in the most steps, for the caption.
     """
     fig, axes = figures.panels(2, height=3.4)
     _curves(axes[0], rows, list(rows))
@@ -208,13 +198,12 @@ def mixture(rows: Mapping[str, Mapping[int, Tensor]], samples: Mapping[str, Tens
     least = {n: min(rows, key=lambda name, n=n: float(rows[name][n].mean())) for n in grids}
     modes = "; ".join(f"{_said(name)} at {float(x.abs().mean()):.2f} with a deviation of "
                       f"{float(x.abs().std()):.2f}" for name, x in samples.items())  # fmt: skip
-    sets = len(next(iter(samples.values())))
+    sets, size = next(iter(samples.values())).shape
     figures.show(
         fig,
         name="fig-sequence-mixture",
-        caption=f"The mixture with exact minimisers, no training. Left: distance of {sizes[0]} samples to the data "
-        f"({sizes[1]} in the most steps), mean and interval over {sets} sets. Right: what ten steps make of the two "
-        "modes.",
+        caption=f"The mixture with exact minimisers, no training. Left: distance of {size} samples to the data, mean "
+        f"and interval over {sets} sets. Right: what ten steps make of the two modes.",
         alt="Left, doubly logarithmic, distances: "
         + "; ".join(f"{_said(name)} {trend(_means(found))}" for name, found in rows.items())
         + ". The lowest curve is "
@@ -324,56 +313,74 @@ def _bar(axis, at: Sequence[float], found: Sequence[Interval], **look: Any) -> N
     axis.errorbar(at, value, torch.stack([value - low, high - value]), capsize=3, **look)
 
 
+IMAGE_PANELS = {
+    "equal training steps": ("plain", "K=2", "K=3", "K=4", "large", "path"),
+    "controls": ("plain", "doubled", "K=2", "scaled", "both"),
+    "variance": ("plain", "K=2", "large", "path", "scaled"),
+}
+
+
 def images(
     distance: Mapping[str, Mapping[str, Mapping[int, Tensor]]], spread: Mapping[str, Mapping[str, Mapping[int, float]]],
-    samples: int,
+    floor: Mapping[str, float], samples: int,
 ) -> None:
     """fig-sequence-images: for each set of images feature distances and pixel variances by number of steps.
 
     Args:
         distance: set -> arm -> steps -> (seeds,).
         spread: set -> arm -> steps -> variance of a pixel over that of the data.
+        floor: set -> distance of training images.
         samples: of each network, for the caption.
     """
-    fig, axes = figures.panels(2 * len(distance), height=3.9, width=8.0 * len(distance))
+    fig, axes = figures.panels(3 * len(distance), height=3.9, width=8.6 * len(distance))
     words = []
     for k, (name, arms) in enumerate(distance.items()):
-        left, right = axes[2 * k : 2 * k + 2]
-        for arm, rows in arms.items():
-            figures.band(left, list(rows), *zip(*(mean_interval(found) for found in rows.values())), **_look(arm))
-            variances = list(spread[name][arm].values())
-            right.plot(list(rows), variances, **_look(arm))
-            words.append(f"{name}, {_said(arm)}: the distance {trend(_means(rows))}, the variance {trend(variances)}")
-        left.set(ylabel="Fréchet distance of features", ylim=(0, None))
-        right.set(ylabel="variance of a pixel / data")
-        right.axhline(1, color=COLOURS["grey"], linewidth=0.8)
-        for axis in (left, right):
-            axis.set(xscale="log", xlabel=STEPS, title=name)
-            axis.set_xticks(list(rows), list(rows))
-            axis.minorticks_off()
-    fig.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncol=3, fontsize=8)
-    seeds = len(next(iter(rows.values())))
+        own = dict(zip(IMAGE_PANELS, axes[3 * k : 3 * k + 3]))
+        for title, axis in own.items():
+            for arm in (arm for arm in IMAGE_PANELS[title] if arm in arms):
+                if title == "variance":
+                    axis.plot(list(arms[arm]), list(spread[name][arm].values()), **_look(arm))
+                else:
+                    middle = [mean_interval(found) for found in arms[arm].values()]
+                    figures.band(axis, list(arms[arm]), *zip(*middle), **_look(arm))
+            axis.axhline(1 if title == "variance" else floor[name], color=COLOURS["grey"], linewidth=0.8)
+            axis.set(xscale="log", xlabel=STEPS, title=f"{name}: {title}")
+            if title != "variance":
+                axis.set(yscale="log")
+        own["equal training steps"].set(ylabel="Fréchet distance of features")
+        own["variance"].set(ylabel="variance of a pixel / data")
+        words += [
+            f"{name}, {_said(arm)}: the distance {trend(_means(rows))}, "
+            f"the variance {trend(list(spread[name][arm].values()))}" for arm, rows in arms.items()
+        ]
+    both = [axis.get_legend_handles_labels() for axis in axes[:2]]
+    marks = {label: mark for found in both for mark, label in zip(*found)}
+    fig.legend(marks.values(), marks.keys(), loc="outside lower center", ncol=3, fontsize=8)
+    seeds = len(next(iter(next(iter(next(iter(distance.values())).values())).values())))
     figures.show(
         fig,
         name="fig-sequence-images",
         caption=f"Images. Fréchet distance of classifier features between {samples} samples and held-out images, mean "
-        f"and interval over {seeds} seeds and splits, and the mean variance of a pixel over that of the data.",
+        f"and interval over {seeds} seeds and splits, for the settings of the loss and for the controls; the line is "
+        "the distance of training images. And the mean variance of a pixel over that of the data.",
         alt=f"{'; '.join(words)}.",
     )
 
 
 def covariances(
     far: Mapping[tuple[str, str, int], Tensor], spread: Mapping[tuple[str, str, int], float],
-    exact: Mapping[int, Tensor],
+    exact: Mapping[int, Tensor] | None = None,
 ) -> None:
     """fig-sequence-covariances: four variances of the sampler with networks of the plain loss and of K = 2.
+
+    Without ``exact`` it is fig-sequence-image-covariances, of the distance of images.
 
     Args:
         far: (variance, arm, steps) -> distances (seeds,).
         spread: the same -> variance of samples over that of the data.
         exact: steps -> distances of the exact predictor with the exact variance of each state.
     """
-    kinds, few = list(VARIANCES), list(exact)
+    kinds, few = list(VARIANCES), sorted({n for _, _, n in far})
     ticks = dict(xticks=range(4), xticklabels=list(VARIANCES.values()))
     fig, axes = figures.panels(len(few) + 1, width=8.4, height=3.4)
     for axis, n in zip(axes, few):
@@ -382,8 +389,9 @@ def covariances(
             look = _look(name)
             _bar(axis, [i + shift for i in range(4)], middle, fmt=look["marker"], color=look["color"],
                  label=look["label"])
-        axis.axhline(float(exact[n].mean()), color=COLOURS["black"], linewidth=0.9,
-                     label="exact predictor and variance")
+        if exact is not None:
+            axis.axhline(float(exact[n].mean()), color=COLOURS["black"], linewidth=0.9,
+                         label="exact predictor and variance")
         axis.set(**ticks, title=f"{n} steps", ylim=(0, None))
     for name in ("plain", "K=2"):
         axes[-1].plot(range(4), [spread[kind, name, few[0]] for kind in kinds], **_look(name))
@@ -391,19 +399,20 @@ def covariances(
     axes[-1].set(**ticks, title=f"{few[0]} steps", ylabel="variance of samples / of data")
     for axis in axes:
         axis.tick_params(axis="x", labelsize=8)
-    axes[0].set(ylabel=DISTANCE)
+    axes[0].set(ylabel="Fréchet distance of features" if exact is None else DISTANCE)
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncol=3, fontsize=8)
     said = [
         f"at {n} steps the distance of {_said(name)} is "
-        + ", ".join(f"{float(far[kind, name, n].mean()):.3f} with {METHODS[kind]}" for kind in kinds)
+        + ", ".join(f"{float(far[kind, name, n].mean()):.3g} with {METHODS[kind]}" for kind in kinds)
         for n in few for name in ("plain", "K=2")
     ]  # fmt: skip
     above = [METHODS[kind] for kind in kinds if spread[kind, "K=2", few[0]] > spread[kind, "plain", few[0]]]
+    line = "" if exact is None else " The line is the exact predictor with the exact variance of each state."
     figures.show(
         fig,
-        name="fig-sequence-covariances",
-        caption="Four variances of the sampler, with networks of the plain loss and of $K=2$, mean and interval over "
-        f"{len(exact[few[0]])} seeds. The line is the exact predictor with the exact variance of each state.",
+        name="fig-sequence-image-covariances" if exact is None else "fig-sequence-covariances",
+        caption=f"{'Images' if exact is None else 'The mixture'}: four variances of the sampler, with networks of the "
+        f"plain loss and of $K=2$, mean and interval over {len(far[kinds[0], 'plain', few[0]])} seeds.{line}",
         alt=f"{'; '.join(said)}. The variance of K = 2 at {few[0]} steps is above that of the plain networks with "
         f"{', '.join(above) if above else 'no method'}.",
     )

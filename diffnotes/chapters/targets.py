@@ -20,6 +20,7 @@ References: Ho et al. 2020, eq. 5; Kingma et al. 2021 (arXiv 2107.00630), sectio
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.data import image_split
-from ..core.denoiser import Denoiser, home_of, members_of
+from ..core.denoiser import Denoiser, Learned, home_of, members_of
 from ..core.generators import generator_of
 from ..core.law import GaussianMixture, Law
 from ..core.numbers import count, floats, number, samples, tensor, working
@@ -40,20 +41,23 @@ from ..measure import information
 from ..measure.distance import frechet_distance, wasserstein1_to
 from ..measure.interval import Interval, paired_difference
 from ..model import sample
+from ..model.condition import Condition
 from ..model.fleet import Fleet, Images, Table, Trained
-from ..model.net import Network
+from ..model.net import Dense, Network
 from ..model.setting import Run, Setting
 from ..model.store import rounded
 from ..model.train import gradient_statistics
 
 __all__ = [
-    "VARIANCES", "Agreement", "Elbo", "Errors", "MeanTarget", "RateSweep", "agreement", "amplification", "bound",
-    "bound_along_paths", "bound_of_law", "bounds_of_excess", "distances", "held_out_error", "increment_signal",
-    "levels_of_log_snr", "log_gap", "mean_shape", "misprint", "noise_to_signal", "posterior_deviation",
-    "reverse_variance", "step_weight", "stretched_chain", "tilt",
+    "SWEEP_STEPS", "VARIANCES", "Agreement", "BoundWeight", "Clipped", "Elbo", "Errors", "GradientNoise", "MeanTarget",
+    "RateSweep", "agreement", "amplification", "at_ceiling", "bound", "bound_along_paths", "bound_of_law",
+    "bounded_distance", "bounds_of_excess", "decoder_excess", "distances", "held_out_error", "increment_gradient",
+    "levels_of_log_snr", "log_gap", "mean_shape", "misprint", "noise_to_signal", "on_schedule", "posterior_deviation",
+    "regret", "reverse_variance", "size_of", "step_weight", "stretched_chain", "sweep_times", "tilt",
 ]  # fmt: skip
 
 VARIANCES = ("beta", "beta_tilde", "optimal")
+SWEEP_STEPS = 50  # of DDIM
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,16 @@ def bound_of_law(law: GaussianMixture, chain: Chain, variance: str = "beta_tilde
 def _least_error(law: GaussianMixture, chain: Chain) -> Tensor:
     """The mmse at t = 0..T, (T+1,) float64; 0 at t = 0."""
     return torch.cat([torch.zeros(1, dtype=torch.float64), information.mmse(law, *chain(torch.arange(1, chain.T + 1)))])
+
+
+def decoder_excess(law: GaussianMixture, chain: Chain, variance: str = "beta_tilde") -> float:
+    """L_1 - h(x_0 | x_1) >= 0 of the best predictor for a 1-D mixture, in nats: what a decoder could still gain.
+
+    The conditional entropy h(x_0 | x_1) = h(x_0) - I(x_0; x_1) depends on the unit of x_0 as L_1 does; their difference
+    is the divergence of the true posterior from the Gaussian decoder, and depends on no unit.
+    """
+    known = float(information.mutual_information(law, "x0", *(level.reshape(1) for level in chain(1)))[0])
+    return bound_of_law(law, chain, variance).reconstruction - (information.entropy(law) - known)
 
 
 def bounds_of_excess(law: GaussianMixture, chain: Chain, excess: Tensor, variance: str = "beta_tilde") -> Tensor:
@@ -354,8 +368,12 @@ class RateSweep:
         rates: the learning rates.
         data: what samples are held against: a law on the line (Wasserstein distance), or images with a seed, of which
             the held-out part counts (Frechet distance of pixels).
-        samples, seed: samples of each network, and the seed of their start.
-        steps: of DDIM, evenly spaced in log SNR.
+        samples, seed: samples of each network, and the seed of their start on images; on the line the start is
+            quantiles, so that distances have no noise of sampling.
+
+    The sampler is DDIM in :data:`SWEEP_STEPS` steps evenly spaced in log SNR, on images with the usual clipping of x_0
+    to the range of pixels (:class:`Clipped`), without which the first steps decide the distance. Samples that are not
+    finite, or farther from the data than zeros are, count as zeros.
 
     Raises:
         ValueError: for no rate, or images without a seed.
@@ -366,7 +384,6 @@ class RateSweep:
     data: GaussianMixture | Images
     samples: int
     seed: int = 0
-    steps: int = 50
 
     def __post_init__(self) -> None:
         if not len(self.rates) or (isinstance(self.data, Images) and self.data.seed is None):
@@ -385,11 +402,12 @@ class RateSweep:
         for rate in self.rates:
             made = replace(self.fleet, run=replace(self.fleet.run, rate=rate))
             nets = made.read({name: rounded(net) for name, net in made.train(device).networks.items()})
-            start = sample.prior(next(iter(nets.values())).schedule, self._shape(), self.seed).to(device)
-            found.append(torch.stack([
-                distances(net, start, sample.grid(net.schedule, self.steps, kind="log_snr"), far)[0]
-                for net in nets.values()
-            ]))
+            schedule = next(iter(nets.values())).schedule
+            times = sweep_times(schedule)
+            if isinstance(self.data, Images):
+                nets = {name: Clipped(net) for name, net in nets.items()}
+            start = self._start(float(schedule(times[0])[1])).to(device)
+            found.append(torch.stack([distances(net, start, times, far)[0] for net in nets.values()]))
         return Trained({"distances": Table(torch.stack(found))}, {})
 
     def read(self, networks: Mapping[str, nn.Module], recipe: str = "") -> dict[str, Tensor]:
@@ -397,14 +415,43 @@ class RateSweep:
         values = networks["distances"].values.float().cpu()
         return {name: values[:, i] for i, name in enumerate(self.fleet.arms)}
 
-    def _shape(self) -> tuple[int, int, int]:
-        return len(self.fleet.seeds), self.samples, self.fleet.net.dim
+    def _start(self, width: float) -> Tensor:
+        shape = len(self.fleet.seeds), self.samples, self.fleet.net.dim
+        if isinstance(self.data, Images):
+            return width * torch.randn(shape, generator=torch.Generator().manual_seed(self.seed))
+        levels = (torch.arange(self.samples, dtype=torch.float64) + 0.5) / self.samples
+        return (width * torch.special.ndtri(levels)).float()[:, None].expand(shape).contiguous()
 
-    def _distance(self) -> Callable[[Tensor], Tensor]:
+    def _distance(self) -> Callable[[Tensor], float]:
         if isinstance(self.data, Images):
             held_out = image_split(self.data.name, self.data.seed)[1].x.double()
-            return lambda x: frechet_distance(x, held_out)
-        return lambda x: wasserstein1_to(x, self.data)
+            return bounded_distance(lambda x: frechet_distance(x, held_out))
+        return bounded_distance(lambda x: wasserstein1_to(x, self.data))
+
+
+class Clipped(Denoiser):
+    """A denoiser whose x_0 is clipped to [-1, 1], the range of pixels, at every step of a sampler."""
+
+    def __init__(self, base: Denoiser) -> None:
+        self.base, self.schedule, self.target = base, base.schedule, "x0"
+
+    def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
+        return self.base.x0(x, t).clamp(-1, 1)
+
+
+def sweep_times(schedule: Schedule) -> Tensor:
+    """The times of DDIM in :class:`RateSweep`, evenly spaced in log SNR."""
+    return sample.grid(schedule, SWEEP_STEPS, kind="log_snr")
+
+
+def bounded_distance(distance: Callable[[Tensor], Tensor | float]) -> Callable[[Tensor], float]:
+    """``distance`` of samples (n, d), at most that of as many zeros, which stand for what is not finite as well."""
+
+    def measured(x: Tensor) -> float:
+        worst = float(distance(torch.zeros_like(x)))
+        return min(float(distance(x)), worst) if bool(x.isfinite().all()) else worst
+
+    return measured
 
 
 @dataclass(frozen=True)
@@ -457,6 +504,27 @@ def log_gap(rival: Tensor, champion: Tensor) -> Interval:
     return paired_difference(rival.log().mean(0), champion.log().mean(0))
 
 
+def regret(distances: Tensor) -> Tensor:
+    """Mean over learning rates of log distance minus its smallest, (rates, seeds) -> (seeds,): 0 where no rate matters.
+
+    The level of the distances cancels, so a target that samples badly at every rate is none the less stable.
+    """
+    logs = floats(distances, "distances", torch.float64).log()
+    return logs.mean(0) - logs.amin(0)
+
+
+def at_ceiling(distances: Tensor, share: float = 0.95) -> bool:
+    """Whether no rate brings the median seed below ``share`` of the largest distance: (rates, seeds) of no use."""
+    return bool(distances.median(1).values.min() >= share * distances.max())
+
+
+def size_of(found: Interval) -> Interval:
+    """The interval of |effect|: from 0 where the interval of the effect holds 0."""
+    value, low, high = (float(end) for end in found)
+    least = 0.0 if low <= 0 <= high else min(abs(low), abs(high))
+    return Interval(abs(value), least, max(abs(low), abs(high)))
+
+
 def held_out_error(net: Denoiser, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
     """E|x_0_hat - x_0|^2 of each member on held-out data, (members, L) float64 on the CPU.
 
@@ -481,14 +549,47 @@ def tilt(errors: Tensor, log_snr: Tensor) -> Tensor:
     return errors[..., log_snr < 0].log().mean(-1) - errors[..., log_snr > 0].log().mean(-1)
 
 
-def noise_to_signal(net: Network, data: Law | Tensor, setting: Setting, run: Run, edges: Tensor) -> Tensor:
-    """Noise over signal of mini-batch gradients, (members, bins), by bins of log SNR.
+@dataclass(frozen=True)
+class GradientNoise:
+    """Noise and signal of mini-batch gradients of untrained networks, by bins of log SNR: an experiment to be kept.
 
-    Arguments as in :func:`diffnotes.model.train.gradient_statistics`; a signal below a thousandth of the largest noise
-    counts as that, since its estimate may be 0.
+    Args:
+        settings: what the losses are, by name.
+        data, net: of a :class:`~diffnotes.model.fleet.Fleet`; networks are told log SNR on ``schedule``.
+        batches: its steps are the mini-batches, its batch their size (``gradient_statistics``).
+        edges: increasing edges of the bins.
+        seeds: one network for each.
     """
-    found = gradient_statistics(net, data, setting, run, edges)
-    return found.noise / found.signal.clamp(min=1e-3 * float(found.noise.max()))
+
+    settings: Mapping[str, Setting]
+    data: GaussianMixture
+    net: Dense
+    batches: Run
+    edges: Tensor
+    seeds: Sequence[int]
+
+    def blank(self) -> dict[str, nn.Module]:
+        """The statistics before they are known."""
+        return {"gradients": Table(torch.zeros(2, len(self.settings), len(self.seeds), len(self.edges) - 1))}
+
+    def train(self, device: torch.device | str = "cpu") -> Trained:
+        """Draw the mini-batches on ``device``, and measure; nothing is trained."""
+        found = []
+        for setting in self.settings.values():
+            nets = self.net.make(setting.told, [*self.seeds]).to(device)
+            one = gradient_statistics(nets, self.data, setting, self.batches, self.edges)
+            found.append(torch.stack([one.noise, one.signal]))
+        return Trained({"gradients": Table(torch.stack(found, 1))}, {})
+
+    def read(self, networks: Mapping[str, nn.Module], recipe: str = "") -> dict[str, tuple[Tensor, Tensor]]:
+        """name -> noise and signal, each (seeds, bins), float64; a signal too small for the batches is 0."""
+        noise, signal = networks["gradients"].values.cpu()
+        return {name: (noise[i], signal[i]) for i, name in enumerate(self.settings)}
+
+
+def noise_to_signal(noise: Tensor, signal: Tensor) -> Tensor:
+    """Noise over signal by bin, (seeds, bins) -> (bins,): the median of seeds, to which one without a signal is inf."""
+    return (noise / signal).quantile(0.5, dim=0, interpolation="nearest")
 
 
 def stretched_chain(increment: float) -> Chain:
@@ -504,9 +605,34 @@ def stretched_chain(increment: float) -> Chain:
     return Chain.from_betas(torch.cat([1 - alpha_bar[:1], 1 - alpha_bar[1:] / alpha_bar[:-1]]))
 
 
-def increment_signal(net: Network, data: Law | Tensor, run: Run, increment: float, schedule: Schedule
-                     ) -> dict[str, Tensor]:
-    """Norm of the mean gradient of step 52 of :func:`stretched_chain`, by loss: "plain" in eps, and the "bound"'s term.
+@dataclass(frozen=True)
+class BoundWeight:
+    """The bound's weight on the squared error of eps as a ``weighting`` of a Setting on a chain, 0 at t = 1."""
+
+    def __call__(self, alpha: Tensor, sigma: Tensor, schedule: Chain) -> Tensor:
+        """w at the levels (alpha, sigma) of the chain ``schedule``."""
+        t = schedule.time_of_log_snr(2 * (alpha.double() / sigma.double()).log())
+        return step_weight(schedule, "eps").to(t.device)[t].to(alpha.dtype)
+
+
+def on_schedule(learned: Learned, schedule: Schedule) -> Learned:
+    """The same networks, told log SNR, in the times of another variance-preserving ``schedule``; levels stay.
+
+    Raises:
+        ValueError: for networks that are told something else.
+    """
+    told = learned.net.condition
+    for one in told if isinstance(told, (list, tuple)) else (told,):
+        if (one.kind, one.map, one.data_std, one.frequencies) != ("log_snr", None, None, Condition.frequencies):
+            raise ValueError(f"learned is told {one}; allowed: log SNR with the default features")
+    net = copy.copy(learned.net)
+    net.condition = Condition("log_snr", schedule)
+    return Learned(net, schedule, learned.target)
+
+
+def increment_gradient(net: Network, data: Law | Tensor, run: Run, increment: float, schedule: Schedule
+                       ) -> dict[str, Tensor]:
+    """Root mean square of mini-batch gradients of step 52 of :func:`stretched_chain`, by loss: "plain" eps, "bound".
 
     Args:
         net, data, run: as in :func:`diffnotes.model.train.gradient_statistics`.
@@ -519,5 +645,5 @@ def increment_signal(net: Network, data: Law | Tensor, run: Run, increment: floa
     chain, t = stretched_chain(increment), 52
     at = float(chain.log_snr(t))
     found = gradient_statistics(net, data, Setting("eps", schedule), run, torch.tensor([at - 0.01, at + 0.01]))
-    plain = found.signal[:, 0]
+    plain = (found.signal[:, 0] ** 2 + found.noise[:, 0] ** 2).sqrt()
     return {"plain": plain, "bound": plain * float(step_weight(chain, "eps")[t])}

@@ -301,11 +301,13 @@ def trained_bounds(bounds: Mapping[str, Tensor], best: float) -> None:
         for i, name in enumerate(TARGETS):
             style, seeds = figures.TARGET_STYLE[name], values.shape[1]
             axes[0].scatter(torch.full((seeds,), i + offset), values[i] - best, color=style["color"],
-                            marker=style["marker"], s=28, label=kind if i == 0 else None,
+                            marker=style["marker"], s=28,
                             facecolors="none" if kind == "plain" else style["color"])
     axes[0].set_yscale("log")
     axes[0].set_xticks(range(len(TARGETS)), [figures.TARGET_STYLE[name]["label"] for name in TARGETS])
     axes[0].set(ylabel="bound above the best (nats)", xlabel="target")
+    for kind in bounds:  # the colour is the target's, the filling the kind's
+        axes[0].scatter([], [], color=C["grey"], label=kind, facecolors="none" if kind == "plain" else C["grey"])
     axes[0].legend()
     told = "; ".join(f"{name} " + ", ".join(f"{values[i].mean() - best:.2g}" for values in bounds.values())
                      for i, name in enumerate(TARGETS))
@@ -318,18 +320,22 @@ def trained_bounds(bounds: Mapping[str, Tensor], best: float) -> None:
 
 
 def gradients(edges: Tensor, ratio: Mapping[str, Tensor]) -> None:
-    """Noise over signal of gradients (seeds, bins) by target, at the middles of the bins of log SNR."""
+    """Noise over signal of gradients (bins,) by target, at the middles of the bins of log SNR; inf is not drawn."""
     fig, axes = figures.panels(1, width=6.4)
-    middle = {name: _middle(values) for name, values in ratio.items()}
-    for name, values in middle.items():
+    for name, values in ratio.items():
         axes[0].semilogy((edges[1:] + edges[:-1]) / 2, values, **figures.TARGET_STYLE[name])
     axes[0].set(xlabel=LOG_SNR, ylabel="gradient noise / signal")
     axes[0].legend(ncols=2)
+    seen = {name: values[values.isfinite()] for name, values in ratio.items()}
+    lost = {name: int((~values.isfinite()).sum()) for name, values in ratio.items()}
+    lost = ", ".join(f"{name} in {n}" for name, n in lost.items() if n)
     figures.show(
         fig, name="fig-targets-gradients",
         caption="Noise of a mini-batch gradient relative to the norm of its mean, at initialisation, by noise level "
-        "(geometric mean over seeds).",
-        alt=f"Four curves over log SNR: {_trends(middle)}.",
+        "(median over seeds).",
+        alt=f"Four curves over log SNR: {_trends(seen)}. " + (
+            f"Bins in which the signal is not told from zero, left out: {lost}." if lost else
+            "In every bin the signal is told from zero."),
     )  # fmt: skip
 
 
@@ -344,15 +350,17 @@ def rates(mixture: tuple[Sequence[float], Mapping[str, Tensor]], digit: tuple[Se
             figures.band(axis, over, middle, low, high, **figures.TARGET_STYLE[name])
         axis.set(xscale="log", yscale="log", xlabel="learning rate", title=title)
         told.append(f"{title.split(',')[0].capitalize()}: " + "; ".join(
-            f"{name} {found[name][0].median():.2g} and {found[name][-1].median():.2g}" for name in TARGETS))
+            f"{name} {values[0]:.2g}, {values.min():.2g} and {values[-1]:.2g}"
+            for name, values in ((name, found[name].median(1).values) for name in TARGETS)))
     axes[0].set_ylabel("distance of samples to data")
     axes[0].legend(ncols=2)
     figures.show(
         fig, name="fig-targets-rates",
         caption="Distance between DDIM samples and data against the learning rate, for plain losses: median and range "
-        "over seeds. Left: the two-mode mixture. Right: the digits.",
-        alt="Two panels of distance against learning rate with one curve a target. Median distances at the lowest and "
-        f"highest rate. {'. '.join(told)}.",
+        "over seeds. Left: the two-mode mixture. Right: the digits, with $x_0$ clipped. Samples worse than zeros count "
+        "as zeros.",
+        alt="Two panels of distance against learning rate with one curve a target. Median distances at the lowest, "
+        f"the best and the highest rate. {'. '.join(told)}.",
     )  # fmt: skip
 
 
@@ -396,22 +404,31 @@ def weightings(errors: Mapping[str, tuple[Tensor, Mapping[str, Tensor]]], shift:
     )  # fmt: skip
 
 
-def increments(sizes: Sequence[float], relative: Mapping[str, Tensor], reference: float) -> None:
-    """Gradient norms (increments, seeds) of a step by loss, relative to those at the increment ``reference``."""
-    fig, axes = figures.panels(1, width=6.4)
+def increments(sizes: Sequence[float], relative: Mapping[str, Tensor], reference: float,
+               trained: tuple[Sequence[float], Mapping[str, Tensor]]) -> None:
+    """Gradients of a step by loss and increment, relative to those at the increment ``reference``.
+
+    Args:
+        sizes, relative: increments, and by loss (increments, seeds), of fresh networks.
+        reference: the increment to which they are relative.
+        trained: the same two of networks trained with that loss.
+    """
+    fig, axes = figures.panels(2, height=3.2, sharey=True)
     told = []
-    for (name, values), marker, line in zip(relative.items(), "os", ("-", "--")):
-        low, middle, high = _range(values)
-        figures.band(axes[0], sizes, middle, low, high, marker=marker, linestyle=line, label=name)
-        told.append(f"that of the {name} loss {figures.trend(middle)}")
-    line = torch.tensor(sizes).double().expm1() / math.expm1(reference)
-    axes[0].plot(sizes, line, ":", color=C["black"], label=r"$\mathrm{e}^{\Delta\lambda}-1$")
-    axes[0].set(xscale="log", yscale="log", xlabel=r"increment $\Delta\lambda$ of the step",
-                ylabel="gradient norm, relative")
+    for axis, when, (over, found) in zip(axes, ("at the start", "after training"), ((sizes, relative), trained)):
+        for (name, values), marker, line in zip(found.items(), "os", ("-", "--")):
+            low, middle, high = _range(values)
+            figures.band(axis, over, middle, low, high, marker=marker, linestyle=line, label=name)
+            told.append(f"{when} that of the {name} loss {figures.trend(middle)}")
+        law = torch.tensor(sizes).double().expm1() / math.expm1(reference)
+        axis.plot(sizes, law, ":", color=C["black"], label=r"$\mathrm{e}^{\Delta\lambda}-1$")
+        axis.set(xscale="log", yscale="log", xlabel=r"increment $\Delta\lambda$ of the step", title=when)
+    axes[0].set_ylabel("gradient, relative")
     axes[0].legend(title="loss of the step")
     figures.show(
         fig, name="fig-targets-increments",
-        caption="Norm of the gradient of one step against its increment in log SNR, relative to the increment "
-        r"of an evenly spaced chain: plain $\epsilon$-loss and the bound's own weight (median and range over seeds).",
-        alt=f"Doubly logarithmic plot of the gradient's norm against the increment: {', '.join(told)}.",
+        caption="Root mean square of the mini-batch gradients of one step against its increment in log SNR, relative "
+        "to the increment of an evenly spaced chain: plain $\\epsilon$-loss and the bound's own weight (median and "
+        "range over seeds). Left: fresh networks. Right: networks trained with that loss on that chain.",
+        alt=f"Doubly logarithmic plots of the gradient against the increment: {', '.join(told)}.",
     )  # fmt: skip

@@ -138,9 +138,15 @@ class LogNormal(Times):
 
 
 def log_snr_density(schedule: Schedule, log_snr: Tensor, band: float = 9.0) -> Tensor:
-    """The density of log SNR for uniform times of ``schedule`` with log SNR in [-band, band]: |dt/d log SNR|."""
+    """The density of log SNR for uniform times of ``schedule`` with log SNR in [-band, band]: |dt/d log SNR|.
+
+    0 at levels that the schedule does not reach, of which ``time_of_log_snr`` would give the nearest end.
+    """
     first, last = (float(schedule.time_of_log_snr(level)) for level in (band, -band))
-    return 1 / ((last - first) * schedule.log_snr_rate(schedule.time_of_log_snr(log_snr)).abs())
+    density = 1 / ((last - first) * schedule.log_snr_rate(schedule.time_of_log_snr(log_snr)).abs())
+    highest, lowest = (float(schedule.log_snr(t)) for t in (0.0, 1.0))
+    rounding = 1e-4  # of a level in float32
+    return torch.where((log_snr < lowest - rounding) | (log_snr > highest + rounding), 0.0, density)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from diffnotes.chapters.collapse import learning_curve, slope_error_variance, tr
 from diffnotes.core.data import image_split
 from diffnotes.core.law import chessboard
 from diffnotes.core.schedule import Constant
+from diffnotes.measure.crowding import sample_split
 from diffnotes.measure.flow import FlowMap, ode_map
 from diffnotes.model.net import MLP
 from diffnotes.model.sample import grid
@@ -122,21 +123,48 @@ def test_the_radius_of_a_share_of_pairs():
     pairs = [float((x[i] - x[j]).norm()) for i, j in itertools.combinations(range(60), 2)]
     assert col.near_radius(x, 0.1) == pytest.approx(float(np.quantile(pairs, 0.1)), rel=1e-12)
     assert np.mean(np.array(pairs) <= col.near_radius(x, 0.1)) == pytest.approx(0.1, abs=1 / len(pairs))
+    several = [float(np.quantile(pairs, share)) for share in (0.013, 0.5)]
+    assert col.near_radius(x, [0.013, 0.5]) == pytest.approx(several, rel=1e-12)
     with pytest.raises(ValueError, match="share = 1"):
         col.near_radius(x, 1)
 
 
 def test_crowding_tells_blur_from_collapse():
     data = cloud(3000, 1)
-    near = col.near_radius(data[:1500])
     blurred, narrowed, twins = cloud(800, 2, 1.5), cloud(800, 3, 0.7), cloud(400, 4).repeat(2, 1)
-    found = col.crowding([cloud(800, 5), blurred, narrowed, twins], data, near)
+    found = col.crowding([cloud(800, 5), blurred, narrowed, twins], data)
     # Gaussians of deviation s have pairs as near as those of N(0, 1) in the ratio 1/s^2, for small radii in the plane.
     assert found.ratio.tolist()[:3] == pytest.approx([1, 1 / 1.5**2, 1 / 0.7**2], rel=0.1)
     # int (q - p)^2 / int p^2 = 1/s^2 - 4/(1 + s^2) + 1 is the unevenness of such a q.
     limits = [1 / s**2 - 4 / (1 + s**2) + 1 for s in (1, 1.5, 0.7)]
     assert found.unevenness.tolist()[:3] == pytest.approx(limits, abs=0.1)
     assert float(found.ratio[3]) == pytest.approx(1 + (1 / 799) / 0.01, rel=0.1)  # each point has a twin at distance 0
+    # Densities scale with 1/s^2, those of the densest tenth too, but for the noise of counts, which is larger for few.
+    assert found.densest.tolist()[:3] == pytest.approx([1, 1 / 1.5**2, 1 / 0.7**2], rel=0.2)
+    with pytest.raises(ValueError, match="data has 100 rows; allowed: at least as many as samples, 200"):
+        col.crowding([cloud(200)], cloud(100))
+
+
+def test_data_without_a_sample_near():
+    """With probability exp(-n pi r^2 q(x)) no sample of q is near to x; r^2/4 is the share of near pairs."""
+    scales, found = (1, 1.5, 0.7), []
+    for k in range(4):
+        clouds = [cloud(800, 10 * k + i, s) for i, s in enumerate(scales)]
+        found.append(col.crowding(clouds, cloud(3000, 100 + k)).empty)
+    square, alone = torch.arange(0, 40, 0.001, dtype=F64), []  # |x|^2, which has the density exp(-u/2)/2
+    for s in scales:
+        expected = 800 * math.pi * 4 * 0.0025 * torch.exp(-square / (2 * s**2)) / (2 * math.pi * s**2)
+        alone.append(float(torch.trapezoid(torch.exp(-expected - square / 2) / 2, square)))
+    assert torch.stack(found).mean(0).tolist() == pytest.approx(alone, abs=0.03)
+
+
+def test_ratios_over_radii_are_those_of_each_radius():
+    data, sets = cloud(900, 1), torch.stack([cloud(200, 2, 0.8), cloud(200, 3)])
+    found = col.ratio_curves({"a": sets, "b": data[None, :200]}, data, [0.01, 0.2])
+    assert found["a"].shape == (2, 2) and found["b"].shape == (1, 2)
+    radius = float(torch.pdist(data).quantile(0.2))
+    near = [float((torch.pdist(x) <= radius).double().mean()) for x in (sets[0], data)]
+    assert float(found["a"][0, 1]) == pytest.approx(near[0] / near[1], rel=1e-9)
 
 
 def planes():
@@ -165,6 +193,7 @@ def test_clouds_of_all_data_sets():
     assert float((x[:, 0].abs() - 1).std()) == pytest.approx(0.2, abs=0.05)
     data = {name: law.sample(1000, 9).double() for name, law in planes().items()}
     found = col.plane_crowding(clouds, data)
+    assert [float(found[name]["data"].ratio) for name in clouds] == pytest.approx([1, 1], abs=0.15)
     assert float(found["ring"]["exact ODE"].ratio) == pytest.approx(1, abs=0.25)
     assert found["board"]["ODE"].ratio.shape == found["board"]["SDE"].unevenness.shape == (2,)
 
@@ -181,15 +210,29 @@ def test_points_off_the_cells():
     assert float(col.off_cells(small, 6, 1.5)) == 0 < float(col.off_cells(small))
 
 
+def test_points_on_threads_are_near_to_one_another():
+    inside = torch.full((50, 2), 0.5, dtype=F64)  # in a dark cell: they are left out
+    along = torch.linspace(0.01, 0.09, 20, dtype=F64)
+    thread = torch.stack([along, torch.full_like(along, -0.5)], 1)
+    assert float(col.off_cells(inside)) == 0 and float(col.off_cells(thread)) == 1
+    clouds = torch.stack([torch.cat([inside, thread]), torch.cat([inside, 10 + 100 * thread])])
+    assert col.thread_crowding(clouds).tolist() == [1, 0]
+    assert col.thread_crowding(inside[None]).tolist() == [0]
+
+
 def test_held_out_images_have_the_ratio_one():
     narrow = Perturbed(Exact(GaussianMixture(torch.zeros(1, 64), 0.01), SCHEDULE), lambda x, t: 0 * x, members=2)
-    found = col.image_ratios("digits", narrow, [0, 1], 50, 20)
-    assert list(found) == ["ODE", "SDE", "held out"] and all(ratio.shape == (2,) for ratio in found.values())
-    assert found["held out"].tolist() == pytest.approx([1, 1], abs=0.15)
+    shares = [0.01, 0.3]
+    found = col.image_pairs("digits", narrow, [0, 1], 50, 20, shares)
+    for of in found:
+        assert list(of) == ["ODE", "SDE", "held out"] and all(values.shape == (2, 2) for values in of.values())
+    assert found.ratio["held out"][:, 0].tolist() == pytest.approx([1, 1], abs=0.15)
     # Images that are all but one point: every pair is near, so the ratio is one over the share of near pairs.
     x = image_split("digits", 0)[0].x.double()
-    share = float((torch.pdist(x) <= col.near_radius(x[:2000])).double().mean())
-    assert found["ODE"].tolist() == pytest.approx([1 / share] * 2, rel=0.05)
+    for k, share in enumerate(shares):
+        near = float((torch.pdist(x) <= col.near_radius(x[:2000], share)).double().mean())
+        assert found.ratio["ODE"][:, k].tolist() == pytest.approx([1 / near] * 2, rel=0.05)
+    assert found.pairs["ODE"].tolist() == [[50 * 49 / 2] * 2] * 2
 
 
 # --- laws on the line -------------------------------------------------------------------------------------------------
@@ -221,12 +264,53 @@ def test_the_distance_to_the_law_of_the_same_time():
 def test_measures_at_the_end_are_those_of_each_network():
     law, nets = mixture(), {"last": Learned(net(), SCHEDULE, "v"), "averaged": Learned(net(), SCHEDULE, "eps")}
     found = col.end_measures(nets, law, 0.1, 20, 200)
-    assert list(found) == ["ratio", "tv", "at 0.4"] and all(values.shape == (2, 3) for values in found.values())
+    assert list(found) == ["ratio", "uneven", "tv", "at 0.4"]
+    assert all(values.shape == (2, 3) for values in found.values())
     alone = ode_map(Learned(net().member(1), SCHEDULE, "eps"), grid(SCHEDULE, 20, "quadratic"), 200)
     assert float(found["tv"][1, 1]) == pytest.approx(float(alone.total_variation(law)), abs=1e-5)
     assert float(found["ratio"][1, 1]) == pytest.approx(float(alone.ratio(law, 0.1)), rel=1e-4)
     right = col.end_measures({"exact": exact()}, law, 0.1, 40, 500)
-    assert float(right["ratio"]) == pytest.approx(1, abs=0.02) and max(right["tv"], right["at 0.4"]) < 0.02
+    assert float(right["ratio"]) == pytest.approx(1, abs=0.02)
+    assert max(right["tv"], right["at 0.4"], right["uneven"].abs()) < 0.02
+    # Samples of the flow's law, drawn through its quantiles, have that unevenness up to their noise.
+    flow = ode_map(Learned(net(), SCHEDULE, "v"), grid(SCHEDULE, 20, "quadratic"), 200)
+    drawn = flow.quantile(torch.rand(6000, generator=torch.Generator().manual_seed(1), dtype=F64))[0]
+    assert float(found["uneven"][0, 0]) == pytest.approx(sample_split(drawn, law, 0.1).unevenness, abs=0.05)
+
+
+def test_mean_errors_are_those_of_a_known_error():
+    wrong = Perturbed(exact(), lambda x, t: torch.full_like(x, 0.1))  # eps is off by a tenth everywhere
+    found = col.mean_errors({"wrong": wrong, "right": exact()}, mixture(), torch.tensor([0.1, 0.5, 0.9], dtype=F64))
+    assert found.tolist() == pytest.approx([0.01, 0], rel=1e-6, abs=1e-12)
+
+
+def test_the_largest_fall_on_the_way():
+    course = torch.tensor([[0.1, 0.1], [0.4, 0.2], [0.3, 0.3], [0.35, 0.4], [0.15, 0.5]], dtype=F64)
+    assert col.largest_fall(course).tolist() == pytest.approx([0.25, 0])
+
+
+@pytest.mark.parametrize("delta", [-0.05, 0.02])
+def test_the_spread_of_a_slope_error_is_that_of_the_sign_law(delta):
+    law, switch = GaussianMixture(torch.zeros(1, dtype=F64), 1.0), 0.3
+    t_switch = float(SCHEDULE.time_of_log_snr(math.log(switch / (1 - switch))))
+    steep = Perturbed(Exact(law, SCHEDULE), lambda x, t: delta * Exact(law, SCHEDULE).eps(x, t))
+    found = col.slope_error_spread(steep, law, torch.linspace(t_switch, 1, 41, dtype=F64))
+    known, _ = slope_error_variance(delta, float(SCHEDULE(1.0)[0]) ** 2, switch)
+    assert found.tolist() == pytest.approx([math.log(known)], rel=1e-6)
+    ensemble = col.slope_error_spread(Learned(net(), SCHEDULE, "eps"), law, torch.tensor([0.5, 1.0], dtype=F64))
+    assert ensemble.shape == (3,)
+
+
+def test_the_interval_of_a_correlation_covers_it():
+    generator, covered = torch.Generator().manual_seed(0), 0
+    for _ in range(200):
+        a, b = torch.randn(2, 24, generator=generator, dtype=F64)
+        value, low, high = col.correlation(a, 0.6 * a + 0.8 * b)
+        assert low < value < high
+        covered += low < 0.6 < high
+    assert 0.9 * 200 <= covered <= 199
+    with pytest.raises(ValueError, match="allowed: twice"):
+        col.correlation(a[:3], b[:3])
 
 
 def test_slopes_are_those_of_a_fit():

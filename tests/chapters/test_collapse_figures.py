@@ -18,19 +18,59 @@ def row(*values):
     return torch.tensor(values, dtype=F64)
 
 
-def test_planes_tell_the_mean_ratio_of_each_kind(shown, told):
+def normal_map(*scales):
+    z = torch.special.ndtri((torch.arange(400, dtype=F64) + 0.5) / 400)
+    return FlowMap(z, torch.stack([scale * z for scale in scales])) if scales else FlowMap(z, z)
+
+
+def test_the_answer_tells_ratio_and_unevenness_of_each_kind(shown, told):
+    law = GaussianMixture(row(0.0), 1.0)
+    figures_of.answer(law, normal_map(), {"ODE": normal_map(0.5, 0.5), "SDE": normal_map(1.0, 1.0)}, 0.05)
+    alt = told("answer")
+    # Half as wide, a normal law has twice as many near pairs, and int (q - p)^2/int p^2 = 3 - 4/sqrt(5/2).
+    ratios = re.search(r"Mean ANSD ratio: ODE ([\d.]+); SDE ([\d.]+)\.", alt)
+    assert [float(ratios[1]), float(ratios[2])] == pytest.approx([2, 1], abs=0.02)
+    uneven = float(re.search(r"Mean unevenness: ODE ([\d.]+)", alt)[1])
+    assert uneven == pytest.approx(3 - 4 / 2.5**0.5, abs=0.03)
+    assert "the density by ODE has peaks" in alt and len(shown["axes"][0].lines) == 3
+
+
+def test_planes_tell_what_is_empty_and_how_dense(shown, told):
     kinds = ("ODE", "SDE", "averaged ODE", "exact ODE")
-    clouds = {name: {kind: torch.randn(2, 5, 2) for kind in kinds} for name in ("board", "ring")}
-    data = {"board": torch.ones(9, 2), "ring": -3 * torch.ones(9, 2)}
-    ratios = {"board": (1.0, 2.0, 3.0, 4.0), "ring": (0.5, 0.6, 0.7, 0.8)}
-    found = {name: {kind: Crowding(row(r - 0.1, r + 0.1), row(0, 0)) for kind, r in zip(kinds, ratios[name])}
-             for name in clouds}  # fmt: skip
+    clouds = {name: {kind: torch.randn(2, 60, 2) for kind in kinds} for name in ("board", "ring")}
+    clouds["board"]["SDE"][0] = 0.5 + 0.01 * torch.randn(60, 2)
+    data = {"board": torch.randn(200, 2), "ring": 3 * torch.randn(200, 2)}
+    empty = {"board": (0.1, 0.2, 0.3, 0.4), "ring": (0.5, 0.6, 0.7, 0.8)}
+    found = {name: {kind: Crowding(row(0, 0), row(0, 0), row(e - 0.05, e + 0.05), row(1 + e, 1 + e))
+                    for kind, e in zip(kinds, empty[name])} for name in clouds}  # fmt: skip
     figures_of.planes(clouds, data, found)
     alt = told("planes")
-    assert "board ODE 1, SDE 2, averaged ODE 3, exact ODE 4; ring ODE 0.5, SDE 0.6, averaged ODE 0.7" in alt
-    drawn = [len(axis.collections[0].get_offsets()) for axis in shown["axes"]]
-    assert drawn == [5] * 10 and shown["axes"][0].get_title() == "data"
-    assert [axis.get_xlim()[1] for axis in shown["axes"][::5]] == pytest.approx([1.15, 3.45])
+    assert "board ODE 10 % and 1.1, SDE 20 % and 1.2, averaged ODE 30 % and 1.3, exact ODE 40 % and 1.4; ring" in alt
+    drawn = [[len(points.get_offsets()) for points in axis.collections] for axis in shown["axes"]]
+    assert all(sum(pair) == 60 for pair in drawn) and drawn[2] == [0, 60]  # the SDE's all lie in one place
+    assert drawn[0][1] <= 1 and shown["axes"][0].get_title() == "data"
+
+
+def test_radii_tell_the_course_of_each_curve(shown, told):
+    curves = {"ODE": torch.stack([row(3.0, 2.0, 1.0), row(5.0, 2.0, 1.0)]), "exact ODE": row(1.0, 1.0, 1.0)[None]}
+    figures_of.radii([0.01, 0.1, 0.3], {"board": curves, "ring": curves})
+    alt = told("radii")
+    assert "board, ODE: falls from 4 to 1; board, exact ODE: stays near 1; ring, ODE" in alt
+    assert list(shown["axes"][0].lines[0].get_xdata()) == [1, 10, 30]
+
+
+def test_filaments_tell_the_share_off_the_cells(shown, told):
+    on, off = torch.full((30, 2), 0.5, dtype=F64), torch.tensor([0.5, -0.5], dtype=F64).expand(10, 2)
+    figures_of.filaments({"ODE": torch.cat([on, off]), "SDE": on})
+    assert "Share of them in per cent: ODE 25; SDE 0." in told("filaments")
+    drawn = [[len(points.get_offsets()) for points in axis.collections] for axis in shown["axes"]]
+    assert drawn == [[30, 10], [30, 0]]
+
+
+def test_the_spread_tells_both_correlations(shown, told):
+    figures_of.spread(row(0.1, 0.2, 0.3), row(0.1, 0.2, 0.3), row(1, 0, 1), [0.93, -0.1])
+    assert "with the spread is 0.93, with the unevenness -0.10." in told("spread")
+    assert shown["axes"][1].get_ylabel() == "unevenness"
 
 
 def test_maps_tell_ratios_and_how_much_is_flat(shown, told):
@@ -71,10 +111,10 @@ def test_transport_tells_where_errors_are_made(told, growing, words):
     assert "rank correlation over networks is 0.90." in alt
 
 
-def test_factors_tell_the_course_of_the_ratio_by_factor_and_weights(shown, told):
+def test_factors_tell_the_course_at_time_by_factor_and_weights(shown, told):
     def found(last, averaged):
         kinds = torch.stack([row(last, last + 0.2), row(averaged, averaged)])
-        return {"ratio": kinds, "tv": kinds / 10, "at 0.4": kinds / 20}
+        return {"ratio": kinds / 20, "uneven": kinds / 5, "tv": kinds / 10, "at 0.4": kinds}
 
     columns = {
         "width": {8: found(1.0, 1.5), 16: found(1.4, 1.2), 32: found(1.8, 1.1)},
@@ -88,24 +128,27 @@ def test_factors_tell_the_course_of_the_ratio_by_factor_and_weights(shown, told)
     assert "steps with 30 points: the first rises from 1.1 to 2.1, the second falls from 3 to 1." in alt
     axes = shown["axes"]
     assert [axis.get_xscale() for axis in axes[:3]] == ["log", "linear", "log"]
-    assert [text.get_text() for text in axes[8].get_xticklabels()] == ["1,000", "5,000"]
-    assert axes[2].get_title() == "30 points" and axes[6].get_ylabel() == "total var., $t=0.4$"
+    assert [text.get_text() for text in axes[11].get_xticklabels()] == ["1,000", "5,000"]
+    assert axes[2].get_title() == "30 points" and axes[0].get_ylabel() == "total var., $t=0.4$"
 
 
 def test_the_seesaw_tells_what_is_traded(shown, told):
     times = row(0.1, 0.3, 0.9)
     errors = {name: (1 + torch.rand(2, 3, dtype=F64)) for name in ("all times", "high noise only", "low noise only")}
-    figures_of.seesaw(times, errors, 0.3, {"seesaw": 2.5, "low": 1.25})
+    sizes = {"width": {8: {"low noise": row(2.0, 2.0), "high noise": row(1.0, 1.0)},
+                       16: {"low noise": row(1.0, 1.0), "high noise": row(2.0, 4.0)}}}  # fmt: skip
+    figures_of.seesaw(sizes, times, errors, 0.3, {"seesaw": 2.5, "low": 1.25})
     alt = told("seesaw")
+    assert "width, low noise: falls from 1 to 0.5; width, high noise: rises from 1 to 3." in alt
     assert "has 2.5 times the error of the one for high noise at high noise, and 1.2 times the error of the one" in alt
-    assert [list(line.get_xdata()) for line in shown["axes"][0].lines[:3]] == [[0.1, 0.3, 0.9], [0.3, 0.9], [0.1, 0.3]]
+    assert [list(line.get_xdata()) for line in shown["axes"][1].lines[:3]] == [[0.1, 0.3, 0.9], [0.3, 0.9], [0.1, 0.3]]
 
 
-def test_cures_tell_the_distances_in_the_order_of_the_ratios(shown, told):
+def test_cures_tell_the_means_in_the_order_of_the_first(shown, told):
     ratio = {"eps, SDE": row(1.0, 1.2), "eps": row(2.0, 2.2), "x0": row(3.0, 3.1)}
-    tv = {"eps": row(0.2, 0.4), "x0": row(0.5, 0.7), "eps, SDE": row(0.1, 0.1), "v": row(9.0, 9.0)}
-    figures_of.cures(ratio, tv)
-    assert told("cures").endswith("Mean total variation: eps, SDE 0.1; eps 0.3; x0 0.6.")
+    tv = {"eps, SDE": row(0.1, 0.1), "eps": row(0.2, 0.4), "x0": row(0.5, 0.7)}
+    figures_of.cures({"ANSD ratio": ratio, "total variation": tv})
+    assert told("cures").endswith("total variation: eps, SDE 0.1; eps 0.3; x0 0.6.")
     assert [text.get_text() for text in shown["axes"][0].get_yticklabels()] == ["eps, SDE", "eps", "x0"]
     marks = [container[0].get_marker() for container in shown["axes"][0].containers]
     assert marks == ["s", "o", "o"]

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffnotes import Exact, Learned, Linear
+from diffnotes import Exact, Fleet, Learned, Linear, Setting
 from diffnotes.chapters import gradients
 from diffnotes.chapters.gradients import ROTATION, Plane, gaussian_course, gaussian_split
 from diffnotes.core.denoiser import Perturbed
@@ -146,6 +146,46 @@ def test_the_plane_finds_gradients_and_rotations():
     assert both.total.shape == (2,)
 
 
+# --- beside another error ---------------------------------------------------------------------------------------------
+
+STEADY = torch.diag(torch.tensor([0.4, -0.2], dtype=DOUBLE))
+SWING = torch.diag(torch.tensor([0.4, -0.4], dtype=DOUBLE))
+
+
+def test_an_invisible_error_is_seen_beside_another():
+    """Against Euler's method, which knows nothing of splits: one error becomes milder, another one worse."""
+    errors = {"steady": lambda t: STEADY, "reversing": lambda t: math.cos(4 * t) * SWING}
+    found = gradients.mixed_courses(S, errors, torch.tensor([0.0, -1.0, -3.0, -10.0]))
+    kl = found["steady"].kl
+    torch.testing.assert_close(kl, torch.tensor([0.966, 0.189, 0.038, 0.020], dtype=DOUBLE), rtol=0.01, atol=5e-4)
+    assert float(found["reversing"].kl[2] / found["reversing"].kl[0]) > 5
+    turned = gradients.euler_covariance(S, lambda t: STEADY - gradients.linear_errors(S, t)[0], 4000)
+    assert float(gradients.covariance_kl(turned, S)) == pytest.approx(float(kl[1]), rel=0.03)
+
+
+def test_much_stirring_leaves_the_trace_of_an_error():
+    for name, error in (("steady", lambda t: STEADY), ("reversing", lambda t: math.cos(4 * t) * SWING),
+                        ("round", lambda t: 0.1 * torch.eye(2, dtype=DOUBLE))):  # fmt: skip
+        course = gradients.mixed_courses(S, {name: error}, torch.tensor([20.0]))[name]
+        assert float(course.kl) == pytest.approx(gradients.stirred_divergence(S, error), rel=0.1, abs=1e-3)
+        assert torch.allclose(course.covariance[0], (course.covariance[0] / S).mean() * S, rtol=0.1)
+    assert gradients.stirred_divergence(S, lambda t: SWING) < 1e-15
+
+
+@given(seeds, st.floats(0.05, 1.0))
+@settings(max_examples=5, deadline=None)
+def test_the_split_at_the_true_law_bounds_with_the_mean_of_the_learned_one(seed, size):
+    a, b = size * noise(2, 2, 2, seed=seed)
+    course = gaussian_course(S, lambda t: a * math.cos(t) + b * math.sin(3 * t) + 2 * gradients.linear_errors(S, t)[0])
+    assert course.kl <= course.gradient_split * (1 + 1e-6)
+    alone = gaussian_course(S, lambda t: 2 * gradients.linear_errors(S, t)[0])
+    assert float(alone.gradient_split) < 1e-12 and float(alone.kl) < 1e-12
+
+
+def test_with_no_error_the_integration_leaves_nothing():
+    assert float(gaussian_course(S, lambda t: torch.zeros(2, 2, dtype=DOUBLE)).kl) < 1e-15
+
+
 # --- critics ----------------------------------------------------------------------------------------------------------
 
 
@@ -199,8 +239,58 @@ def test_critics_see_the_gradient_error_alone():
     linear_value = gradients.linear_critic(model, law, times, 30_000).mean(-1)
     assert float(linear_value[0]) == pytest.approx(exact, rel=0.1) and abs(float(linear_value[1])) < 0.1 * exact
     critic = gradients.train_critic(model, law, band, Dense(2, 32, 2), Run(400, 512, 3e-3))
-    value = gradients.critic_value(critic, model, law, 20_000, band=band, seed=1)
+    value = gradients.critic_value(critic, model, law, 20_000, band=band, seed=1).value
     assert 0.6 * exact < float(value[0]) < 1.15 * exact and abs(float(value[1])) < 0.15 * exact
+
+
+def test_a_critic_of_the_wrong_size_is_repaired_by_a_factor():
+    law, linear, band = LAW.to(dtype=torch.float32), Linear(), (-2.0, 2.0)
+    model, _ = errors_of_two_kinds(law, linear, 0.5)
+    critic = gradients.train_critic(model, law, band, Dense(2, 32, 2), Run(200, 256, 3e-3))
+
+    class Tripled(gradients.Critic):
+        def slope(self, x, t, create_graph=False):
+            return 3 * super().slope(x, t, create_graph)
+
+    right, wrong = (gradients.critic_value(one, model, law, 10_000, band=band, seed=1)
+                    for one in (critic, Tripled(critic.net, critic.schedule)))
+    assert float(wrong.value[0]) < 0  # 2 . 3 - 9 < 0
+    torch.testing.assert_close(wrong.rescaled, right.rescaled, rtol=1e-4, atol=1e-6)
+    assert float(right.rescaled[0]) == pytest.approx(float(right.value[0]), rel=0.2)
+
+
+def test_the_mean_noise_is_that_of_the_posterior():
+    """Against E[eps | x_t] of the data's law: the mean over many samples comes near it, single draws do not."""
+    linear, t = Linear(), 0.4
+    alpha, sigma = (float(level) for level in linear(t))
+    x0, eps = LAW.sample(500, 1), noise(500, 2, seed=2)
+    x = alpha * x0 + sigma * eps
+    levels = (torch.full((500, 1), level, dtype=DOUBLE) for level in (alpha, sigma))
+    found = gradients._mean_noise(x, x0, LAW.sample(20_000, 3), *levels)
+    exact = -sigma * LAW.score_at(x, alpha, sigma)
+    assert float((found - exact).square().mean()) < 0.02 * float((eps - exact).square().mean())
+
+
+def test_waves_say_little_of_a_perfect_model_and_never_much_below_zero():
+    """With no error the exact value is 0; a ridge chosen on samples of its own keeps the found one near it."""
+    law, linear = LAW.to(dtype=torch.float32), Linear()
+    model, _ = errors_of_two_kinds(law, linear, 0.0)
+    times = gradients.log_snr_levels(linear, torch.linspace(0.1, 0.9, 4, dtype=DOUBLE), (-4.0, 4.0))
+    assert float(gradients.linear_critic(model, law, times, 2000).mean(-1).abs().max()) < 4e-3
+
+
+def test_splits_are_kept_as_numbers():
+    law = ring(std=0.3, components=4)
+    fleet = Fleet({"v": Setting("v")}, law, Dense(2, 6, 1), Run(3, 8), seeds=[1, 2])
+    made = gradients.Splits(fleet, law, (-2.0, 2.0), 2, 15)
+    trained = made.train("cpu")
+    found, blank = made.read(trained.networks), made.blank()
+    assert found.total.shape == (2,) and torch.allclose(found.total, found.gradient + found.solenoidal, rtol=1e-6)
+    assert blank["energies"].values.shape == trained.networks["energies"].values.shape
+    (net,) = fleet.read(fleet.train("cpu").networks).values()
+    times = gradients.log_snr_levels(net.schedule, torch.tensor([0.25, 0.75], dtype=DOUBLE), (-2.0, 2.0))
+    torch.testing.assert_close(found.total, gradients.ErrorSplit(law, net.schedule, times, cells=15)(net).total,
+                               rtol=0.02, atol=1e-4)  # weights are kept in half precision
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------
@@ -215,6 +305,9 @@ def test_critics_see_the_gradient_error_alone():
     lambda: Plane(lambda x: -x.square().sum(-1), cells=8).split(torch.ones(3)),
     lambda: gradients.log_snr_levels(Linear(), torch.tensor(0.5), (1.0, -1.0)),
     lambda: gradients.linear_critic(Exact(LAW, Linear()), LAW, torch.tensor([0.5]), 10),
+    lambda: gradients.critic_value(None, None, ring(), 1, band=(-1.0, 1.0), seed=0), lambda: gradients.Basis(0),
+    lambda: gradients.Critics(Learned(MLP(2, 4, 1, seed=(0,)), Linear(), "v"), ring(), (-1.0, 1.0), Dense(2, 4, 1),
+                              Run(1), reference=-1),
     lambda: gradients.train_critic(Exact(ring(), Linear()), ring(), (-1.0, 1.0), Dense(2, 8, 2), Run(1)),
 ])  # fmt: skip
 def test_bad_input(make):
@@ -227,7 +320,7 @@ def test_critics_have_a_member_for_each_model():
 
     model = Learned(MLP(2, 8, 1, seed=(0, 1, 2)), Linear(), "v")
     critic = gradients.train_critic(model, ring(), (-1.0, 1.0), Dense(2, 8, 2), Run(3, 16, 3e-3))
-    assert gradients.critic_value(critic, model, ring(), 50, band=(-1.0, 1.0), seed=0).shape == (3,)
+    assert gradients.critic_value(critic, model, ring(), 50, band=(-1.0, 1.0), seed=0).value.shape == (3,)
 
 
 def test_the_named_linear_errors_are_what_their_names_say():
@@ -298,10 +391,13 @@ def test_errors_are_split_as_fields_on_the_plane_are():
 
 def test_kept_critics_are_the_trained_ones():
     fleet, law = Learned(MLP(2, 8, 1, seed=(0, 1)), Linear(), "eps"), ring()
+    averaged = gradients.Critics(fleet, law, (-1.0, 1.0), Dense(2, 4, 1), Run(3, 8), seed=2, reference=20)
     experiment = gradients.Critics(fleet, law, (-1.0, 1.0), Dense(2, 4, 1), Run(3, 8), seed=2)
     trained = experiment.read(experiment.train().networks)
     plain = gradients.train_critic(fleet, law, (-1.0, 1.0), Dense(2, 4, 1), Run(3, 8), seed=2)
     assert all(torch.equal(a, b) for a, b in zip(trained.net.parameters(), plain.net.parameters()))
+    other = averaged.train().networks["critic"]
+    assert not all(torch.equal(a, b) for a, b in zip(other.parameters(), plain.net.parameters()))
     assert [p.shape for p in experiment.blank()["critic"].parameters()] == [p.shape for p in plain.net.parameters()]
 
 

@@ -36,8 +36,12 @@ from diffnotes import (
 )
 from diffnotes.chapters.lipschitz import (
     LeftEnd,
+    Radii,
     SharedExact,
     SharedTimes,
+    StepWaves,
+    answers_at,
+    distances,
     end_slopes,
     first_interval,
     left_end_error,
@@ -48,6 +52,8 @@ from diffnotes.chapters.lipschitz import (
     perturbation_response,
     ratio,
     sampled,
+    seen,
+    shared_over_plain,
     sharing_cost,
     sine_chain,
     slope,
@@ -518,3 +524,63 @@ def test_unweighted_score_loss_sits_on_the_first_steps():
     slope = float((x * (-eps / s)).mean() / x.square().mean())
     assert slope == pytest.approx(-1 / (a**2 * 0.25 + s**2), rel=0.01)
     assert abs(float((x / s).mean() / x.square().mean())) < 0.02
+
+
+# --- what is told, what is seen -------------------------------------------------------------------------------------
+
+
+def test_waves_are_ddpm_s_in_steps_of_the_chain():
+    """sin(t w), cos(t w) with w from 1 to 1e-4 rad a step; shared times have the features of the left end."""
+    chain = Chain.linear(1000)
+    told = StepWaves("t", chain)
+    t = torch.tensor([1.0, 37.0, 999.0], dtype=DOUBLE)
+    rates = torch.logspace(0, -4, 32, dtype=DOUBLE)
+    by_hand = torch.cat([(t[:, None] * rates).sin(), (t[:, None] * rates).cos()], 1)
+    assert told.size == 64 and torch.allclose(told(t), by_hand, atol=1e-9)
+    shared = StepWaves("t", chain, map=Shared(5, 100))
+    assert torch.equal(shared(torch.tensor([21, 39])), told(torch.tensor([20, 20])))
+    assert torch.allclose(StepWaves("sigma", chain)(1000.0), told(1000.0), atol=1e-9)
+    with pytest.raises(ValueError, match="chain"):
+        StepWaves("t", Linear())
+    with pytest.raises(ValueError, match="frequencies = 1"):
+        StepWaves("t", chain, frequencies=1)
+
+
+def test_constant_of_v_keeps_x_where_alpha_does_not_move():
+    """K_v/sigma' -> E|s_0 + x|, also on the EDM-like schedule, whose alpha is 1; on Gaussian data |1 - 1/s^2| E|x|."""
+    assert mean_score(gaussian(0.5), 1.0) == pytest.approx(3 * 0.5 * math.sqrt(2 / math.pi), rel=1e-9)
+    t = torch.tensor([1e-7], dtype=DOUBLE)
+    found = float(time_lipschitz(LAW, EDM(), "v", t)[0]) / float(EDM().rates(1e-7)[1])
+    assert found == pytest.approx(mean_score(LAW, 1.0), rel=2e-3)
+    assert abs(found / mean_score(LAW) - 1) > 0.01
+
+
+def test_radii_see_the_width_and_not_the_angle():
+    """|x| of N(0, s^2 I) in the plane is Rayleigh: the distance of two is |s - r| sqrt(pi/2)."""
+    radii = Radii(gaussian(1.0, 2), 40_000, 0)
+    x = torch.stack([gaussian(s, 2).sample(20_000, 1) for s in (1.0, 1.5)])
+    assert float(radii(x)[0]) < 0.02 and float(radii(x)[1]) == pytest.approx(0.5 * math.sqrt(math.pi / 2), rel=0.03)
+    turned = x[1] @ torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=x.dtype)
+    assert torch.allclose(radii(turned[None]), radii(x[1:]))
+
+
+def test_what_the_sampler_alone_explains_is_not_seen():
+    assert seen(torch.tensor([0.1]), torch.tensor([0.3])) and not seen(torch.tensor([0.1]), torch.tensor([0.15]))
+    assert seen(torch.tensor([0.1]), torch.tensor([0.16]), 0.67)
+
+
+def test_distances_of_networks_and_ratios_of_what_is_shared():
+    nets = {name: Exact(gaussian(s), CHAIN) for name, s in (("a", 0.5), ("b", 1.0))}
+    mean_size = {"size": lambda x: x.abs().mean((-2, -1))}
+    found = distances(nets, mean_size, [("ddim", 20), ("dpm", 10)], (2, 4000, 1), 0)["size"]
+    assert set(found["a"]) == {("ddim", 20), ("dpm", 10)} and found["a"]["dpm", 10].shape == (2,)
+    assert float(found["a"]["dpm", 10].mean()) == pytest.approx(0.5 * math.sqrt(2 / math.pi), rel=0.05)
+    two = {"plain": torch.tensor([[1.0, 3.0], [2.0, 2.0]]), "shared": torch.tensor([[1.0, 1.0], [1.0, 1.0]])}
+    assert shared_over_plain({"at": two}, lambda k: k.mean(1))["at"].value == pytest.approx(0.5)
+
+
+def test_answers_at_fixed_points_are_the_predictor_s():
+    x, t = torch.tensor([0.2, 1.0], dtype=DOUBLE), torch.tensor([0.1, 0.2, 0.3], dtype=DOUBLE)
+    found = answers_at(Exact(gaussian(0.5), Linear()), x, t)
+    a, s = Linear()(t)
+    assert torch.allclose(found, s * x[:, None] / (a**2 * 0.25 + s**2))

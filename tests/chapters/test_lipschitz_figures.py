@@ -54,17 +54,17 @@ def test_constants_tell_curves_and_jumps(shown, told):
     t = torch.arange(1, 6)
     flat = torch.tensor([[0.2, 0.2, 0.2, 0.2, 0.2], [0.3, 0.3, 0.3, 0.3, 0.3]], dtype=DOUBLE)
     jumps = torch.tensor([0.0, 0.0, 0.7, 0.0, 0.0], dtype=DOUBLE).expand(2, -1)
-    ring = {"exact": torch.tensor([9.0, 5.0, 3.0, 2.0, 1.0]), "plain": flat, "fast waves": flat * t, "shared": jumps,
-            "regularised": flat / 2}
+    ring = {"exact": torch.tensor([9.0, 5.0, 3.0, 2.0, 1.0]), "plain": flat, "slow waves": flat * t, "shared": jumps,
+            "plain, long": flat / t, "regularised": flat / 2}
     line = {"exact": torch.tensor([4.0, 1.0, 1.0, 1.0, 1.0]), "best shared": torch.tensor([0.0, 0.0, 5.0, 0.0, 0.0])}
-    response = {"plain": flat, "shared": 2 * flat, "regularised": flat, "exact": torch.full((5,), 0.4)}
+    response = {"plain": flat[:, ::2], "shared": 2 * flat[:, ::2], "exact": torch.full((3,), 0.4)}
     figures_of.constants(t, ring, line, response, 3)
     alt = told("nets")
     assert "Exact constant on the ring: falls from 9 to 1. Plain networks: stays near 0.25" in alt
-    assert "with fast waves: rises from 0.25 to 1.2" in alt
+    assert "trained long: falls from 0.25 to 0.05; with slow waves: rises from 0.25 to 1.2" in alt
     assert "have 0 at most steps and jumps up to 0.700" in alt
     assert "mean of 1.000 against 1.600 and a maximum of 5.000 against 4.000" in alt
-    assert "plain 0.25; shared 0.50; regularised 0.25; exact 0.40" in alt
+    assert "plain 0.25; shared 0.50; exact 0.40" in alt
     assert len(shown["axes"]) == 4
 
 
@@ -72,7 +72,7 @@ def test_quality_tells_distances_and_ratios(shown, told):
     line = {"exact": {5: 0.5, 10: 0.2, 100: 0.01, 1000: 0.001}, "best shared": {5: 0.4, 10: 0.1, 100: 0.02, 1000: 0.03}}
     ring = {name: {(kind, n): torch.tensor([1.0, 2.0]) / n for kind in figures_of.SAMPLERS for n in (100, 10)}
             for name in ("plain", "shared")}
-    exact = {case: 0.01 for case in ring["plain"]}
+    exact = {case: torch.tensor([0.01, 0.03]) for case in ring["plain"]}
     figures_of.quality(line, ring, exact, {("ddim", 10): Interval(0.75, 0.7, 0.8)})
     alt = told("quality")
     assert "at 10 steps exact 0.2, best shared 0.1; at 100 steps" in alt and "at 5 steps" not in alt
@@ -84,11 +84,33 @@ RATIOS = {"shared": Interval(1.1, 1.0, 1.2), "v": Interval(0.8, 0.7, 0.9)}
 
 
 def test_alternatives_tell_ratios(shown, told):
-    cases = [("ddim", 10), ("ddpm", 100)]
-    figures_of.alternatives({name: dict.fromkeys(cases, found) for name, found in RATIOS.items()}, RATIOS)
-    assert "shared 1.10; v 0.80." in told("alternatives")
-    assert [axis.get_title() for axis in shown["axes"]] == ["DDIM, 10 steps", "DDPM, 100 steps"]
+    figures_of.alternatives({"ten steps": RATIOS, "radii": RATIOS | {"v": Interval(0.5, 0.4, 0.6)}})
+    assert "ten steps: shared 1.10; v 0.80. radii: shared 1.10; v 0.50." in told("alternatives")
+    assert [axis.get_title() for axis in shown["axes"]] == ["ten steps", "radii"]
     assert [label.get_text() for label in shown["axes"][0].get_yticklabels()] == ["shared", "v"]
+
+
+def test_the_target_tells_its_vertical_start(shown, told):
+    t = torch.linspace(1e-4, 1, 200, dtype=DOUBLE)
+    exact, stairs = torch.stack([t.sqrt(), -t]), torch.zeros(2, 200, dtype=DOUBLE)
+    figures_of.target(t, torch.tensor([0.2, 0.6]), {
+        (kind, who): rows for kind in ("smooth", "points") for who, rows in (("exact", exact), ("best shared", stairs))
+    })  # fmt: skip
+    alt = told("target")
+    assert "smooth x = 0.2 rises from 0.01 to 1, its first tenth of the axis covering 30% of its range" in alt
+    assert "points x = 0.6 falls from -0.0001 to -1, its first tenth of the axis covering 10% of its range" in alt
+    assert "shared stays near 0" in alt and len(shown["axes"][0].lines) == 4
+
+
+def test_the_budget_tells_what_training_does(shown, told):
+    plain = torch.tensor([[0.4, 0.5], [0.1, 0.11]], dtype=DOUBLE)
+    off = {"ring": {"plain": plain, "shared": plain * torch.tensor([[0.8], [1.2]])}}
+    contrast = {"ring": torch.tensor([[1.0, 1.1], [2.0, 2.1]], dtype=DOUBLE), "ring, exact": torch.tensor(4.0)}
+    figures_of.budget([10, 80], off, {"ring": 0.01}, contrast)
+    alt = told("budget")
+    assert "plain falls from 0.45 to 0.1" in alt and "ratio of shared to plain rises from 0.8 to 1.2" in alt
+    assert "near over far, ring: rises from 1.1 to 2, exact 4.0." in alt
+    assert [label.get_text() for label in shown["axes"][0].get_xticklabels()] == ["10", "80"]
 
 
 def test_the_table_has_a_row_for_each_setting(capsys, monkeypatch):
@@ -97,11 +119,11 @@ def test_the_table_has_a_row_for_each_setting(capsys, monkeypatch):
     found = []
     monkeypatch.setattr(IPython.display, "display", lambda data, raw: found.append(data["text/markdown"]))
     two = torch.tensor([1.0, 3.0])
-    distances = {name: {("ddim", 10): two * k, ("ddpm", 100): two} for k, name in enumerate(("plain", "shared", "v"))}
+    distances = {name: two * k for k, name in enumerate(("plain", "shared", "v"))}
     constants = {name: torch.tensor([[0.1, 0.3], [0.1, 0.7]]) for name in distances}
-    figures_of.table([("ddim", 10)], distances, RATIOS, constants, dict.fromkeys(distances, two))
+    figures_of.table({"DDIM, 10 steps": distances}, RATIOS, constants, dict.fromkeys(distances, two))
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in found[0].splitlines()]
-    assert rows[0][:3] == ["setting", "DDIM, 10 steps", "all, ratio to plain"]
+    assert rows[0][:3] == ["setting", "DDIM, 10 steps", "its ratio to plain"]
     assert rows[2] == ["plain", "0.000", "1", "0.3000", "0.500", "2.000"]
     assert rows[3] == ["shared", "2.000", "1.10 [1.00, 1.20]", "0.3000", "0.500", "2.000"]
     assert rows[4][:2] == ["v", "4.000"] and len({len(row) for row in rows}) == 1
@@ -113,12 +135,12 @@ def test_images_tell_each_set_and_arm(shown, told):
                  for name in ("digits", "mnist")}
     constants["mnist"]["plain"] = torch.ones(2, 3) * 0.5
     cases = [("ddim", 10), ("dpm", 10)]
-    ratios = {name: {arm: dict.fromkeys(cases, RATIOS["v"]) for arm in figures_of.ARMS if arm != "plain"}
+    ratios = {name: {"short": dict.fromkeys(cases, RATIOS["v"]), "long": dict.fromkeys(cases, RATIOS["shared"])}
               for name in constants}
     figures_of.images(t, constants, ratios)
     alt = told("images")
     assert "digits, plain, constant rises from 1 to 4" in alt and "mnist, plain, constant stays near 0.5" in alt
-    assert "mnist, log SNR: ddim 10 0.80, dpm 10 0.80" in alt
+    assert "mnist, short: ddim 10 0.80, dpm 10 0.80" in alt and "digits, long: ddim 10 1.10" in alt
     assert len(shown["axes"]) == 4 and "DPM-Solver\n10" in [
         label.get_text() for label in shown["axes"][1].get_xticklabels()
     ]

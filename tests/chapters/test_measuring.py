@@ -190,6 +190,19 @@ def test_samplers_with_the_score_of_few_points_repeat_them():
 # --- the tail index, and ranks ----------------------------------------------------------------------------------------
 
 
+def test_memory_keeps_the_ratios_set_by_set(monkeypatch):
+    monkeypatch.setattr(measuring, "MEMORY_POINTS", 60)
+    law, steps = two_modes(1.0, 0.2).to(dtype=torch.float64), {"ODE": 8, "SDE": 12}
+    made = measuring.Memory(law, 0.05, (5, 12), 3, steps, 4)
+    found = made.read(made.train().networks)
+    assert list(found) == ["ODE", "SDE", "formula"] and {rows.shape for rows in found.values()} == {(3, 2)}
+    assert made.blank()["ratios"].values.shape == (3, 3, 2)
+    generator = torch.Generator().manual_seed(4)
+    points = law.sample(5, generator)
+    first = measuring.memory_ratios(Exact(Empirical(points), Linear()), law, 0.05, steps, 60, generator)
+    assert {name: float(rows[0, 0]) for name, rows in found.items()} == pytest.approx(first, rel=1e-6)
+
+
 def test_tids_of_gaussians_are_their_tail_index():
     """For a Gaussian gamma = (z^2 - 1)/2 + z phi(z)/kappa with P(|X| <= z) = kappa, wherever it is and however wide."""
     n, kappa = 20_000, 0.2
@@ -213,19 +226,37 @@ def test_counts_of_few_samples_look_peaked():
         assert bias[0].mean() > 3 * bias[1].mean().abs()
 
 
+def test_masses_give_the_tail_index_that_counts_tend_to():
+    """Of a Gaussian, (z^2 - 1)/2 + z phi(z)/kappa in the limit; whole counts of as many points are far coarser."""
+    gauss, n, kappa = GaussianMixture(torch.zeros(1, dtype=torch.float64), 1.0), 4000, 0.2
+    x, even = gauss.quantile(measuring.levels(n)), torch.linspace(0, 1, n, dtype=torch.float64)
+    z = float(gauss.quantile(torch.tensor((1 + kappa) / 2, dtype=torch.float64)))
+    closed = (z**2 - 1) / 2 + z * math.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) / kappa
+    for scale in (1.0, 3.0):
+        found = measuring.smooth_tids(scale * x[None], even[None], 0.02 * scale, kappa)
+        assert found.tolist() == pytest.approx([closed], abs=2e-4)
+    rows = torch.stack([x, 1.3 * x])
+    counted, smooth = (one(rows, torch.stack([x, x]), 0.05, 0.05)
+                       for one in (measuring.tids, measuring.smooth_tids))
+    torch.testing.assert_close(smooth, counted, rtol=0, atol=0.02)
+    for x, share, word in ((rows, 1.0, "share = 1.0"), (rows[0], 0.1, r"x has shape \(4000,\)")):
+        with pytest.raises(ValueError, match=word):
+            measuring.smooth_tids(x, rows, 0.05, share)
+
+
 def test_agreement_is_the_rank_correlation_of_means():
     generator = torch.Generator().manual_seed(0)
-    first = torch.arange(8.0)[:, None] + 2 * torch.randn(8, 6, generator=generator, dtype=torch.float64)
-    second = first + torch.randn(8, 6, generator=generator, dtype=torch.float64)
-    found = measuring.agreement(first, second, 0, resamples=300)
+    first = torch.arange(12.0)[:, None] + 4 * torch.randn(12, 6, generator=generator, dtype=torch.float64)
+    second = first + 4 * torch.randn(12, 6, generator=generator, dtype=torch.float64)
+    found = measuring.agreement(first, second, 0, resamples=4000)
     assert found.value == pytest.approx(spearmanr(first.mean(1), second.mean(1)).statistic, rel=1e-12)
-    draws = np.random.default_rng(0).integers(6, size=(4000, 6))
-    means = [np.stack([table.numpy()[:, pick].mean(1) for pick in draws]) for table in (first, second)]
-    ends = np.quantile([spearmanr(a, b).statistic for a, b in zip(*means)], [0.025, 0.975])
+    means = [table.mean(1).numpy() for table in (first, second)]
+    draws = np.random.default_rng(0).integers(12, size=(4000, 12))  # settings, not seeds
+    ends = np.quantile([spearmanr(*(one[pick] for one in means)).statistic for pick in draws], [0.025, 0.975])
     assert found[1:] == pytest.approx(ends.tolist(), abs=0.06)
-    one = torch.arange(4.0)[:, None].expand(4, 3)
-    assert measuring.agreement(one, one.exp(), 0) == (1.0, 1.0, 1.0)
-    with pytest.raises(ValueError, match=r"second \(4, 2\)"):
+    one = torch.arange(9.0)[:, None].expand(9, 3)
+    assert measuring.agreement(one, one.exp(), 0) == pytest.approx((1.0, 1.0, 1.0))
+    with pytest.raises(ValueError, match=r"second \(9, 2\)"):
         measuring.agreement(one, one[:, :2], 0)
 
 

@@ -269,6 +269,26 @@ def test_a_course_by_its_fractions():
         assert torch.equal(getattr(course.at(1.0), name), getattr(alone, name))
 
 
+def test_growth_by_hand():
+    """Two fractions, two repetitions: the first generations of both fractions are one estimate for each repetition."""
+    p, made = random_masses(30, seed=1), random_masses(3, 4, 30, seed=2)
+    course = recursion.recurse(p, recursion.repeated([0.1, 1.0], 2), 3, lambda i, q: made[i])
+    first = [math.sqrt(float(kl(made[0, k], p)) * float(kl(made[0, k + 2], p))) for k in (0, 1)]
+    ratios = [float(kl(made[2, k + 2], p)) / first[k] for k in (0, 1)]
+    found = course.growth(1.0)
+    assert found.value == pytest.approx(math.sqrt(ratios[0] * ratios[1])) and found.low < found.value < found.high
+    uneven = recursion.recurse(p, torch.tensor([0.1, 0.1, 1.0]), 3, lambda i, q: made[i, :3])
+    with pytest.raises(ValueError, match="as many for each fraction"):
+        uneven.growth(0.1)
+
+
+def test_the_sum_by_energy():
+    field = CELLS.fields(1, 0)
+    course = recursion.recurse(CELLS.masses(LAW), torch.tensor([0.5, 1.0], dtype=DOUBLE), 2,
+                               recursion.error_model(CELLS, [0.02, 0.01], lambda i, q: field))
+    assert course.by_energy[-1].tolist() == pytest.approx([0.25 * 0.02 + 0.01, 0.01])
+
+
 def test_ratio_of_means_against_the_bootstrap():
     top, bottom = (noise(400, seed=seed).exp() for seed in (1, 2))
     found = recursion.ratio_of_means(top, top + bottom)
@@ -300,6 +320,16 @@ def test_kernel_estimates_are_right_on_average():
     wide = LAW.noised(1.0, 0.3)
     assert torch.allclose(made.sum(-1), torch.ones(400, dtype=DOUBLE))
     assert (made.mean(0) - CELLS.masses(wide)).abs().max() < 1e-3
+
+
+def test_infinitely_many_points_are_the_limit_of_many():
+    """The mean over estimates from finite samples, and the closed form on a line that is cut finely."""
+    fine = Cells(cells=241)
+    q = fine.masses(LAW).expand(300, -1)
+    limit = fine.smoothed(q[0], 0.3)
+    assert (limit - fine.masses(LAW.noised(1.0, 0.3))).abs().max() < 2e-4
+    gaps = [(recursion.kernel_model(fine, n, 0.3, 0)(0, q).mean(0) - limit).abs().sum() for n in (3, 300)]
+    assert gaps[1] < 0.3 * gaps[0] < 0.1
 
 
 def test_em_finds_the_mixture():
@@ -354,7 +384,9 @@ def test_a_lineage_is_kept_and_read_again(networks):
     assert file.stat().st_mtime_ns == written and list(networks.glob("*.safetensors")) == [file]
     for name in ("laws", "kl", "energy", "path_kl", "observability"):
         assert torch.equal(getattr(first, name), getattr(again, name))
-    assert {"generation 0/loss", "generation 1/loss"} <= log_of(lineage).keys()
+    log = log_of(lineage)
+    assert {"generation 0/loss", "generation 1/loss"} <= log.keys()
+    assert log["generation 0/loss"].shape == log["generation 0/step"].shape  # a mean over the networks
 
 
 def test_a_lineage_by_hand():
@@ -415,6 +447,7 @@ def test_a_lineage_of_images_by_hand(networks):
     lambda: recursion.coherent_sum(-torch.ones(2), 0.5), lambda: recursion.limit_ratio(0.0),
     lambda: recursion.smoothed(LAW, 0.5, 0, (1.0, 0.1)),
     lambda: recursion.smoothed_variance(1.0, 0.1, -0.1, 3), lambda: recursion.kernel_model(CELLS, 10, 0.01, 0),
+    lambda: CELLS.smoothed(CELLS.masses(LAW), 0.01),
     lambda: recursion.fit_mixture(torch.zeros(2), LAW), lambda: CELLS.generate(CELLS.masses(LAW)[None], torch.ones(2)),
     lambda: CELLS.generate(CELLS.masses(LAW)[None], torch.full((CELLS.steps, len(CELLS.x)), math.inf)),
     lambda: CELLS.scaled(CELLS.masses(LAW)[None], torch.zeros(CELLS.steps, len(CELLS.x)), 1.0),

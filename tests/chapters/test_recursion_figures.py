@@ -88,6 +88,7 @@ def test_models_says_how_each_goes_by_fraction(shown):
             "tenths it falls from 0.2 to 0.1.") in alt
     assert "mixture by EM: with no fresh data it stays near 0.1, with a tenth it falls from 0.2 to 0.1" in alt
     assert [axis.get_title() for axis in fig.axes] == ["network", "mixture by EM"]
+    assert len(fig.axes[1].get_legend().get_texts()) == 5
     styles = {(line.get_color(), str(line.get_linestyle())) for line in fig.axes[0].lines}
     assert len(styles) == 5  # told apart by colour and by dashes
     assert len({style for _, style in styles}) >= 4

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffnotes import Chain, Exact, Linear
+from diffnotes import Chain, Exact, Fleet, Images, Linear, Run, image_net, kept
 from diffnotes.chapters import sequence as seq
 from diffnotes.chapters.sequence import (
     Scaled,
@@ -18,13 +18,18 @@ from diffnotes.chapters.sequence import (
     population_minimiser,
     shrinkage,
 )
+from diffnotes.core.data import image_split
 from diffnotes.core.denoiser import Denoiser, Learned, Perturbed
 from diffnotes.core.law import GaussianMixture, two_modes
 from diffnotes.measure.distance import wasserstein1_to
+from diffnotes.measure.interval import Interval
+from diffnotes.measure.judges import Judges
+from diffnotes.model.loss import Plain
 from diffnotes.model.net import MLP
 from diffnotes.model.sample import ddim, ddpm, grid, predicted_variance, prior, sampled_variance
 from diffnotes.model.setting import Setting
 from diffnotes.model.window import Window, correlation, windows
+from diffnotes.press.ledger import judge
 
 DOUBLE = torch.float64
 CHAINS = {
@@ -69,7 +74,7 @@ def two_chains(field, chain, x0, seed):
         alpha, sigma = chain(i)
         f = field.eps(x, i)
         total += chain.tau[i] * (f - (x - alpha * x0) / sigma)
-        other += chain.tau[i] * (f - (y - alpha * x0) / sigma)
+        other += chain.tau[i] * (field.eps(y, i) - (y - alpha * x0) / sigma)
         z = torch.randn(x0.shape, generator=generator, dtype=DOUBLE) * chain.beta_tilde[i].sqrt()
         guess = (x - sigma * f) / alpha
         x = chain.gamma1[i] * guess + chain.gamma2[i] * x + z
@@ -81,7 +86,7 @@ def two_chains(field, chain, x0, seed):
 @pytest.mark.parametrize("name", CHAINS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_theorem_1_with_sign_and_own_noise(name, seed):
-    """y_1 - x_1 = + sum tau_i (f - eps_i), eps_i at the model's own x_i; with the reference chain's it is wrong."""
+    """y_1 - x_1 = + sum tau_i (f - eps_i), both at the model's own x_i; along the reference chain it is wrong."""
     chain = CHAINS[name]
     field, x0 = Field(chain, seed), noise(20, 2, seed=seed + 10)
     x, y, total, other, path = two_chains(field, chain, x0, seed)
@@ -451,8 +456,28 @@ def test_comparisons_are_set_by_set():
     assert found.value == pytest.approx(0.5) and found.low == pytest.approx(0.5)
     assert seq.share_of_gain(rows).value == pytest.approx(0.5)
     assert seq.best_weights([0.0, 1.0], {10: [plain, plain / 2], 20: [plain, 2 * plain]}) == {10: 1.0, 20: 0.0}
-    needed = torch.tensor([2.0, 0.4, 0.1], dtype=DOUBLE)
-    assert seq.crossings([5, 10, 20], needed, {"a": Window(2, 1.0), "b": Window(2, 0.0)}) == {"a": 10, "b": 20}
+    needed = torch.tensor([2.0, 0.5, 2 / 9], dtype=DOUBLE)  # 1/3 is their middle on a logarithmic scale
+    found = seq.crossings([5, 10, 40], needed, {"a": Window(2, 1.0), "none": Window(2, 0.0), "little": Window(2, 0.1)})
+    assert found == {"a": pytest.approx(20)}
+
+
+def test_the_worst_of_several_ratios_holds_only_if_all_do_and_fails_if_one_does():
+    one, other = Interval(0.5, 0.4, 0.97), Interval(0.8, 0.75, 0.9)
+    assert seq.worst([one, other]) == (0.8, 0.75, 0.97)
+    assert judge("< 0.95", *seq.worst([one, other])[1:]) == "open"
+    assert judge("< 0.95", *seq.worst([one, Interval(1.2, 1.0, 1.3)])[1:]) == "fails"
+
+
+def test_ratios_of_settings_and_of_variances():
+    base = torch.tensor([1.0, 2.0, 4.0], dtype=DOUBLE)
+    sizes = {"plain": (1, 1), "K=2": (0.5, 0.75), "K=3": (2, 0.5), "K=4": (1, 0.25), "large": (0.25, 1.5)}
+    rows = {name: {10: a * base, 1000: b * base} for name, (a, b) in sizes.items()}
+    found = {name: round(one.value, 6) for name, one in seq.ratios_of_settings(rows).items()}
+    assert found == {"k2": 0.75, "k3": 2, "k4": 1, "large_few": 0.5, "large_many": 2}
+    rows = {("sn", "plain", 10): base, ("sn", "K=2", 10): 3 * base, ("tilde", "plain", 10): base,
+            ("tilde", "K=2", 10): base}
+    (found,) = seq.ratios_of_variances(rows).items()
+    assert found[0] == "sn_10" and found[1].value == pytest.approx(3)
 
 
 def test_posterior_squares_of_a_gaussian_are_the_closed_form():
@@ -502,6 +527,74 @@ def test_gaps_of_aligned_errors():
     assert bool((found.mean <= found.rms).all())
     alone = seq.gaps(base, law, start, (2, 300), 0)
     assert not alone.bias.any() and bool(alone.alignment.isnan().all()) and alone.rms.shape == (2,)
+
+
+def test_gaps_of_batches_are_those_of_the_paths():
+    """Against the recursion along the path; a shift of all answers is systematic, and the rest is chance."""
+    chain, start, x0 = Chain.linear(60, 1e-3, 0.3), 40, noise(2, 500, 1, seed=3)
+    base = Exact(GaussianMixture(torch.zeros(1, dtype=DOUBLE), 1.0), chain)
+    nets = {"exact": Shifted(base, [0.0, 0.0]), "shifted": Shifted(base, [0.4, -0.8])}
+    found = seq.batch_gaps(nets, x0, start, 2, 5)
+    for name, net in nets.items():
+        total = torch.stack([seq.gap_from(net, x0, start, seed)[0].total for seed in (5, 6)])
+        torch.testing.assert_close(found[name].rms, total.square().mean((0, 2, 3)).sqrt(), rtol=1e-4, atol=0)
+        torch.testing.assert_close(found[name].mean, total.mean((0, 2, 3)).abs(), rtol=1e-3, atol=1e-6)
+    within = (total[0] - total[1]).square().mean((1, 2)) / 2  # the variance of two draws
+    torch.testing.assert_close(found["shifted"].chance, (within / 1000).sqrt(), rtol=1e-4, atol=0)
+    assert found["shifted"].seen and not found["exact"].seen
+    assert seq.gap_ratio(found, "shifted", "exact") is None
+    twice = {"one": found["shifted"], "two": seq.BatchGaps(*(2 * part for part in found["shifted"]))}
+    assert seq.gap_ratio(twice, "two", "one").value == pytest.approx(2)
+
+
+def test_what_chance_adds_to_a_mean_is_taken_off_its_square():
+    found = seq.BatchGaps(torch.ones(2), torch.tensor([5.0, 3.0]), torch.tensor([4.0, 4.0]))
+    assert found.systematic.tolist() == [3.0, 0.0] and not found.seen
+
+
+@pytest.fixture
+def image_fleet(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFNOTES_NETWORKS", str(tmp_path))
+    settings = {name: Setting("v", SMALL, loss=loss) for name, loss in (("plain", Plain()), ("K=2", Window(2)))}
+    return kept(Fleet(settings, Images("digits"), image_net("digits", 4), Run(2, 8), (0, 1)))
+
+
+def test_long_samples_are_kept_as_they_are_measured(image_fleet):
+    experiment = seq.LongSamples(image_fleet, "digits", (0, 1), 6, 30, 3)
+    far, wide = kept(experiment)
+    judge = Judges("digits", (0, 1))
+    x = seq.drawn(image_fleet["K=2"], 6, (2, 30, 64), 3)
+    torch.testing.assert_close(far["K=2"], judge.distance(x))
+    pixels = torch.stack(judge.train)
+    assert wide["K=2"] == pytest.approx(float((x.var(1).mean(1) / pixels.var(1).mean(1)).mean()), rel=1e-5)
+    again, spread = seq.judged(judge, {6: x})
+    assert torch.equal(again[6], far["K=2"]) and spread[6] == pytest.approx(wide["K=2"])
+    assert list(far) == ["plain", "K=2"] and torch.equal(kept(experiment)[0]["plain"], far["plain"])
+
+
+def test_gaps_of_images_are_kept_as_they_are_measured(image_fleet):
+    found = kept(seq.ImageGaps(image_fleet, "digits", (0, 1), 3, 2, 1))
+    x0 = torch.stack([image_split("digits", split)[0].x for split in (0, 1)])
+    expected = seq.batch_gaps(image_fleet, x0, 3, 2, 1)
+    for name in ("plain", "K=2"):
+        for ours, theirs in zip(found[name], expected[name]):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_samples_with_a_variance_share_their_noise():
+    chain = Chain.linear(100, 1e-3, 0.2)
+    base, calls = Exact(LAW, chain), []
+
+    def none(x, t, s):
+        calls.append(x.shape)
+        return torch.zeros_like(x)
+
+    x = seq.drawn(base, 5, (50, 1), 2, none)
+    start = torch.Generator().manual_seed(7)
+    times = grid(chain, 5, "skip")
+    given = prior(chain, (50, 1), start, int(times[0]))
+    torch.testing.assert_close(x, ddpm(base, given, times, start, torch.zeros(5)))
+    assert set(calls) == {(50, 1)}
 
 
 @pytest.mark.parametrize("target", ["eps", "v"])
@@ -595,6 +688,7 @@ PATH, EXACT = torch.zeros(3, 4, 1), Exact(GaussianMixture([0.0], 1.0), SMALL)
     (lambda: seq.antithetic(EXACT, 3, (2, 5), 0), ValueError, "an even number"),
     (lambda: seq.worst_cases(SMALL, 0), ValueError, "K = 0"),
     (lambda: seq.needed_inflation(SMALL, 1), ValueError, "steps = 1"),
+    (lambda: seq.batch_gaps({"exact": EXACT}, PATH, 3, 1, 0), ValueError, "draws = 1"),
     (lambda: seq.seconds_a_step(None, LAW, None, 8, 0), ValueError, "steps = 0"),
 ])  # fmt: skip
 def test_bad_input_is_named(call, error, word):

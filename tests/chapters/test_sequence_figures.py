@@ -50,7 +50,7 @@ def test_compensation_tells_where_lines_cross(shown, told):
     alt = told("compensation")
     assert "from 5 to 500 steps: exact predictor rises from 0.5 to 1; K=2, lambda=1 rises from 0.8 to 1.3" in alt
     assert "with optimal variances the line stays near 1. Right: the inflation that is needed falls from 2 to" in alt
-    assert "K=2, lambda=1 near 50 steps, K=2, lambda=10 near 50 steps" in alt
+    assert "K=2, lambda=1 near 44 steps, K=2, lambda=10 near 14 steps" in alt
     dots = [line.get_xydata()[0] for line in shown["axes"][1].lines if line.get_marker() == "o"]
     assert len(dots) == 2  # none for an inflation that is not reached
     share = (torch.tensor(2.0).log() - torch.tensor(1 / 3).log()) / (torch.tensor(2.0).log() - torch.tensor(0.3).log())
@@ -60,12 +60,12 @@ def test_compensation_tells_where_lines_cross(shown, told):
 def test_the_mixture_tells_the_lowest_curve_and_the_modes(shown, told):
     found = {"exact": rows(0.4, 0.2, 0.1), "K=2": rows(0.1, 0.3, 0.5)}
     x = torch.tensor([[-1.0, 1.0, -1.2, 1.2]], dtype=DOUBLE).repeat(3, 1)
-    figures_of.mixture(found, {"exact": x, "K=2": 0.5 * x}, two_modes(1.0, 0.2).to(dtype=DOUBLE), (60, 20))
+    figures_of.mixture(found, {"exact": x, "K=2": 0.5 * x}, two_modes(1.0, 0.2).to(dtype=DOUBLE))
     alt = told("mixture")
     assert "exact predictor falls from 0.4 to 0.1; K=2, lambda=1 rises from 0.1 to 0.5" in alt
     assert "K=2, lambda=1 at 10 steps, exact predictor at 50 steps, exact predictor at 100 steps" in alt
     assert "exact predictor at 1.10 with a deviation of 0.10; K=2, lambda=1 at 0.55" in alt
-    assert "60 samples" in shown["caption"] and "over 3 sets" in shown["caption"]
+    assert "of 4 samples" in shown["caption"] and "over 3 sets" in shown["caption"]
 
 
 def test_weights_tell_where_each_curve_is_least(told):
@@ -106,11 +106,12 @@ def test_images_tell_distances_and_variances(shown, told):
     distance = {name: {"plain": rows(8, 5, 2), "K=2": rows(4, 4, 4)} for name in ("digits", "mnist")}
     spread = {name: {"plain": dict(zip(GRIDS, (0.5, 0.7, 0.9))), "K=2": dict(zip(GRIDS, (1.2, 1.1, 1.0)))}
               for name in distance}
-    figures_of.images(distance, spread, 40)
+    figures_of.images(distance, spread, {"digits": 1.0, "mnist": 1.0}, 40)
     alt = told("images")
     assert "digits, plain loss: the distance falls from 8 to 2, the variance rises from 0.5 to 0.9" in alt
     assert "mnist, K=2, lambda=1: the distance stays near 4, the variance falls from 1.2 to 1" in alt
-    assert "40 samples" in shown["caption"] and "over 3 seeds" in shown["caption"] and len(shown["axes"]) == 4
+    assert "40 samples" in shown["caption"] and "over 3 seeds" in shown["caption"] and len(shown["axes"]) == 6
+    assert [len(axis.lines) for axis in shown["axes"][:3]] == [3, 3, 3]  # two arms and the floor
 
 
 def test_covariances_tell_every_method(shown, told):
@@ -120,7 +121,16 @@ def test_covariances_tell_every_method(shown, told):
     spread = {key: 1.0 + 0.1 * (key[1] == "K=2") * (-1 if key[0] == "sn" else 1) for key in far}
     figures_of.covariances(far, spread, {10: sets(0.01), 50: sets(0.02)})
     alt = told("covariances")
-    assert "at 10 steps the distance of plain loss is 0.100 with beta-tilde, 0.200 with Analytic-DPM, 0.300" in alt
-    assert "at 50 steps the distance of K=2, lambda=1 is 0.600 with beta-tilde" in alt
+    assert "at 10 steps the distance of plain loss is 0.1 with beta-tilde, 0.2 with Analytic-DPM, 0.3" in alt
+    assert "at 50 steps the distance of K=2, lambda=1 is 0.6 with beta-tilde" in alt
     assert "above that of the plain networks with beta-tilde, Analytic-DPM, NPR." in alt
     assert "over 3 seeds" in shown["caption"] and len(shown["axes"]) == 3
+
+
+def test_covariances_of_images_have_a_figure_of_their_own(shown, told):
+    far = {(kind, name, 10): sets(8.0 if name == "K=2" else 20.0) for kind in ("tilde", "analytic", "npr", "sn")
+           for name in ("plain", "K=2")}
+    figures_of.covariances(far, {key: 1.0 for key in far})
+    alt = told("image-covariances")
+    assert "at 10 steps the distance of plain loss is 20 with beta-tilde" in alt and "with no method" in alt
+    assert "exact predictor" not in shown["caption"] and len(shown["axes"]) == 2

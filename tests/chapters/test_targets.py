@@ -27,7 +27,6 @@ from diffnotes import (
     convert,
     ddim,
     grid,
-    prior,
     two_modes,
 )
 from diffnotes.chapters import targets
@@ -43,7 +42,7 @@ from diffnotes.chapters.targets import (
     bounds_of_excess,
     distances,
     held_out_error,
-    increment_signal,
+    increment_gradient,
     levels_of_log_snr,
     log_gap,
     mean_shape,
@@ -59,8 +58,8 @@ from diffnotes.core.data import image_split
 from diffnotes.core.law import GaussianMixture
 from diffnotes.measure.distance import wasserstein1_to
 from diffnotes.measure.information import GAUSSIAN_ENTROPY, entropy, expectation_nodes, mmse
+from diffnotes.measure.interval import Interval
 from diffnotes.model.store import rounded, text_of
-from diffnotes.model.train import Gradients
 
 
 def mixture(means, std, weights=None):
@@ -561,11 +560,85 @@ def test_log_gap_and_tilt_of_known_ratios():
     assert tilt(errors, log_snr).tolist() == pytest.approx([2.0, 0.0], rel=1e-6, abs=1e-12)
 
 
-def test_a_signal_of_zero_counts_as_a_thousandth_of_the_noise(monkeypatch):
-    signal, noise = (torch.tensor(rows, dtype=torch.float64) for rows in ([[1.0, 0.0]], [[2.0, 4.0]]))
-    edges = torch.tensor([-1.0, 0.0, 1.0])
-    monkeypatch.setattr(targets, "gradient_statistics", lambda *given: Gradients(signal, noise, given[-1]))
-    assert noise_to_signal(None, TWO, Setting(), Run(2, 8), edges).tolist() == [[2.0, 1000.0]]
+def test_a_seed_without_a_signal_is_infinitely_noisy():
+    noise, signal = (torch.tensor(rows, dtype=torch.float64) for rows in (
+        [[2.0, 4.0], [3.0, 4.0], [9.0, 4.0]], [[1.0, 0.0], [1.0, 2.0], [1.0, 0.0]]))
+    assert noise_to_signal(noise, signal).tolist() == [3.0, math.inf]
+
+
+def test_gradient_noise_is_that_of_the_networks_before_training():
+    law, edges = TWO.to(dtype=torch.float32), torch.tensor([-2.0, 0.0, 2.0], dtype=torch.float64)
+    settings = {"eps": Setting(), "v": Setting("v")}
+    made = targets.GradientNoise(settings, law, Dense(1, 4, 1), Run(6, 16), edges, (3, 4))
+    found = made.read(made.train().networks)
+    assert made.blank()["gradients"].values.shape == (2, 2, 2, 2)
+    for name, setting in settings.items():
+        net = Dense(1, 4, 1).make(Condition("log_snr", Linear()), [3, 4])
+        alone = targets.gradient_statistics(net, law, setting, Run(6, 16), edges)
+        for one, other in zip(found[name], (alone.noise, alone.signal)):
+            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
+
+
+def test_regret_forgets_the_level_and_keeps_the_cost_of_a_wrong_rate():
+    flat, steep = (torch.tensor(rows).double()[:, None] for rows in ([7.0, 7.0, 7.0], [1.0, math.e, math.e]))
+    assert float(targets.regret(flat)) == pytest.approx(0, abs=1e-12)
+    assert [float(targets.regret(one)) for one in (steep, 50 * steep)] == pytest.approx([2 / 3, 2 / 3])
+    assert targets.at_ceiling(flat) and not targets.at_ceiling(steep)
+
+
+@pytest.mark.parametrize("effect, size", [((-0.3, -0.4, -0.2), (0.3, 0.2, 0.4)), ((0.1, -0.2, 0.4), (0.1, 0.0, 0.4)),
+                                          ((0.3, 0.2, 0.4), (0.3, 0.2, 0.4))])
+def test_the_size_of_an_effect(effect, size):
+    assert tuple(targets.size_of(Interval(*effect))) == size
+
+
+def test_samples_worse_than_zeros_count_as_zeros():
+    far = targets.bounded_distance(lambda x: (x - 2).abs().mean())
+    near, worse, broken = torch.full((3, 1), 1.5), torch.full((3, 1), 9.0), torch.tensor([[math.nan], [0.0], [0.0]])
+    assert [far(x) for x in (near, worse, broken)] == [0.5, 2.0, 2.0]
+
+
+def test_clipped_predictions_are_those_of_pixels():
+    base = Exact(GaussianMixture([-3.0, 3.0], 0.1).to(dtype=torch.float64), Linear())
+    x = torch.tensor([[-3.0], [0.1], [3.0]], dtype=torch.float64)
+    assert targets.Clipped(base).x0(x, 0.05).flatten().tolist() == pytest.approx([-1, 1, 1], abs=1e-9)
+
+
+def test_what_a_better_decoder_could_gain_depends_on_no_unit():
+    """The divergence of the posterior from the decoder, by quadrature over x_0 and x_1."""
+    law, chain = TWO.to(dtype=torch.float64), Chain.from_schedule(Linear(), 10)
+    alpha, sigma = (float(level) for level in chain(1))
+    x1 = torch.linspace(-9, 9, 1501, dtype=torch.float64)[:, None]
+    x0 = torch.linspace(-6, 6, 2001, dtype=torch.float64)
+    joint = law.log_prob(x0[:, None]) - (x1 - alpha * x0) ** 2 / (2 * sigma**2) - math.log(sigma * math.sqrt(math.tau))
+    posterior = torch.softmax(joint, 1)
+    mean, width = posterior @ x0, float(targets.reverse_variance(chain, "beta_tilde")[1])
+    cross = 0.5 * math.log(math.tau * width) + (posterior * (x0 - mean[:, None]) ** 2).sum(1) / (2 * width)
+    step = float(x0[1] - x0[0])
+    entropy = -(posterior * (posterior / step).clamp(min=1e-300).log()).sum(1)
+    weight = torch.softmax(torch.logsumexp(joint, 1), 0)
+    assert targets.decoder_excess(law, chain) == pytest.approx(float(weight @ (cross - entropy)), rel=1e-3)
+
+
+def test_the_bounds_weight_is_that_of_the_chain():
+    chain = stretched_chain(3.0)
+    levels = chain(torch.tensor([1, 2, 52, 101]))
+    weight = targets.BoundWeight()(*levels, chain)
+    assert weight.tolist() == pytest.approx(targets.step_weight(chain, "eps")[[1, 2, 52, 101]].tolist(), rel=1e-9)
+    assert float(weight[2]) == pytest.approx(math.expm1(3.0) / 2, rel=1e-4)
+
+
+def test_networks_on_another_schedule_are_the_same_function_of_the_level():
+    chain, linear = stretched_chain(3.0), Linear()
+    net = Dense(1, 4, 1).make(Condition("log_snr", chain), [0, 1])
+    learned = Learned(net, chain, "eps")
+    x, t = torch.randn(2, 5, 1, generator=torch.Generator().manual_seed(0)), 60
+    moved = targets.on_schedule(learned, linear)
+    there = float(linear.time_of_log_snr(chain.log_snr(t)))
+    torch.testing.assert_close(moved.predict(x, there), learned.predict(x, t), rtol=1e-4, atol=1e-5)
+    assert net.condition == Condition("log_snr", chain)  # the first one stays what it was
+    with pytest.raises(ValueError, match="log SNR"):
+        targets.on_schedule(Learned(Dense(1, 4, 1).make(Condition(), [0]), linear, "eps"), linear)
 
 
 @pytest.mark.parametrize("increment", [0.001, 0.18, 6.0])
@@ -580,7 +653,7 @@ def test_the_bounds_term_grows_with_the_increment():
     """Its weight in eps units is (exp(increment) - 1)/2."""
     net = Dense(1, 8, 2).make(Condition("log_snr", Linear()), [0, 1])
     for increment in (0.01, 0.18, 3.0):
-        found = increment_signal(net, TWO.to(dtype=torch.float32), Run(4, 64), increment, Linear())
+        found = increment_gradient(net, TWO.to(dtype=torch.float32), Run(4, 64), increment, Linear())
         assert found["plain"].shape == (2,) and bool((found["plain"] > 0).all())
         torch.testing.assert_close(found["bound"], found["plain"] * math.expm1(increment) / 2, rtol=1e-4, atol=0)
 
@@ -597,15 +670,17 @@ def test_bad_input_of_the_measures_is_refused(call, message):
 def test_a_rate_sweep_is_its_fleets_trained_and_measured_one_by_one():
     law, linear = two_modes().to(dtype=torch.float64), Linear()
     fleet = Fleet({"eps": Setting(), "v": Setting("v")}, law, Dense(1, 4, 1), Run(5, 8), (0, 1))
-    sweep = targets.RateSweep(fleet, (1e-3, 1e-2), law, samples=40, seed=3, steps=6)
+    sweep = targets.RateSweep(fleet, (1e-3, 1e-2), law, samples=40, seed=3)
     found = sweep.read(sweep.train().networks)
     assert {name: values.shape for name, values in found.items()} == {"eps": (2, 2), "v": (2, 2)}
     assert sweep.blank()["distances"].values.shape == (2, 2, 2)
     slow = Fleet(fleet.arms, law, fleet.net, Run(5, 8, 1e-2), (0, 1))
     nets = slow.read({name: rounded(net) for name, net in slow.train().networks.items()})
-    drawn = ddim(nets["v"], prior(linear, (2, 40, 1), 3), grid(linear, 6, "log_snr")).double()
+    start = float(linear(1.0)[1]) * torch.special.ndtri((torch.arange(40, dtype=torch.float64) + 0.5) / 40)
+    drawn = ddim(nets["v"], start.float()[:, None].expand(2, -1, -1), grid(linear, 50, "log_snr")).double()
     for i in range(2):
-        assert float(found["v"][1, i]) == pytest.approx(float(wasserstein1_to(drawn[i, :, 0], law)), rel=1e-5)
+        far = min(float(wasserstein1_to(x, law)) for x in (drawn[i, :, 0], torch.zeros(40, dtype=torch.float64)))
+        assert float(found["v"][1, i]) == pytest.approx(far, rel=1e-5)
     with pytest.raises(ValueError, match="images with a seed"):
         targets.RateSweep(fleet, (1e-3,), Images("digits"), 10)
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from diffnotes import Cosine, Linear
+from diffnotes import Cosine, Linear, Quadratic
 from diffnotes.chapters import targets_figures as figures_of
 from diffnotes.chapters.targets import Elbo
 from diffnotes.core.law import GaussianMixture
@@ -106,6 +106,15 @@ def test_densities_tell_their_mass_and_their_top(shown):
     assert f"linear has {100 * (last - even) / (last - first):.0f} per cent" in told
 
 
+def test_densities_end_where_the_schedule_ends(shown, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "show", lambda fig, **text: drawn.append(fig))
+    figures_of.densities({"quadratic": Quadratic()}, 9.0)
+    x, y = (torch.as_tensor(part) for part in drawn[0].axes[0].lines[0].get_data())
+    assert float(torch.trapezoid(y, x)) == pytest.approx(1, abs=0.01) and not bool(y[x < -7.2].any())
+    assert bool((y[x > -7.1] > 0).all())
+
+
 def test_training_tells_the_ends_in_units_of_v(shown):
     log_snr = torch.tensor([4.0, 0.0], dtype=torch.float64)
     curves = {name: torch.tensor([[1.0, 3.0], [1.0, 3.0]], dtype=torch.float64) for name in (*TARGETS, "mean")}
@@ -122,17 +131,21 @@ def test_trained_bounds_tell_means_above_the_best(shown):
     assert "plain then matched: x0 2, 1.5; eps 1, 0.5; v 2, 1.5; score 5, 4.5." in shown[0]["alt"]
 
 
-def test_gradients_tell_geometric_means(shown):
-    ratio = torch.tensor([[1.0, 4.0], [4.0, 16.0]], dtype=torch.float64)
-    figures_of.gradients(torch.tensor([-1.0, 0.0, 1.0]), by_target(ratio, ratio.flip(1), ratio, ratio))
-    assert "x0 rises from 2 to 8; eps falls from 8 to 2" in shown[0]["alt"]
+def test_gradients_tell_each_target_and_what_is_lost(shown):
+    rises, falls = torch.tensor([2.0, 8.0]), torch.tensor([8.0, 2.0])
+    edges = torch.tensor([-1.0, 0.0, 1.0])
+    figures_of.gradients(edges, by_target(rises, falls, rises, rises))
+    assert "x0 rises from 2 to 8; eps falls from 8 to 2" in shown[0]["alt"] and "every bin" in shown[0]["alt"]
+    lost = torch.tensor([2.0, 8.0, math.inf])
+    figures_of.gradients(torch.arange(4.0), by_target(*[lost] * 3, torch.tensor([2.0, 4.0, 8.0])))
+    assert "x0 rises from 2 to 8" in shown[1]["alt"] and "left out: x0 in 1, eps in 1, v in 1." in shown[1]["alt"]
 
 
 def test_rates_tell_medians_at_both_ends(shown):
     found = by_target(*(k * torch.tensor([[1.0, 2.0, 9.0], [3.0, 4.0, 5.0]]) for k in (1, 2, 3, 4)))
     figures_of.rates(([1e-3, 1e-2], found), ([1e-3, 1e-2], {name: 10 * values for name, values in found.items()}))
-    assert "Mixture: x0 2 and 4; eps 4 and 8" in shown[0]["alt"]
-    assert "Digits: x0 20 and 40" in shown[0]["alt"]
+    assert "Mixture: x0 2, 2 and 4; eps 4, 4 and 8" in shown[0]["alt"]
+    assert "Digits: x0 20, 20 and 40" in shown[0]["alt"]
 
 
 def test_digits_tell_their_distances(shown):
@@ -149,7 +162,11 @@ def test_weightings_tell_the_shifts(shown):
     assert "mixture P2 -0.3; digits P2 0.7." in shown[0]["alt"]
 
 
-def test_increments_tell_how_each_loss_goes(shown):
+def test_increments_tell_how_each_loss_goes_before_and_after(shown):
     bound = torch.tensor([[0.1, 0.1, 0.2], [1.0, 1.0, 1.0], [30.0, 40.0, 50.0]])
-    figures_of.increments([0.01, 0.18, 3.0], {"plain": torch.ones(3, 3), "bound": bound}, 0.18)
-    assert "that of the plain loss stays near 1, that of the bound loss rises from 0.1 to 40" in shown[0]["alt"]
+    both = {"plain": torch.ones(3, 3), "bound": bound}
+    figures_of.increments([0.01, 0.18, 3.0], both, 0.18, ([0.01, 0.18, 3.0], {"plain": bound, "bound": 1 / bound}))
+    told = shown[0]["alt"]
+    assert "at the start that of the plain loss stays near 1," in told
+    assert "at the start that of the bound loss rises from 0.1" in told
+    assert "after training that of the plain loss rises from 0.1 to 40" in told and "bound loss falls from 10" in told

@@ -18,6 +18,7 @@ from diffnotes import (
     Exact,
     Learned,
     Linear,
+    Quadratic,
     ZeroTerminalSNR,
     coefficients,
     convert,
@@ -395,6 +396,18 @@ def test_schedule_density_by_counting_and_by_importance(like):
     weight = Importance(like)(torch.sigmoid(plain).sqrt(), torch.sigmoid(-plain).sqrt(), linear)
     for f in (torch.sigmoid, torch.cos):
         assert float((weight * f(plain)).mean()) == pytest.approx(float(f(seen).mean()), abs=1e-5)
+
+
+@pytest.mark.parametrize("schedule", [Linear(), Cosine(), Quadratic(), Linear(0.1, 8.0)])
+def test_schedule_density_is_one_in_sum_and_nothing_where_the_schedule_does_not_reach(schedule):
+    """Quadratic ends at log SNR -7.17, inside the band; its time of any lower level is the last one."""
+    levels = torch.linspace(-9, 9, 200_001, dtype=torch.float64)
+    density = log_snr_density(schedule, levels)
+    assert float(torch.trapezoid(density, levels)) == pytest.approx(1, abs=1e-4)
+    lowest = float(schedule.log_snr(1.0))
+    assert bool((density[levels >= lowest] > 0).all()) and not bool(density[levels < lowest - 1e-3].any())
+    rounded = schedule.log_snr(torch.ones(1)).double().clamp(min=-9)  # its last level in float32 is one that it reaches
+    assert float(log_snr_density(schedule, rounded)) > 0
 
 
 # --- sequences --------------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from diffnotes.model.condition import Condition
 from diffnotes.model.loss import Smooth, Squares
 from diffnotes.model.net import MLP, Dense
 from diffnotes.model.unet import UNet
+from diffnotes.press.ledger import Unseen
 
 # All of the package, before anything of it is replaced.
 MODULES = {
@@ -53,12 +54,12 @@ SMALLER = {
     "lipschitz": {"samples": 20, "quantiles": 10, "cost_samples": 2},
     "measuring": {"short": 64, "long": 160, "grid_steps": 6, "image_grid": 5},
     "recursion": {"chain_steps": 6, "steps": 32, "image_grid": 5},
-    "sequence": {"draws": 4, "points": 50, "long_points": 50, "gap_samples": 10},
+    "sequence": {"draws": 4, "points": 50, "gap_samples": 10},
     "targets": {"sweep_steps": 32, "steps": 32, "digit_steps": 32, "paths": 500},
 }  # fmt: skip
 # How often a chapter may wait for the GPU: where results are due, at the end of a sampling or a row of a log.
-SYNCS = {"collapse": 570, "gradients": 8, "lipschitz": 400, "measuring": 165, "recursion": 36, "sequence": 410,
-         "targets": 160}  # fmt: skip
+SYNCS = {"collapse": 640, "gradients": 8, "lipschitz": 400, "measuring": 165, "recursion": 46, "sequence": 450,
+         "targets": 300}  # fmt: skip
 FEW = 8
 
 
@@ -118,7 +119,9 @@ SHORTER = {
 
 
 def numbers(effect):
-    """The numbers of an effect, an interval or a number."""
+    """The numbers of an effect, an interval or a number; none where nothing was seen."""
+    if isinstance(effect, Unseen):
+        return ()
     if hasattr(effect, "low"):
         effect = (effect.value, effect.low, effect.high)
     return tuple(part if part is None else float(part) for part in (effect if isinstance(effect, tuple) else (effect,)))

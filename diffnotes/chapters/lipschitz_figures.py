@@ -281,6 +281,7 @@ def quality(
         axis.set(title=f"ring, {title}")
     for axis in axes:
         axis.set(xscale="log", yscale="log", xlabel="steps of the sampler")
+        axis.tick_params(axis="x", which="minor", labelbottom=False)
         axis.legend(fontsize=7)
     steps = list(next(iter(line.values())))[-3:]
     on_line = "; ".join(

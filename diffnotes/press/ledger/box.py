@@ -213,7 +213,7 @@ def what_would_decide(part: dict[str, Any], row: dict[str, Any]) -> str:
 def _undecided(record: dict[str, Any], row: dict[str, Any]) -> list[str]:
     if record["state"] == "unjudged":
         return []
-    found = [part for part in record["parts"] if part["state"] == "open"]
+    found = [part for part in primary(record["parts"]) if part["state"] == "open"]
     if not found:
         return []
     told = [f"- {_about(part, row, 'condition')}: {what_would_decide(part, row)}" for part in found]

@@ -431,8 +431,8 @@ class Heard(Denoiser):
 class Recalled(Denoiser):
     """``base``, with its last answer at hand: who asks again, at the same states and time, is given that one.
 
-    For variances of a sampler that want the prediction which the sampler has just asked for. On a GPU, where a comparison
-    of states would be waited for in each step, it is asked again.
+    For variances of a sampler that want the prediction which the sampler has just asked for. On a GPU, where comparing
+    states would be waited for in each step, it is asked again.
     """
 
     def __init__(self, base: Denoiser) -> None:

@@ -452,18 +452,8 @@ def test_publication_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
         assert len(moves) < cut and letters(book) == "abc"
 
 
-@pytest.mark.parametrize("cut", range(1, 12))
-def test_after_a_killed_publication_the_next_one_finds_all(tmp_path: Path, cut: int) -> None:
-    """The process dies at each of its moves; the page of before has its networks, though there are no own ones."""
-    book = two(tmp_path)
-    publish_page(book, ["one"], "cpu")
-    b = book.published_networks / f"{'b' * 24}.safetensors"
-    content, head = b.read_bytes(), Kept(b).header
-    weights(book.networks / b.name, of=b, plus=1)
-    newer = head | {"checksum": Kept(book.networks / b.name).header["checksum"]}
-    made = page.read(book.page("cpu", "two"))
-    told = [one | newer if one["name"] == "b" else one for one in provenance.record(made)["networks"]]
-    save(stamped(made, book, "two", networks=told), book.page("cpu", "two"))
+def publish_and_die(book: Project, names: list[str], cut: int) -> int:
+    """Publish in a process that dies at its move number ``cut``: 9 if it did, else the number of its moves."""
     child = os.fork()
     if not child:
         moves, move = [], os.replace
@@ -476,10 +466,25 @@ def test_after_a_killed_publication_the_next_one_finds_all(tmp_path: Path, cut: 
 
         os.replace = dying
         try:
-            publish_page(book, ["two"], "cpu")
+            publish_page(book, names, "cpu")
         finally:
             os._exit(len(moves))
-    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_after_a_killed_publication_the_next_one_finds_all(tmp_path: Path, cut: int) -> None:
+    """The process dies at each of its moves; the page of before has its networks, though there are no own ones."""
+    book = two(tmp_path)
+    publish_page(book, ["one"], "cpu")
+    b = book.published_networks / f"{'b' * 24}.safetensors"
+    content, head = b.read_bytes(), Kept(b).header
+    weights(book.networks / b.name, of=b, plus=1)
+    newer = head | {"checksum": Kept(book.networks / b.name).header["checksum"]}
+    made = page.read(book.page("cpu", "two"))
+    told = [one | newer if one["name"] == "b" else one for one in provenance.record(made)["networks"]]
+    save(stamped(made, book, "two", networks=told), book.page("cpu", "two"))
+    ended = publish_and_die(book, ["two"], cut)
     shutil.rmtree(book.networks)
     if ended == 9:
         publish_page(book, ["one"], "cpu")
@@ -544,22 +549,7 @@ def test_a_killed_publication_of_several_chapters_is_undone(tmp_path: Path, cut:
     publish_page(book, ["one"], "cpu")
     first = {path: path.read_bytes() for path in (book.root / "book").rglob("*") if path.is_file()}
     without(book, "one", "a")
-    child = os.fork()
-    if not child:
-        moves, move = [], os.replace
-
-        def dying(*places: Any) -> None:
-            moves.append(places)
-            if len(moves) == cut:
-                os._exit(9)
-            move(*places)
-
-        os.replace = dying
-        try:
-            publish_page(book, ["two", "one"], "cpu")
-        finally:
-            os._exit(len(moves))
-    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    ended = publish_and_die(book, ["two", "one"], cut)
     networks.recover(book)
     found = {path: path.read_bytes() for path in (book.root / "book").rglob("*") if path.suffix != ".lock"
              and path.is_file()}  # fmt: skip

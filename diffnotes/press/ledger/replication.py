@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,14 @@ ENOUGH, SHARE = 5, 0.8  # from so many repetitions on, a state must have come ag
 
 
 def runs(folder: Path = REPEATS) -> list[dict[str, Any]]:
-    """All repetitions in ``folder``, by base seed. PressError for a file that is none."""
-    return [run(path) for path in sorted(Path(folder).glob("[!.]*.json"), key=lambda path: (len(path.stem), path.stem))]
+    """All repetitions in ``folder``, by base seed; read once as long as they stay. PressError for a file that is none."""
+    paths = sorted(Path(folder).glob("[!.]*.json"), key=lambda path: (len(path.stem), path.stem))
+    return [_known(path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths]
+
+
+@lru_cache(maxsize=64)
+def _known(path: Path, written: int, size: int) -> dict[str, Any]:
+    return run(path)
 
 
 def run(path: Path) -> dict[str, Any]:

@@ -30,7 +30,7 @@ ENOUGH, SHARE = 5, 0.8  # from so many repetitions on, a state must have come ag
 
 
 def runs(folder: Path = REPEATS) -> list[dict[str, Any]]:
-    """All repetitions in ``folder``, by base seed; read once as long as they stay. PressError for a file that is none."""
+    """All repetitions in ``folder``, by base seed; each is read once. PressError for a file that is none."""
     paths = sorted(Path(folder).glob("[!.]*.json"), key=lambda path: (len(path.stem), path.stem))
     return [_known(path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths]
 

@@ -133,6 +133,13 @@ class Browser:
         if formulas:
             self.run("window.MathJax?.startup?.promise.then(() => true) ?? true")
 
+    def listen(self, seconds: float) -> None:
+        """Note what the page does for so long, without a word to it: it may be on its way to another page."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if b"\0" in self._buffer or select.select([self._read], [], [], left)[0]:
+                self._note(self._receive(deadline + WAIT))
+
     def run(self, expression: str) -> Any:
         """Value of a JavaScript expression in the page; promises are awaited."""
         answer = self.send("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)

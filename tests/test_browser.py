@@ -128,8 +128,8 @@ def test_what_loads_is_what_a_browser_asks_for(browser: Browser, tmp_path: Path)
 
     def asked(piece: str, policy: str = "") -> tuple[list[str], list[str]]:
         page.write_text(f"<!doctype html><html><head>{policy}<meta charset=utf-8></head><body>{piece}</body></html>")
-        browser.open(page.as_uri())
-        browser.run("new Promise(done => setTimeout(done, 20))")
+        browser.open(page.as_uri(), formulas=False)
+        browser.listen(0.03)
         found = [url for url in browser.requests if not url.startswith(LOCAL)]
         sent = [url for url in found if url not in browser.blocked]
         browser.open("about:blank")

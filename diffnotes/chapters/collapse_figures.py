@@ -209,7 +209,7 @@ def maps(truth: FlowMap, learned: FlowMap, law: GaussianMixture, ratios: Mapping
         axes[2].scatter(torch.full_like(values, i), values, s=14, color=COLOURS["blue"], zorder=3)
     axes[2].set(title="ANSD ratio of all networks", yscale="log")
     _ticks(axes[2], "y", [0.7, 1, 1.5, 2, 3, 5])
-    axes[2].set_xticks(range(len(ratios)), list(ratios), rotation=45)
+    axes[2].set_xticks(range(len(ratios)), list(ratios), rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
     for axis in axes[1:]:
         axis.axhline(1, color=COLOURS["black"])
     figures.show(

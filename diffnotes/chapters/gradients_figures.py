@@ -164,6 +164,8 @@ def critics(measured: Mapping[str, Mapping[str, Tensor]], sizes: Sequence[int]) 
         measured: fleet -> measure -> (networks,) values, the networks ordered by their numbers of training points.
         sizes: these numbers.
     """
+    from matplotlib.ticker import LogLocator
+
     fig, axes = figures.panels(3, rows=len(measured), height=2.7, width=9.4)
     columns = (("squared error", "distance"), ("network critic", "distance"), ("gradient part", "network critic"))
     tones, told = ("orange", "amber", "sky", "blue"), []
@@ -176,6 +178,8 @@ def critics(measured: Mapping[str, Mapping[str, Tensor]], sizes: Sequence[int]) 
                 axis.scatter(x[seen], y[seen], s=14, color=C[tones[k % 4]], marker="os^D"[k % 4], label=f"{n} points")
             scale = "log" if bool(((found[one] > 0) & (found[other] > 0)).any()) else "linear"
             axis.set(xscale=scale, yscale=scale, xlabel=one, ylabel=other, title=name if column == 1 else "")
+            if scale == "log":  # where less than a decade is shown, labels at all of 2 to 9 would run into one another
+                axis.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
             told.append(f"{name}, {one} with {other}: {float(rank_correlation(found[one], found[other])):.2f}")
         ends = [float(found["gradient part"].min()), float(found["gradient part"].max())]
         axes[3 * row + 2].plot(ends, ends, color=C["black"], linewidth=1)

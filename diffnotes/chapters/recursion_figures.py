@@ -154,7 +154,7 @@ def models(courses: Mapping[str, Course]) -> None:
         axis.tick_params(axis="y", which="minor", left=False, labelleft=False)
     axes[0].set_ylabel(r"$\mathrm{KL}$ to the data (nats)")
     most = max(axes, key=lambda axis: len(axis.lines))
-    axes[-1].legend(*most.get_legend_handles_labels(), fontsize=8, loc=(0.6, 0.3))
+    axes[len(axes) // 2].legend(*most.get_legend_handles_labels(), fontsize=7, loc="upper left")
     shares = {0.0: "no fresh data", 0.1: "a tenth", 0.9: "nine tenths"}
     said = (f"{name}: " + ", ".join(f"with {words} it {trend(course.at(alpha).kl.mean(1))}"
                                     for alpha, words in shares.items()) for name, course in courses.items())

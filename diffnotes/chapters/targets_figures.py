@@ -335,7 +335,7 @@ def gradients(edges: Tensor, ratio: Mapping[str, Tensor]) -> None:
         "(median over seeds).",
         alt=f"Four curves over log SNR: {_trends(seen)}. " + (
             f"Bins in which the signal is not told from zero, left out: {lost}." if lost else
-            "In every bin the signal is told from zero."),
+            "In every bin the signal of most networks is told from zero."),
     )  # fmt: skip
 
 

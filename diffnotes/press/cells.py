@@ -134,13 +134,19 @@ def essence(code: str, cell: bool = False) -> str:
     return "\n".join(_logical_lines(lines, tokens, starts))
 
 
+BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # where a statement holds others
+
+
 def docstrings(tree: ast.AST, cell: bool = False) -> Iterator[ast.Constant]:
     """The docstrings in a tree; a cell has none of its own."""
     documented = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, *(() if cell else (ast.Module,)))
-    for node in ast.walk(tree):
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
         first = node.body[0] if isinstance(node, documented) and node.body else None
         if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
             yield first.value
+        waiting += [part for key in BLOCKS for part in getattr(node, key, ())]
 
 
 def _place(lines: list[str], row: int, offset: int) -> tuple[int, int]:

@@ -206,7 +206,7 @@ class Chapter:
             path = self.project.page(self.profile, name)
             if name != self.name and path.is_file():
                 with contextlib.suppress(PressError):
-                    found[name] = page.read(path)
+                    found[name] = page.shared(path)
         return found
 
     def leave(self, notebook: str | None, why: str) -> None:

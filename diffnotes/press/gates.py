@@ -218,18 +218,19 @@ def _page(notebook: Any, source: Any, name: str, root: Path | None = None) -> Fo
         yield None, "no provenance", again
     elif record.get("seal") != provenance.seal(notebook):
         yield None, "an output was edited after the run", again
-    if len(page.text(notebook)) > LIMIT:
+    now = page.compact(notebook)
+    if len(now) > LIMIT:
         yield None, f"the page has more than {LIMIT} characters", "Make figures smaller, print less"
     mine, theirs = ([cell.source for cell in page.code_cells(book)] for book in (notebook, source))
     if mine != theirs:
         yield None, "its code is not that of the notebook", again
     else:
         try:
-            wanted = page.text(page.with_prose(notebook, source))
+            wanted = page.compact(page.with_prose(notebook, source))
         except ValueError as error:  # its notes are not what a run leaves
             yield None, f"it is no page of a run: {error}", again
             return
-        if wanted != page.text(notebook):
+        if wanted != now:
             yield None, "its text, tags or captions are not those of the notebook", f"{again}, which keeps good results"
     if (tests := _injected(notebook)) is not None and record:
         wanted = {key: plain(value) for key, value in tests.items() if key != "device"}

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,23 +38,42 @@ def file_of(package: Path, module: str) -> Path | None:
     return next((option for option in options if option.is_file()), None)
 
 
-def code_of(package: Path, module: str) -> str:
-    return file_of(package, module).read_text(encoding="utf-8", errors="surrogateescape")
+class Sources:
+    """The modules of a package as they lie now: one look at the folder for all questions of one answer."""
 
+    def __init__(self, package: Path) -> None:
+        self.package, self.root = package, package.name
+        self.files: dict[str, Path] = {}  # module -> file
+        for path in sorted(package.rglob("*.py")):  # "law/__init__.py" comes before "law.py", which counts
+            self.files[".".join(path.relative_to(package).with_suffix("").parts).removesuffix(".__init__")] = path
 
-def _exports(package: Path) -> dict[str, str]:
-    """Name -> module, from what the ``__init__`` of the package imports and from its table for lazy imports.
+    def __contains__(self, module: str) -> bool:
+        return module in self.files
 
-    An entry of the table is a name and its module, or a module and its names with spaces between them.
-    """
-    imported, table = _handed_on(code_of(package, "__init__"), package.name)
-    names = dict(imported)
-    for one, other in table:
-        if file_of(package, one):
-            names |= dict.fromkeys(other.split(), one)
-        else:
-            names[one] = other
-    return names
+    @property
+    def studied(self) -> set[str]:
+        """All modules but those of the press."""
+        return {module for module in self.files if module.split(".")[0] != "press"}
+
+    def code(self, module: str) -> str:
+        return self.files[module].read_text(encoding="utf-8", errors="surrogateescape")
+
+    @cached_property
+    def exports(self) -> dict[str, str]:
+        """Name -> module, from what the ``__init__`` of the package imports and from its table for lazy imports.
+
+        An entry of the table is a name and its module, or a module and its names with spaces between them.
+        """
+        imported, table = _handed_on(self.code("__init__"), self.root)
+        names = dict(imported)
+        for one, other in table:
+            names |= dict.fromkeys(other.split(), one) if one in self else {one: other}
+        return names
+
+    def home(self, module: str) -> str:
+        """The package that the relative imports of ``module`` start from."""
+        own = self.files[module].name == "__init__.py" and module != "__init__"
+        return module if own else module.rpartition(".")[0]
 
 
 @lru_cache(maxsize=64)
@@ -137,37 +156,21 @@ def _nodes(code: str, root: str, names: set[str], cell: bool) -> Iterable[ast.AS
             names.add("*")
 
 
-def _imports(code: str, package: Path, inside: str | None = None) -> set[str]:
+def _imports(code: str, sources: Sources, inside: str | None = None) -> set[str]:
     """Modules of the package that ``code`` imports; ``inside`` is the package it belongs to, if it does to one.
 
     A name taken from the package itself that cannot be traced to a module counts as a use of them all.
     """
-    exports = _exports(package)
-    names, pairs, spelled = _mentions(code, package.name, inside)
-    found = {text for text in spelled if file_of(package, text)}
+    names, pairs, spelled = _mentions(code, sources.root, inside)
+    found = set(spelled)
     for text in names:
-        found |= {text} if file_of(package, text) else {exports[text]} if text in exports else everything(package)
+        found |= {text} if text in sources else {sources.exports.get(text, "*")}
     for module, text in pairs:
-        found.add(f"{module}.{text}" if file_of(package, f"{module}.{text}") else module)
+        found.add(f"{module}.{text}" if f"{module}.{text}" in sources else module)
+    if "*" in found:
+        found |= sources.studied
     above = {".".join(module.split(".")[:i]) for module in found for i in range(1, module.count(".") + 1)}
-    return {module for module in found | above if not of_press(module) and file_of(package, module)}
-
-
-def everything(package: Path) -> set[str]:
-    """All modules of ``package``."""
-    files = (path.relative_to(package).with_suffix("") for path in package.rglob("*.py"))
-    return {".".join(file.parts).removesuffix(".__init__") for file in files}
-
-
-def of_press(module: str) -> bool:
-    """Whether a module is one of the press."""
-    return module.split(".")[0] == "press"
-
-
-def _home(package: Path, module: str) -> str:
-    """The package that the relative imports of ``module`` start from."""
-    own = file_of(package, module).name == "__init__.py" and module != "__init__"
-    return module if own else module.rpartition(".")[0]
+    return (found | above) & sources.studied
 
 
 def modules_used(codes: list[str], package: Path, seen: Iterable[str] = ()) -> dict[str, str]:
@@ -176,20 +179,21 @@ def modules_used(codes: list[str], package: Path, seen: Iterable[str] = ()) -> d
     ``seen`` are further modules, such as a run was seen to import. Where a cell reads documentation, that counts, too.
     Modules of the training are left out.
     """
-    todo = set().union({module for module in seen if file_of(package, module)}, *(_imports(c, package) for c in codes))
+    sources = Sources(package)
+    todo = {module for module in seen if module in sources}.union(*(_imports(code, sources) for code in codes))
     if any(map(STARTS.search, codes)):  # what another process imports, nobody sees
-        todo |= {module for module in everything(package) if not of_press(module)}
-    whole = any(map(reads_documentation, codes)) or looks_at_itself(package)
+        todo |= sources.studied
+    whole = any(map(reads_documentation, codes)) or _looks_at_itself(sources)
     done: dict[str, str] = {}
     rooms = training(package)[1]
     while todo:
         module = todo.pop()
         if module in rooms:
             continue
-        code = code_of(package, module)
+        code = sources.code(module)
         done[module] = module_digest(code, whole)
         # The root's own imports are not followed: it names everything, and the run tells what of that was loaded.
-        todo |= (_imports(code, package, _home(package, module)) if module != "__init__" else set()) - done.keys()
+        todo |= (_imports(code, sources, sources.home(module)) if module != "__init__" else set()) - done.keys()
         todo |= {"__init__"} - done.keys()
     return done
 
@@ -203,13 +207,17 @@ def module_digest(code: str, whole: bool = False) -> str:
 
 def looks_at_itself(package: Path) -> bool:
     """Whether a module of the package looks at documentation or code, perhaps that of another one."""
-    return any(reads_documentation(code_of(package, m)) for m in everything(package) if not of_press(m))
+    return _looks_at_itself(Sources(package))
+
+
+def _looks_at_itself(sources: Sources) -> bool:
+    return any(reads_documentation(sources.code(module)) for module in sources.studied)
 
 
 def all_modules(package: Path, whole: bool = False) -> dict[str, str]:
     """Module -> hash of its code, for all of ``package`` but the press: what a run may have imported."""
-    modules = [module for module in everything(package) if not of_press(module)]
-    return {module: module_digest(code_of(package, module), whole) for module in modules}
+    sources = Sources(package)
+    return {module: module_digest(sources.code(module), whole) for module in sources.studied}
 
 
 def literal(package: Path, module: str, name: str) -> str:
@@ -218,7 +226,11 @@ def literal(package: Path, module: str, name: str) -> str:
     It is read, not run.
     """
     place = file_of(package, module)
-    code = place.read_text(encoding="utf-8", errors="replace") if place else ""
+    return _given(place.read_text(encoding="utf-8", errors="replace"), name) if place else ""
+
+
+@lru_cache(maxsize=64)
+def _given(code: str, name: str) -> str:
     try:
         tree = parse(code)
     except CodeError:  # no chapter can run with it

@@ -60,8 +60,13 @@ def glue(**values: Any) -> None:
 
 def read(path: Path) -> Any:
     """The notebook at ``path``. PressError if it is none."""
+    return copy.deepcopy(shared(path))
+
+
+def shared(path: Path) -> Any:
+    """The notebook at ``path`` for whoever changes nothing in it: the same object for all. PressError if it is none."""
     try:
-        return copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
+        return _parsed(path.read_text(encoding="utf-8"))
     except Exception as error:  # nbformat raises whatever its own code stumbles over
         raise PressError(f"{path} is not a readable notebook: {_short(error)}") from error
 
@@ -139,6 +144,11 @@ def text(notebook: Any) -> str:
     import nbformat
 
     return nbformat.writes(notebook, version=4) + "\n"
+
+
+def compact(notebook: Any) -> str:
+    """The notebook as one line of JSON, its keys in order: quick to make, to compare and to measure."""
+    return json.dumps(notebook, sort_keys=True, ensure_ascii=False)
 
 
 def tags(cell: Any) -> set[str]:
@@ -232,6 +242,4 @@ def with_prose(page: Any, source: Any) -> Any:
             old = next(done)
             cell.outputs, cell.execution_count = old.outputs, old.execution_count
         cells += [cell, *(injected if "parameters" in tags(cell) else [])]
-    fresh = copy.deepcopy(page)
-    fresh.cells = cells
-    return normalise(fresh)
+    return normalise(type(page)({**page, "cells": cells}))

@@ -310,10 +310,13 @@ def latest(project: Project, name: str) -> Path | None:
 
     A damaged page is none.
     """
-    found = [examine(project, name, place) for place in ("gpu", "cpu", PUBLISHED, "smoke")]
-    found = [page for page in found if page.usable]
-    good = [page for page in found if page.place != "smoke"]
-    best = next((page for page in good if page.freshness.state == "fresh"), None) or next(iter(good or found), None)
+    found = []
+    for place in ("gpu", "cpu", PUBLISHED, "smoke"):
+        one = examine(project, name, place)
+        if one.freshness.state == "fresh" and place != "smoke":
+            return one.path
+        found += [one] if one.usable else []
+    best = next((one for one in found if one.place != "smoke"), next(iter(found), None))
     return best.path if best else None
 
 

@@ -108,12 +108,12 @@ def _bring_up_to_date(
         if found is None:
             todo.append(chapter)
             continue
-        old = page.text(found[0])
+        old = page.compact(found[0])
         notebook = provenance.sealed(page.with_prose(found[0], chapter.source))
         if problems := _settle(chapter, notebook):
             failed[chapter.name] = problems
         else:
-            updated = page.text(notebook) != old or found[1] != chapter.path
+            updated = page.compact(notebook) != old or found[1] != chapter.path
             kept = ", prose updated" if updated else ", nothing to run"
             say(f"{chapter.name}: fresh in profile {chapter.profile}{kept}")
     if todo:

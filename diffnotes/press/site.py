@@ -24,7 +24,7 @@ from .errors import PressError
 from .files import at_work, lock, require_room
 from .layout import CHAPTERS, NETWORKS, PUBLISHED, Project
 from .networks import published_faults
-from .page import read
+from .page import read, shared
 from .processes import Owned, environment, interruptible, workspace
 from .provenance import faults, freshness, latest, record
 from .web import Document, script_loads, style_loads
@@ -165,7 +165,7 @@ def fingerprint(project: Project, chosen: dict[str, Path], root: Path | None = N
     for path, above in [(path, root) for path in _prose(root)] + press:
         digest.update(f"{path.relative_to(above).as_posix()}\0{_sha256(path)}\n".encode())
     for name, page in chosen.items():
-        digest.update(f"{name}\0{_sha256(page)}\0{freshness(read(page), project, name)}\n".encode())
+        digest.update(f"{name}\0{_sha256(page)}\0{freshness(shared(page), project, name)}\n".encode())
     for name in BUILDERS:
         digest.update(f"{name}\0{metadata.version(name)}\n".encode())
     return digest.hexdigest()

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from diffnotes.press.ledger import Effect, Ledger, Unseen, box, errata_table, ju
 from diffnotes.press.ledger.box import _shown, counted, effect_text, picture, what_would_decide
 from diffnotes.press.ledger.claims import _read
 from diffnotes.press.ledger.judging import OPPOSITE, effort, is_narrow, region
-from diffnotes.press.ledger.replication import confirmed, measurements, repeats, runs
+from diffnotes.press.ledger.replication import confirmed, measurements, pooled, repeats, runs
 from diffnotes.press.summary import collect, table_text, totals
 
 CLAIMS = """
@@ -578,7 +579,9 @@ GOOD, BAD, WIDE = [0.5, 0.1, 0.9], [-0.5, -0.9, -0.1], [0.1, -0.5, 0.7]
     [
         ([GOOD] * 5, "holds", [5, 5]),
         ([GOOD] * 4 + [WIDE], "holds", [4, 5]),
-        ([GOOD] * 3 + [WIDE] * 2, "open", [3, 5]),
+        ([GOOD] * 3 + [WIDE] * 2, "holds", [3, 5]),  # all six together: 0.37 [0.15, 0.58]
+        ([GOOD] * 3 + [BAD] * 2, "open", [3, 5]),  # 0.17 [-0.38, 0.71]
+        ([GOOD] * 3 + ["no pairs", GOOD], "holds", [4, 5]),
         ([GOOD] * 3 + ["no pairs", BAD], "open", [3, 5]),
         ([GOOD] * 2 + [WIDE] * 2, "holds", [2, 4]),  # too few repetitions to speak
         ([], "holds", None),
@@ -592,8 +595,44 @@ def test_a_part_must_come_again(
     assert found["parts"][0].get("repeats") == count and found["parts"][0]["state"] == state
     assert "repeats" not in found["parts"][1]  # exact
     assert found["state"] == state and record["state"] == "holds"
+    assert ("measured" in found["parts"][0]) == (count == [3, 5])
     if state == "open":
         assert found["parts"][0]["measured"] == "holds" and found["verdict"] == "open (1 of 2 hold, 1 open)"
+
+
+def test_all_runs_together_are_a_mean_with_students_interval() -> None:
+    from scipy import stats
+
+    values = [0.3, 0.9, 0.5, 0.1, 0.7, -0.2]
+    wanted = stats.t.interval(0.95, 5, np.mean(values), stats.sem(values))
+    found = pooled([(value, value - 1, value + 2) for value in values])
+    np.testing.assert_allclose(found, (np.mean(values), *wanted), rtol=1e-12)
+    ratios = np.exp(values)  # of intervals that are symmetric in the logarithm: geometric means
+    found = pooled([(ratio, ratio / 1.7, ratio * 1.7) for ratio in ratios])
+    np.testing.assert_allclose(found, np.exp([np.mean(values), *wanted]), rtol=1e-12)
+    found = pooled([(ratio, ratio / 1.7, ratio * (1.7 + (i == 3))) for i, ratio in enumerate(ratios)])
+    np.testing.assert_allclose(found[0], ratios.mean(), rtol=1e-12)
+
+
+def test_an_open_part_is_decided_by_all_runs_together(claims: Path, tmp_path: Path) -> None:
+    record = Ledger("one", "cpu", claims).judge("C1", slope=Effect(*WIDE), end_value=Effect(0.0))
+    assert record["state"] == "open"
+    folder = repeated(tmp_path / "repeats", GOOD, *[WIDE] * 4)
+    found = confirmed(record, folder)
+    part = found["parts"][0]
+    assert part["repeats"] == [4, 5] and part["measured"] == "open" and part["state"] == "open"  # 0.17 [0.0, 0.34]
+    folder = repeated(tmp_path / "more", *[[0.1 + 0.01 * i, -0.5, 0.7] for i in range(5)])
+    found = confirmed(record, folder)
+    part, row = found["parts"][0], registry(claims)["C1"]
+    assert part["state"] == found["state"] == "holds" and part["measured"] == "open" and part["repeats"] == [5, 5]
+    assert (part["value"], part["low"], part["high"]) == tuple(WIDE)  # what this run measured stays
+    said = box(found, row)
+    assert "holds, by all 6 base seeds together: 0.117 [" in said and "this run alone open, as 5 of 5 others" in said
+    assert 'class="pooled"' in said and "What would decide" not in said
+    told = totals([{**row, "record": found}])
+    assert "1 part was open or did not come again so often; all base seeds together decide 1 of these." in told[2]
+    few = confirmed(record, repeated(tmp_path / "few", *[[0.1 + 0.01 * i, -0.5, 0.7] for i in range(4)]))
+    assert "pooled" not in few["parts"][0] and few["state"] == "open"
 
 
 def test_what_is_called_exact_and_differs_on_other_seeds_is_none(claims: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from ..core.schedule import Constant
 from ..measure.distance import frechet_distance
 from ..measure.divergence import as_masses, chi2, kl
 from ..measure.interval import Interval, mean_interval
-from ..model.classifier import Recogniser
+from ..model.classifier import Recogniser, recogniser
 from ..model.fleet import Fleet, Images, Table, Trained
 from ..model.sample import grid, prior, sde
 from ..model.store import kept
@@ -820,7 +820,7 @@ class ImageLineage:
     @property
     def judge(self) -> Recogniser:
         """The classifier in whose features distances are measured, of the first seed's split."""
-        return Recogniser(self.fleet.data.name, self.fleet.seeds[0], seed=self.fleet.seeds[0])
+        return recogniser(self.fleet.data.name, self.fleet.seeds[0])
 
     def blank(self) -> dict[str, nn.Module]:
         """The distances before they are known."""

@@ -46,8 +46,8 @@ IDENTITY = {
 }
 """One SHA-256 for each data set, of the dtypes, shapes and SHA-256 of its arrays: what a page's provenance records."""
 
-SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28)}
-"""Channels, height and width of an image, by data set."""
+SHAPES = {"digits": (1, 8, 8), "mnist14": (1, 14, 14), "mnist": (1, 28, 28)}
+"""Channels, height and width of an image, by data set; "mnist14" are the means of 2 x 2 pixels of MNIST."""
 
 MIRRORS = (
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",
@@ -215,7 +215,8 @@ def image_split(name: str, seed: int = 0) -> tuple[Digits, Digits]:
     """(training images, held-out images) of a data set as rows, in an order that the seed fixes.
 
     Args:
-        name: "digits", split as in :func:`digits_split`, or "mnist", 50,000 and 10,000 of its training images.
+        name: "digits", split as in :func:`digits_split`; "mnist", 50,000 and 10,000 of its training images; or
+            "mnist14", the same with 14 x 14 pixels, each the mean of four.
         seed: of the split.
 
     Raises:
@@ -223,9 +224,11 @@ def image_split(name: str, seed: int = 0) -> tuple[Digits, Digits]:
     """
     if name == "digits":
         return digits_split(seed)
-    if name != "mnist":
+    if name not in SHAPES:
         raise ValueError(f"name = {name!r}; allowed: {', '.join(map(repr, SHAPES))}")
     x, y = mnist("train")
+    if name == "mnist14":
+        x = torch.nn.functional.avg_pool2d(x, 2)
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
     held_out = len(y) // 6
     parts = order[held_out:], order[:held_out]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..core.data import image_split
 from ..core.numbers import samples
-from ..model.classifier import Recogniser
+from ..model.classifier import recogniser
 from ..model.store import kept
 from .distance import frechet_distance
 
@@ -38,7 +38,7 @@ class Judges:
         splits = [image_split(name, seed) for seed in seeds]
         self.train, self.held_out = ([part.x for part in parts] for parts in zip(*splits))
         self.dim = self.train[0].shape[1]
-        self.classifiers = [kept(Recogniser(name, seed, seed=seed), name=f"classifier of {name}") for seed in seeds]
+        self.classifiers = [kept(recogniser(name, seed), name=f"classifier of {name}") for seed in seeds]
         self.accuracy = sum(one.accuracy for one in self.classifiers) / len(self.classifiers)
         self._held = [one(x[:_MOST]) for one, x in zip(self.classifiers, self.held_out)]
 

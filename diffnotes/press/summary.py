@@ -54,6 +54,10 @@ def totals(rows: Iterable[dict[str, Any]]) -> list[str]:
             f"{_parts(len(again), 'measured ')} repeated on {on} other base seed{'s' * (most > 1)} with all networks "
             f"trained anew; {good} of {len(again)} ({good / len(again):.0%}) came out as here in four of five or more."
         )
+    if together := [part for part in judged if "pooled" in part]:
+        decided = sum(part["state"] != "open" for part in together)
+        repeated += (f" {_parts(len(together), '')} open or did not come again so often; all base seeds together decide "
+                     f"{decided} of these.")  # fmt: skip
     changed = "No rule or setting was changed after a run that it judges."
     if changes:
         changed = (

@@ -94,11 +94,18 @@ def counted(state: str, parts: Iterable[dict[str, Any]]) -> str:
 
 
 def state_text(part: dict[str, Any]) -> str:
-    """The state of a part, "narrow" for a near miss, and how often it came out so on other seeds."""
+    """The state of a part, "narrow" for a near miss, and how often it came out so on other seeds.
+
+    Of a part that is judged by all base seeds together, what these say, and then what this run says alone.
+    """
     words = part["state"] + (", narrow" if part.get("narrow") and part["state"] != "open" else "")
-    if found := part.get("repeats"):
-        words += f"; repeats in {found[0]} of {found[1]}"
-    return words
+    if not (found := part.get("repeats")):
+        return words
+    if "pooled" not in part:
+        return f"{words}; repeats in {found[0]} of {found[1]}"
+    together = effect_text(part | dict(zip(("value", "low", "high"), part["pooled"])) | {"exact": False})
+    alone = f"this run alone {part['measured']}, as {found[0]} of {found[1]} others"
+    return f"{words}, by all {found[1] + 1} base seeds together: {together}; {alone}"
 
 
 def part_lines(record: dict[str, Any]) -> list[str]:
@@ -124,7 +131,7 @@ def picture(part: dict[str, Any]) -> str:
     if "unseen" in part:
         return ""
     ends = [end for end in region(part["rule"]) if math.isfinite(end)]
-    shown = [part["low"], part["high"], part["value"], *ends]
+    shown = [part["low"], part["high"], part["value"], *part.get("pooled", ()), *ends]
     log = min(shown) > 0 and max(shown) > 50 * min(shown)
     size = max(map(abs, shown)) or 1.0  # so that nothing overflows, or is lost beside what is large
 
@@ -147,12 +154,16 @@ def picture(part: dict[str, Any]) -> str:
     axis = ", logarithmic axis" if log else ""
     label = html.escape(f"{effect_text(part)} against {rule_text(part['rule'])}{axis}", quote=True)
     middle = HEIGHT / 2
+    pooled = [at(x) for x in part.get("pooled", ())]  # a lozenge with its interval, below
+    below = f'<path class="pooled" d="M{pooled[1]} {HEIGHT - 3}H{pooled[2]}" {ink}/><path class="estimate" d="M' \
+            f'{pooled[0] - 3} {HEIGHT - 3}l3 -3l3 3l-3 3z" fill="currentColor"/>' if pooled else ""  # fmt: skip
+    middle = HEIGHT / 3 if pooled else middle
     return (
         f'<svg class="against-rule state-{part["state"]}" role="img" aria-label="{label}" width="{WIDTH}" '
         f'height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"><rect class="region" x="{a}" y="1" '
         f'width="{round(b - a, 1)}" height="{HEIGHT - 2}" fill="currentColor" fill-opacity="0.15"/>{edges}'
         f'<path class="interval" d="M{low} {middle}H{high}" {ink}/>'
-        f'<circle class="estimate" cx="{value}" cy="{middle}" r="3.2" fill="currentColor"/></svg>'
+        f'<circle class="estimate" cx="{value}" cy="{middle}" r="3.2" fill="currentColor"/>{below}</svg>'
     )
 
 
@@ -199,12 +210,12 @@ def what_would_decide(part: dict[str, Any], row: dict[str, Any]) -> str:
     """What would decide a part that is open, in a sentence."""
     if own := _about(part, row, "decides"):
         return own
-    found = part.get("repeats")
-    if found and part.get("measured") in ("holds", "fails"):
-        return f"More seeds or longer training: this run says {part['measured']}, and {found[0]} of {found[1]} agree."
     if "unseen" in part:
         return "A measurement that can see it."
-    times = effort(part["rule"], part["value"], part["low"], part["high"])
+    if part.get("measured") in ("holds", "fails") and "pooled" not in part:
+        count, of = part["repeats"]
+        return f"More seeds or longer training: this run says {part['measured']}, and {count} of {of} agree."
+    times = effort(part["rule"], *part.get("pooled", (part["value"], part["low"], part["high"])))
     if times > MOST:
         return "Not more seeds alone: the estimate lies too near to the edge of the rule."
     return f"About {max(2, math.ceil(times))} times as many repetitions, were the effect as it was measured."

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+import statistics
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from .claims import CLAIMS
 from .judging import is_narrow, judge, verdict
 from .recording import VERDICTS
 
-__all__ = ["ENOUGH", "REPEATS", "SHARE", "confirmed", "measurements", "repeats", "run", "runs"]
+__all__ = ["ENOUGH", "REPEATS", "SHARE", "confirmed", "effects", "measurements", "pooled", "repeats", "run", "runs"]
 
 REPEATS = CLAIMS.with_name("repeats")
 ENOUGH, SHARE = 5, 0.8  # from so many repetitions on, a state must have come again in so large a share of them
@@ -80,29 +81,54 @@ def measurements(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]
 
 def repeats(record: dict[str, Any], folder: Path = REPEATS) -> dict[str, list[str]]:
     """For each part of a record, its states in the repetitions of the record's profile."""
-    found: dict[str, list[str]] = {part["name"]: [] for part in record["parts"]}
+    rules, found = {part["name"]: part["rule"] for part in record["parts"]}, effects(record, folder)
+    return {name: ["open" if isinstance(one, str) else judge(rules[name], *one[1:]) for one in own]
+            for name, own in found.items()}  # fmt: skip
+
+
+def effects(record: dict[str, Any], folder: Path = REPEATS) -> dict[str, list[Any]]:
+    """For each part of a record, what the repetitions of its profile measured: [value, low, high], or why nothing."""
+    found: dict[str, list[Any]] = {part["name"]: [] for part in record["parts"]}
     for one in runs(folder):
         chapter = one["chapters"].get(record.get("chapter"), {}) if one["profile"] == record["profile"] else {}
         told = chapter.get("claims", {}).get(record["id"], {})
         for part in record["parts"]:
-            effect = told.get(part["name"])
-            if isinstance(effect, str):
-                found[part["name"]].append("open")
-            elif effect is not None:
-                found[part["name"]].append(judge(part["rule"], *effect[1:]))
+            if part["name"] in told:
+                found[part["name"]].append(told[part["name"]])
     return found
+
+
+def pooled(runs: Sequence[Sequence[float]]) -> tuple[float, float, float]:
+    """(value, low, high) of the mean over ``runs``, each (value, low, high) on a base seed of its own, two or more.
+
+    A run counts as one observation: mean +- t sd/sqrt(n), Student's t for 95 %. Values whose intervals are symmetric
+    in their logarithms, as those of ratios are, are averaged there.
+
+    >>> [round(x, 2) for x in pooled([(1.0, 0.0, 2.0), (3.0, 2.0, 4.0), (2.0, 1.0, 3.0)])]
+    [2.0, -0.48, 4.48]
+    """
+    from scipy.special import stdtrit
+
+    log = all(low > 0 and math.isclose(low * high, value**2, rel_tol=1e-6) and low < high for value, low, high in runs)
+    values = [math.log(value) if log else value for value, _, _ in runs]
+    mean, root = statistics.fmean(values), len(values) ** 0.5
+    half = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / root
+    value, low, high = (math.exp(x) if log else x for x in (mean, mean - half, mean + half))
+    return value, min(low, value), max(high, value)
 
 
 def confirmed(record: dict[str, Any], folder: Path = REPEATS) -> dict[str, Any]:
     """The record with what its repetitions say.
 
-    A measured part gets ``repeats``, (how often its state came again, of how many). One that came again in less than
-    four of five, of at least five, is open; its own state is kept as ``measured``. The verdict follows the parts. An
-    exact part is left out, unless it came out otherwise on another seed and is therefore none.
+    A measured part gets ``repeats``, (how often its state came again, of how many). After at least five repetitions,
+    one that is open, or came again in less than four of five, is judged by all runs together, this one included
+    (:func:`pooled`); it is open where one of them saw nothing. Its own state is kept as ``measured``, what all runs say
+    as ``pooled``. The verdict follows the parts. An exact part is left out, unless it came out otherwise on another
+    seed and is therefore none.
     """
     if record["state"] == "unjudged":
         return record
-    states, parts = repeats(record, folder), []
+    states, others, parts = repeats(record, folder), effects(record, folder), []
     for part in record["parts"]:
         if "value" in part:  # of the numbers, as all the rest
             part = {**part, "narrow": is_narrow(part["rule"], part["value"], part["low"], part["high"])}
@@ -110,8 +136,13 @@ def confirmed(record: dict[str, Any], folder: Path = REPEATS) -> dict[str, Any]:
         count = again.count(part["state"])
         if again and (count < len(again) or not part.get("exact")):
             part = {**part, "repeats": [count, len(again)]}
-            if len(again) >= ENOUGH and count < SHARE * len(again):
+            if len(again) >= ENOUGH and (count < SHARE * len(again) or part["state"] == "open"):
                 part |= {"measured": part["state"], "state": "open"}
+                seen = [[part[key] for key in ("value", "low", "high")] if "value" in part else "", *others[part["name"]]]
+                if not any(isinstance(one, str) for one in seen):
+                    found = pooled(seen)
+                    part |= {"pooled": list(found), "state": judge(part["rule"], *found[1:]),
+                             "narrow": is_narrow(part["rule"], *found)}  # fmt: skip
         parts.append(part)
     state = verdict(parts)
     return {**record, "state": state, "verdict": VERDICTS[state] + counted(state, parts), "parts": parts}

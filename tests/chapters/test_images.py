@@ -1,0 +1,149 @@
+"""Measures of images: against the counts they are made of, planted duplicates, and brute force."""
+
+import pytest
+import torch
+
+from diffnotes import Chain, Dense, Fleet, Images, Run, Setting, kept
+from diffnotes.chapters import images as img
+from diffnotes.chapters.collapse import near_radius
+from diffnotes.chapters.lipschitz import StepWaves, sampled
+from diffnotes.core.data import digits_split
+from diffnotes.measure.crowding import ansd_ratio, pair_fraction, sample_split
+
+SPLITS, SHARES = (0, 3), (0.003, 0.03)
+CASES = [("ddim", 4), ("ddpm", 4)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folders(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIFFNOTES_NETWORKS", str(tmp_path_factory.mktemp("networks")))
+        patch.setenv("DIFFNOTES_PUBLISHED", str(tmp_path_factory.mktemp("published")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def gauge():
+    return img.Gauge("digits", SPLITS, SHARES)
+
+
+@pytest.fixture(scope="module")
+def nets():
+    chain = Chain.linear(1000)
+    arms = {"plain": Setting("eps", chain, condition=StepWaves("t", chain, 4))}
+    return kept(Fleet(arms, Images("digits"), Dense(64, 16, 2), Run(64, 32, 3e-3), SPLITS))
+
+
+def by_brute_force(x, data):
+    far = torch.cdist(x.double(), data.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    return far.min(1)
+
+
+@pytest.mark.parametrize("n, m, d", [(3, 1, 2), (300, 700, 64), (1000, 30, 5)])
+def test_nearest_is_that_of_brute_force(n, m, d):
+    generator = torch.Generator().manual_seed(n)
+    x, data = (torch.randn(k, d, generator=generator) + 7 for k in (n, m))
+    found, wanted = img.nearest(x, data), by_brute_force(x, data)
+    assert torch.equal(found[1], wanted.indices)
+    torch.testing.assert_close(found[0], wanted.values, rtol=1e-12, atol=0)
+
+
+def test_a_copy_is_at_no_distance():
+    data = digits_split(0)[0].x
+    far, index = img.nearest(data[[5, 900, 77]], data)
+    assert far.tolist() == [0, 0, 0] and torch.equal(data[index], data[[5, 900, 77]])
+
+
+def test_the_closest_pair_is_found_with_its_neighbours():
+    train, held = (part.x for part in digits_split(0))
+    x = held[:200].clone()
+    x[150] = x[20] + 0.01
+    found = img.closest_pair(x, train)
+    assert {tuple(one.tolist()) for one in found.pair} == {tuple(x[20].tolist()), tuple(x[150].tolist())}
+    assert float(found.distances[0]) == pytest.approx(0.01 * 8, rel=1e-5)
+    for one, neighbour, far in zip(found.pair, found.neighbours, found.distances[1:]):
+        wanted = by_brute_force(one[None], train)
+        assert torch.equal(neighbour, train[wanted.indices[0]]) and float(far) == pytest.approx(float(wanted.values))
+
+
+def test_measures_are_those_of_each_split(gauge):
+    generator = torch.Generator().manual_seed(1)
+    x = gauge.held_out(150) + 0.3 * torch.randn(2, 150, 64, generator=generator)
+    found = gauge(x)
+    assert torch.equal(found.distance, gauge.judge.distance(x))
+    for i, seed in enumerate(SPLITS):
+        train, held = (part.x for part in digits_split(seed))
+        seen = gauge.judge.classifiers[i]
+        for rows, data, ratio, uneven in (
+            (x[i], train, found.pixels, found.pixels_uneven),
+            (seen(x[i]), seen(train), found.features, found.features_uneven),
+        ):
+            radii = near_radius(data, SHARES)
+            torch.testing.assert_close(ratio[i], ansd_ratio(rows, data, radii), rtol=1e-12, atol=0)
+            by_hand = [sample_split(rows, data, radius).unevenness for radius in radii]
+            torch.testing.assert_close(uneven[i], torch.tensor(by_hand, dtype=torch.float64), rtol=1e-9, atol=1e-9)
+        pairs = pair_fraction(x[i], near_radius(train, SHARES)) * (150 * 149 / 2)
+        torch.testing.assert_close(found.pairs[i], pairs)
+        assert torch.equal(found.pairs[i], found.pairs[i].round())
+        spread = x[i].double().var(0).mean() / train.double().var(0).mean()
+        assert float(found.spread[i]) == pytest.approx(float(spread), rel=1e-12)
+        medians = [by_brute_force(part, train).values.median() for part in (x[i], held)]
+        assert float(found.nearest[i]) == pytest.approx(float(medians[0] / medians[1]), rel=1e-9)
+
+
+def test_held_out_images_are_a_floor_and_copies_are_seen(gauge):
+    floor = gauge(gauge.held_out(300))
+    assert bool(((floor.spread > 0.9) & (floor.spread < 1.1)).all())
+    torch.testing.assert_close(floor.nearest, torch.ones(2, dtype=torch.float64), rtol=0.1, atol=0)
+    twice = gauge(torch.stack([x[:150] for x in gauge.judge.train]).repeat(1, 2, 1))
+    assert twice.nearest.tolist() == [0, 0]
+    # Each image twice adds one pair of distance zero for each: the fraction of a set of n, from that of its half.
+    half = gauge(torch.stack([x[:150] for x in gauge.judge.train]))
+    torch.testing.assert_close(twice.pairs, 4 * half.pairs + 150)
+
+
+def test_pictures_keep_255_steps():
+    x = 2.4 * torch.rand(5, 64, generator=torch.Generator().manual_seed(0)) - 1.2
+    pictures = img.Pictures(x)
+    assert pictures.levels.dtype == torch.uint8
+    torch.testing.assert_close(pictures.x, x.clamp(-1, 1), rtol=0, atol=1 / 255 + 1e-6)
+
+
+def test_what_is_drawn_is_kept_and_is_what_was_measured(nets, gauge):
+    drawn = img.Drawn(nets, "digits", SPLITS, SHARES, CASES, 40, 11, shown=3)
+    for found in (kept(drawn), kept(drawn)):  # drawn, then read
+        assert list(found) == ["plain"] and list(found["plain"]) == CASES
+        for case in CASES:
+            x = sampled(nets["plain"], case, (2, 40, 64), 11).clamp(-1, 1)
+            one, again = found["plain"][case], gauge(x)
+            for name, mine, wanted in zip(img.Measures._fields, one.measures, again):
+                torch.testing.assert_close(mine, wanted, rtol=1e-12, atol=0, msg=name)
+            torch.testing.assert_close(one.pictures, x[0, :3], rtol=0, atol=1 / 255 + 1e-6)
+            closest = img.closest_pair(x[0], gauge.judge.train[0])
+            torch.testing.assert_close(one.closest.neighbours, closest.neighbours, rtol=0, atol=1 / 255 + 1e-6)
+            torch.testing.assert_close(one.closest.distances, closest.distances, rtol=1e-12, atol=0)
+
+
+def test_other_draws_are_another_experiment(nets):
+    from diffnotes.model.store import key_of
+
+    one = img.Drawn(nets, "digits", SPLITS, SHARES, CASES, 40, 11)
+    others = [img.Drawn(nets, "digits", SPLITS, SHARES, CASES, 41, 11),
+              img.Drawn(nets, "digits", SPLITS, SHARES, [("ddim", 5)], 40, 11),
+              img.Drawn(nets, "digits", SPLITS, SHARES, CASES, 40, 12)]  # fmt: skip
+    assert len({key_of(experiment) for experiment in (one, *others)}) == 4
+
+
+@pytest.mark.parametrize("call, word", [
+    (lambda gauge: img.nearest(torch.zeros(3, 2), torch.zeros(4, 3)), "allowed: .n, d. and .m, d."),
+    (lambda gauge: img.nearest(torch.zeros(3, 2), torch.zeros(0, 2)), "m >= 1"),
+    (lambda gauge: img.closest_pair(torch.zeros(1, 2), torch.zeros(4, 2)), "n >= 2"),
+    (lambda gauge: gauge.held_out(1), "n = 1"),
+    (lambda gauge: gauge(torch.zeros(3, 9, 64)), r"allowed: \(2, n, d\)"),
+    (lambda gauge: img.Drawn({}, "digits", SPLITS, SHARES, CASES, 9, 0), "nets = "),
+    (lambda gauge: img.Drawn({"a": None}, "digits", SPLITS, SHARES, [], 9, 0), "cases = "),
+    (lambda gauge: img.Drawn({"a": None}, "digits", SPLITS, SHARES, CASES, 1, 0), "samples = 1"),
+])  # fmt: skip
+def test_bad_input_is_named(gauge, call, word):
+    with pytest.raises(ValueError, match=word):
+        call(gauge)

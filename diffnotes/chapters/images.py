@@ -18,17 +18,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..core.data import SHAPES
+from ..core.data import SHAPES, image_split
 from ..core.denoiser import Denoiser
 from ..core.numbers import count, samples
 from ..measure.crowding import cross_fraction, pair_fraction
 from ..measure.judges import Judges
-from ..model.fleet import Table, Trained
+from ..model.fleet import Fleet, Images, Table, Trained
+from ..model.store import kept
 from .collapse import near_radius
-from .lipschitz import Case, sampled
-from .sequence import pixel_spread
+from .lipschitz import Case, sampled, step_constants
+from .sequence import BatchGaps, Scaled, batch_gaps, pixel_spread
 
-__all__ = ["Closest", "Drawn", "Exhibit", "Gauge", "Measures", "Pictures", "closest_pair", "nearest"]
+__all__ = [
+    "Arm", "Closest", "Constants", "Drawn", "Exhibit", "Gauge", "HeldOut", "Measures", "Pictures", "Reference",
+    "TotalGaps", "closest_pair", "nearest",
+]  # fmt: skip
 
 REFERENCE = 2000  # training images that pairs and radii are taken of
 BLOCK = 256  # images whose distances to all others are held at once
@@ -170,8 +174,8 @@ class Pictures(nn.Module):
 
 
 class Exhibit(NamedTuple):
-    """What is kept of the images of one network and sampler: their measures, some images of the first split
-    (shown, d), and the two closest of them all beside their neighbours."""
+    """What is kept of the images of one arm and sampler: their measures, some images of the first split (shown, d),
+    and the two closest of them all beside their neighbours."""
 
     measures: Measures
     pictures: Tensor
@@ -179,74 +183,177 @@ class Exhibit(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Images of kept networks by several samplers: an experiment of which measures and a few pictures are kept.
+class Arm:
+    """The networks of one arm of a fleet, one for each split of its images: read, or trained, when they are asked for.
 
     Args:
-        nets: networks by name, of one chain, with a member for each split.
-        images, splits, shares: as for :class:`Gauge`.
+        fleet: on a chain; its data are :class:`~diffnotes.model.fleet.Images`, split by seed.
+        name: of its networks.
+        kappa, std: of :class:`~diffnotes.chapters.sequence.Scaled`, by which the noise is divided; 0 leaves it alone.
+
+    Raises:
+        ValueError: for a name that the fleet has not, or other data.
+    """
+
+    fleet: Fleet
+    name: str
+    kappa: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.name not in self.fleet.names:
+            raise ValueError(f"name = {self.name!r}; allowed: {', '.join(map(repr, self.fleet.names))}")
+        if not isinstance(self.fleet.data, Images) or self.fleet.data.seed is not None:
+            raise ValueError(f"data = {self.fleet.data!r}; allowed: Images, split by the seeds of the networks")
+
+    @property
+    def images(self) -> str:
+        """The name of the set of images."""
+        return self.fleet.data.name
+
+    @property
+    def splits(self) -> list[int]:
+        """The seeds of the splits."""
+        return [*self.fleet.seeds]
+
+    def denoiser(self, device: torch.device | str = "cpu") -> Denoiser:
+        """The networks on ``device``."""
+        net = kept(self.fleet, device)[self.name]
+        return Scaled(net, self.kappa, self.std) if self.kappa else net
+
+
+def _alike(arms: Mapping[str, Arm]) -> Arm:
+    """The first of the arms; ValueError where one is of other images or splits, or there is none."""
+    if not arms:
+        raise ValueError("arms = {}; allowed: at least one")
+    first = next(iter(arms.values()))
+    for name, arm in arms.items():
+        if (arm.images, arm.splits) != (first.images, first.splits):
+            raise ValueError(f"arms[{name!r}] is of {arm.images!r}, splits {arm.splits}; allowed: those of the first, "
+                             f"{first.images!r}, {first.splits}")
+    return first
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Images of networks by several samplers: an experiment of which measures and a few pictures are kept.
+
+    Args:
+        arms: by name, all of the same images and splits.
         cases: samplers and their steps, as :func:`~diffnotes.chapters.lipschitz.sampled` takes them.
-        samples, seed: images of each member, and their seed; networks and samplers start from the same noise.
+        shares: as for :class:`Gauge`.
+        samples, seed: images of each network, and their seed; arms and samplers start from the same noise.
         shown: how many pictures are kept.
 
     Images are cut to [-1, 1], the range of pixels, after their last step.
 
     Raises:
-        ValueError: for no network, no case, or numbers out of range.
+        ValueError: for no arm, arms that differ in their images, no case, or numbers out of range.
     """
 
-    nets: Mapping[str, Denoiser]
-    images: str
-    splits: Sequence[int]
-    shares: Sequence[float]
+    arms: Mapping[str, Arm]
     cases: Sequence[Case]
+    shares: Sequence[float]
     samples: int
     seed: int
     shown: int = 20
 
     def __post_init__(self) -> None:
-        if not self.nets or not self.cases:
-            raise ValueError(f"nets = {list(self.nets)}, cases = {list(self.cases)}; allowed: at least one of each")
+        _alike(self.arms)
+        if not self.cases:
+            raise ValueError(f"cases = {list(self.cases)}; allowed: at least one")
         count(self.samples, "samples", 2), count(self.shown, "shown", 1)
 
     @property
     def _names(self) -> dict[tuple[str, Case], str]:
-        return {(name, case): f"{name}, {case[0]} {case[1]}" for name in self.nets for case in self.cases}
+        return {(name, case): f"{name}, {case[0]} {case[1]}" for name in self.arms for case in self.cases}
 
     def blank(self) -> dict[str, nn.Module]:
         """Measures and pictures before they are known."""
-        found: dict[str, nn.Module] = {}
-        dim, splits, radii = math.prod(SHAPES[self.images]), len(self.splits), len(self.shares)
-        for name in self._names.values():
-            found[f"{name}: measures"] = Table(torch.zeros(splits, sum(_widths(radii))))
-            found[f"{name}: pictures"] = Pictures(torch.zeros(min(self.shown, self.samples), dim))
-            found[f"{name}: closest"] = Pictures(torch.zeros(4, dim))
-            found[f"{name}: apart"] = Table(torch.zeros(3))
-        return found
+        first, shown = _alike(self.arms), min(self.shown, self.samples)
+        return {f"{name}: {kind}": part for name in self._names.values()
+                for kind, part in _blank(first.images, len(first.splits), len(self.shares), shown).items()}  # fmt: skip
 
     def train(self, device: torch.device | str = "cpu") -> Trained:
-        """Draw, where the networks are, and measure."""
-        gauge, found = Gauge(self.images, self.splits, self.shares), {}
-        shape = (len(self.splits), self.samples, gauge.judge.dim)
-        for (name, case), told in self._names.items():
-            x = sampled(self.nets[name], case, shape, self.seed).clamp(-1, 1).cpu()
-            closest = closest_pair(x[0], gauge.judge.train[0])
-            found[f"{told}: measures"] = Table(_packed(gauge(x)))
-            found[f"{told}: pictures"] = Pictures(x[0, : self.shown])
-            found[f"{told}: closest"] = Pictures(torch.cat([closest.pair, closest.neighbours]))
-            found[f"{told}: apart"] = Table(closest.distances)
+        """Draw, with the networks on ``device``, and measure."""
+        first, found = _alike(self.arms), {}
+        gauge = Gauge(first.images, first.splits, self.shares)
+        shape = (len(first.splits), self.samples, gauge.judge.dim)
+        for name, arm in self.arms.items():
+            net = arm.denoiser(device)
+            for case in self.cases:
+                x = sampled(net, case, shape, self.seed).clamp(-1, 1).cpu()
+                found |= {f"{self._names[name, case]}: {kind}": part for kind, part in _hung(x, gauge, self.shown)}
         return Trained(found, {})
 
     def read(self, networks: Mapping[str, nn.Module], recipe: str = "") -> dict[str, dict[Case, Exhibit]]:
-        """network -> sampler -> what is kept of its images, on the CPU."""
-        found: dict[str, dict[Case, Exhibit]] = {name: {} for name in self.nets}
+        """arm -> sampler -> what is kept of its images, on the CPU."""
+        found: dict[str, dict[Case, Exhibit]] = {name: {} for name in self.arms}
         for (name, case), told in self._names.items():
-            four, apart = networks[f"{told}: closest"].x, networks[f"{told}: apart"].values.cpu()
-            found[name][case] = Exhibit(
-                _unpacked(networks[f"{told}: measures"].values.cpu(), len(self.shares)),
-                networks[f"{told}: pictures"].x, Closest(four[:2], four[2:], apart),
-            )  # fmt: skip
+            found[name][case] = _seen({kind: networks[f"{told}: {kind}"] for kind in KINDS}, len(self.shares))
         return found
+
+
+class Reference(NamedTuple):
+    """What is known of the images themselves: an exhibit of held-out ones, the mean accuracy of the classifiers on
+    them, and the root of the mean variance of a pixel."""
+
+    held_out: Exhibit
+    accuracy: float
+    std: float
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The measures of held-out images, as if they had been drawn: an experiment that is kept, so that a reader needs
+    no data. Arguments as for :class:`Gauge` and :class:`Drawn`."""
+
+    images: str
+    splits: Sequence[int]
+    shares: Sequence[float]
+    samples: int
+    shown: int = 20
+
+    def blank(self) -> dict[str, nn.Module]:
+        """Before they are known."""
+        shown = min(self.shown, self.samples)
+        return _blank(self.images, len(self.splits), len(self.shares), shown) | {"known": Table(torch.zeros(2))}
+
+    def train(self, device: torch.device | str = "cpu") -> Trained:
+        """Measure the first ``samples`` held-out images of each split; on the CPU."""
+        gauge = Gauge(self.images, self.splits, self.shares)
+        std = torch.stack([x.double().var(0).mean() for x in gauge.judge.train]).mean().sqrt()
+        known = Table(torch.tensor([gauge.judge.accuracy, float(std)], dtype=torch.float64))
+        return Trained({**dict(_hung(gauge.held_out(self.samples), gauge, self.shown)), "known": known}, {})
+
+    def read(self, networks: Mapping[str, nn.Module], recipe: str = "") -> Reference:
+        """What is known, on the CPU."""
+        return Reference(_seen(networks, len(self.shares)), *networks["known"].values.tolist())
+
+
+KINDS = ("measures", "pictures", "closest", "apart")  # the parts of an exhibit, as they are kept
+
+
+def _blank(images: str, splits: int, radii: int, shown: int) -> dict[str, nn.Module]:
+    """The parts of an exhibit before they are known."""
+    dim = math.prod(SHAPES[images])
+    return dict(zip(KINDS, (Table(torch.zeros(splits, sum(_widths(radii)))), Pictures(torch.zeros(shown, dim)),
+                            Pictures(torch.zeros(4, dim)), Table(torch.zeros(3)))))  # fmt: skip
+
+
+def _hung(x: Tensor, gauge: Gauge, shown: int) -> list[tuple[str, nn.Module]]:
+    """The parts of the exhibit of images (splits, n, d)."""
+    closest = closest_pair(x[0], gauge.judge.train[0])
+    parts = (Table(_packed(gauge(x))), Pictures(x[0, :shown]), Pictures(torch.cat([closest.pair, closest.neighbours])),
+             Table(closest.distances))  # fmt: skip
+    return list(zip(KINDS, parts))
+
+
+def _seen(parts: Mapping[str, nn.Module], radii: int) -> Exhibit:
+    """An exhibit, of its parts."""
+    four, apart = parts["closest"].x, parts["apart"].values.cpu()
+    found = _unpacked(parts["measures"].values.cpu(), radii)
+    return Exhibit(found, parts["pictures"].x, Closest(four[:2], four[2:], apart))
 
 
 def _packed(found: Measures) -> Tensor:
@@ -262,3 +369,84 @@ def _unpacked(table: Tensor, radii: int) -> Measures:
 def _widths(radii: int) -> list[int]:
     """The columns of each measure in that table."""
     return [1 if name in SINGLE else radii for name in Measures._fields]
+
+
+# --- other numbers of networks, measured once ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Constants:
+    """:func:`~diffnotes.chapters.lipschitz.step_constants` of networks on held-out images, of which these are kept.
+
+    Args:
+        arms: by name, all of the same images and splits.
+        times: increasing whole times, between which constants are taken.
+        points, seed: held-out images of each split, and the seed of their noise.
+
+    Raises:
+        ValueError: for no arm, or arms that differ in their images.
+    """
+
+    arms: Mapping[str, Arm]
+    times: Sequence[int]
+    points: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        _alike(self.arms)
+
+    def blank(self) -> dict[str, nn.Module]:
+        """Before they are known, (splits, times - 1) for each arm."""
+        shape = len(_alike(self.arms).splits), len(self.times) - 1
+        return {name: Table(torch.zeros(shape)) for name in self.arms}
+
+    def train(self, device: torch.device | str = "cpu") -> Trained:
+        """Measure, with the networks on ``device``."""
+        first = _alike(self.arms)
+        x = torch.stack([image_split(first.images, split)[1].x[: self.points] for split in first.splits]).to(device)
+        times = torch.tensor([*self.times])
+        return Trained({name: Table(step_constants(arm.denoiser(device), x, times, self.seed))
+                        for name, arm in self.arms.items()}, {})  # fmt: skip
+
+    def read(self, networks: Mapping[str, nn.Module], recipe: str = "") -> dict[str, Tensor]:
+        """Arm -> constants of eps (splits, times - 1), float64 on the CPU."""
+        return {name: networks[name].values.cpu() for name in self.arms}
+
+
+@dataclass(frozen=True)
+class TotalGaps:
+    """:func:`~diffnotes.chapters.sequence.batch_gaps` of networks at training images, of which the results are kept.
+
+    Args:
+        arms: by name, all of the same images and splits.
+        points: training images of each split.
+        start, draws, seed: as that function has them.
+
+    Raises:
+        ValueError: for no arm, or arms that differ in their images.
+    """
+
+    arms: Mapping[str, Arm]
+    points: int
+    start: int
+    draws: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        _alike(self.arms)
+
+    def blank(self) -> dict[str, nn.Module]:
+        """Before they are known, (3, splits) for each arm."""
+        return {name: Table(torch.zeros(3, len(_alike(self.arms).splits))) for name in self.arms}
+
+    def train(self, device: torch.device | str = "cpu") -> Trained:
+        """Sample, with the networks on ``device``, and measure."""
+        first = _alike(self.arms)
+        x0 = torch.stack([image_split(first.images, split)[0].x[: self.points] for split in first.splits])
+        nets = {name: arm.denoiser(device) for name, arm in self.arms.items()}
+        found = batch_gaps(nets, x0, self.start, self.draws, self.seed)
+        return Trained({name: Table(torch.stack(one)) for name, one in found.items()}, {})
+
+    def read(self, networks: Mapping[str, nn.Module], recipe: str = "") -> dict[str, BatchGaps]:
+        """Arm -> gaps."""
+        return {name: BatchGaps(*networks[name].values.cpu()) for name in self.arms}

@@ -56,8 +56,8 @@ def totals(rows: Iterable[dict[str, Any]]) -> list[str]:
         )
     if together := [part for part in judged if "pooled" in part]:
         decided = sum(part["state"] != "open" for part in together)
-        repeated += (f" {_parts(len(together), '')} open or did not come again so often; all base seeds together decide "
-                     f"{decided} of these.")  # fmt: skip
+        repeated += (f" {_parts(len(together), '')} open or did not come again so often; all base seeds together "
+                     f"decide {decided} of these.")  # fmt: skip
     changed = "No rule or setting was changed after a run that it judges."
     if changes:
         changed = (

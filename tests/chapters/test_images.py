@@ -1,14 +1,19 @@
 """Measures of images: against the counts they are made of, planted duplicates, and brute force."""
 
+import itertools
+from dataclasses import replace
+
 import pytest
 import torch
 
 from diffnotes import Chain, Dense, Fleet, Images, Run, Setting, kept
 from diffnotes.chapters import images as img
 from diffnotes.chapters.collapse import near_radius
-from diffnotes.chapters.lipschitz import StepWaves, sampled
+from diffnotes.chapters.lipschitz import StepWaves, sampled, step_constants
+from diffnotes.chapters.sequence import Scaled, batch_gaps
 from diffnotes.core.data import digits_split
 from diffnotes.measure.crowding import ansd_ratio, pair_fraction, sample_split
+from diffnotes.model.store import key_of
 
 SPLITS, SHARES = (0, 3), (0.003, 0.03)
 CASES = [("ddim", 4), ("ddpm", 4)]
@@ -27,11 +32,17 @@ def gauge():
     return img.Gauge("digits", SPLITS, SHARES)
 
 
-@pytest.fixture(scope="module")
-def nets():
+def fleet_of(splits=SPLITS, **options):
     chain = Chain.linear(1000)
     arms = {"plain": Setting("eps", chain, condition=StepWaves("t", chain, 4))}
-    return kept(Fleet(arms, Images("digits"), Dense(64, 16, 2), Run(64, 32, 3e-3), SPLITS))
+    return Fleet(arms, Images("digits"), Dense(64, 16, 2), Run(64, 32, 3e-3, **options), splits)
+
+
+@pytest.fixture(scope="module")
+def arms():
+    fleet = fleet_of(average=0.9)
+    return {"plain": img.Arm(fleet, "plain"), "averaged": img.Arm(fleet, "plain, averaged"),
+            "scaled": img.Arm(fleet, "plain", 0.3, 0.7)}  # fmt: skip
 
 
 def by_brute_force(x, data):
@@ -109,29 +120,68 @@ def test_pictures_keep_255_steps():
     torch.testing.assert_close(pictures.x, x.clamp(-1, 1), rtol=0, atol=1 / 255 + 1e-6)
 
 
-def test_what_is_drawn_is_kept_and_is_what_was_measured(nets, gauge):
-    drawn = img.Drawn(nets, "digits", SPLITS, SHARES, CASES, 40, 11, shown=3)
+def same(found, wanted):
+    for name, mine, true in zip(img.Measures._fields, found, wanted):
+        torch.testing.assert_close(mine, true, rtol=1e-12, atol=0, msg=name)
+
+
+def test_what_is_drawn_is_kept_and_is_what_was_measured(arms, gauge):
+    nets = kept(fleet_of(average=0.9))
+    nets = {"plain": nets["plain"], "averaged": nets["plain, averaged"], "scaled": Scaled(nets["plain"], 0.3, 0.7)}
+    drawn = img.Drawn(arms, CASES, SHARES, 40, 11, shown=3)
     for found in (kept(drawn), kept(drawn)):  # drawn, then read
-        assert list(found) == ["plain"] and list(found["plain"]) == CASES
-        for case in CASES:
-            x = sampled(nets["plain"], case, (2, 40, 64), 11).clamp(-1, 1)
-            one, again = found["plain"][case], gauge(x)
-            for name, mine, wanted in zip(img.Measures._fields, one.measures, again):
-                torch.testing.assert_close(mine, wanted, rtol=1e-12, atol=0, msg=name)
+        assert list(found) == list(arms) and all(list(rows) == CASES for rows in found.values())
+        for name, case in itertools.product(arms, CASES):
+            x = sampled(nets[name], case, (2, 40, 64), 11).clamp(-1, 1)
+            one = found[name][case]
+            same(one.measures, gauge(x))
             torch.testing.assert_close(one.pictures, x[0, :3], rtol=0, atol=1 / 255 + 1e-6)
             closest = img.closest_pair(x[0], gauge.judge.train[0])
             torch.testing.assert_close(one.closest.neighbours, closest.neighbours, rtol=0, atol=1 / 255 + 1e-6)
             torch.testing.assert_close(one.closest.distances, closest.distances, rtol=1e-12, atol=0)
 
 
-def test_other_draws_are_another_experiment(nets):
-    from diffnotes.model.store import key_of
+def test_what_is_read_asks_for_no_network(arms, monkeypatch):
+    drawn = img.Drawn(arms, CASES, SHARES, 40, 11, shown=3)
+    kept(drawn)
+    monkeypatch.setattr(img, "kept", None)
+    monkeypatch.setattr(img, "image_split", None)
+    monkeypatch.setattr(img, "Judges", None)
+    assert list(kept(drawn)) == list(arms)
 
-    one = img.Drawn(nets, "digits", SPLITS, SHARES, CASES, 40, 11)
-    others = [img.Drawn(nets, "digits", SPLITS, SHARES, CASES, 41, 11),
-              img.Drawn(nets, "digits", SPLITS, SHARES, [("ddim", 5)], 40, 11),
-              img.Drawn(nets, "digits", SPLITS, SHARES, CASES, 40, 12)]  # fmt: skip
-    assert len({key_of(experiment) for experiment in (one, *others)}) == 4
+
+def test_held_out_images_are_known_without_data(gauge):
+    found = kept(img.HeldOut("digits", SPLITS, SHARES, 60, shown=4))
+    x = gauge.held_out(60)
+    same(found.held_out.measures, gauge(x))
+    torch.testing.assert_close(found.held_out.pictures, x[0, :4], rtol=0, atol=1 / 255 + 1e-6)
+    assert found.accuracy == pytest.approx(gauge.judge.accuracy, rel=1e-12)
+    variances = [digits_split(seed)[0].x.double().var(0).mean() for seed in SPLITS]
+    assert found.std**2 == pytest.approx(float(sum(variances)) / 2, rel=1e-12)
+
+
+def test_constants_and_gaps_are_those_of_the_networks(arms):
+    nets = kept(fleet_of(average=0.9))
+    x = torch.stack([digits_split(seed)[1].x[:30] for seed in SPLITS])
+    found = kept(img.Constants(arms, [1, 2, 4], 30, 5))
+    for name, net in (("plain", nets["plain"]), ("averaged", nets["plain, averaged"])):
+        wanted = step_constants(net, x, torch.tensor([1, 2, 4]), 5)
+        torch.testing.assert_close(found[name], wanted, rtol=1e-12, atol=0)
+    x0 = torch.stack([digits_split(seed)[0].x[:20] for seed in SPLITS])
+    gaps, wanted = kept(img.TotalGaps(arms, 20, 6, 2, 3)), batch_gaps(nets, x0, 6, 2, 3)
+    for mine, true in zip(gaps["plain"], wanted["plain"]):
+        torch.testing.assert_close(mine, true, rtol=1e-9, atol=0)
+
+
+def test_other_draws_are_another_experiment(arms):
+    one = img.Drawn(arms, CASES, SHARES, 40, 11)
+    more = {"scaled": img.Arm(arms["plain"].fleet, "plain", 0.2, 0.7)}
+    others = [replace(one, samples=41), replace(one, cases=[("ddim", 5)]), replace(one, seed=12),
+              replace(one, arms=arms | more)]  # fmt: skip
+    assert len({key_of(experiment) for experiment in (one, *others)}) == 5
+
+
+PLAIN = {"a": img.Arm(fleet_of(), "plain")}
 
 
 @pytest.mark.parametrize("call, word", [
@@ -140,9 +190,12 @@ def test_other_draws_are_another_experiment(nets):
     (lambda gauge: img.closest_pair(torch.zeros(1, 2), torch.zeros(4, 2)), "n >= 2"),
     (lambda gauge: gauge.held_out(1), "n = 1"),
     (lambda gauge: gauge(torch.zeros(3, 9, 64)), r"allowed: \(2, n, d\)"),
-    (lambda gauge: img.Drawn({}, "digits", SPLITS, SHARES, CASES, 9, 0), "nets = "),
-    (lambda gauge: img.Drawn({"a": None}, "digits", SPLITS, SHARES, [], 9, 0), "cases = "),
-    (lambda gauge: img.Drawn({"a": None}, "digits", SPLITS, SHARES, CASES, 1, 0), "samples = 1"),
+    (lambda gauge: img.Drawn({}, CASES, SHARES, 9, 0), "at least one"),
+    (lambda gauge: img.Drawn(PLAIN, [], SHARES, 9, 0), "cases = "),
+    (lambda gauge: img.Drawn(PLAIN, CASES, SHARES, 1, 0), "samples = 1"),
+    (lambda gauge: img.Drawn(PLAIN | {"b": img.Arm(fleet_of((1, 2)), "plain")}, CASES, SHARES, 9, 0), r"arms\['b'\]"),
+    (lambda gauge: img.Arm(fleet_of(), "plain, averaged"), "name = 'plain, averaged'; allowed: 'plain'"),
+    (lambda gauge: img.Arm(replace(fleet_of(), data=Images("digits", 3)), "plain"), "split by the seeds"),
 ])  # fmt: skip
 def test_bad_input_is_named(gauge, call, word):
     with pytest.raises(ValueError, match=word):

@@ -138,7 +138,8 @@ def confirmed(record: dict[str, Any], folder: Path = REPEATS) -> dict[str, Any]:
             part = {**part, "repeats": [count, len(again)]}
             if len(again) >= ENOUGH and (count < SHARE * len(again) or part["state"] == "open"):
                 part |= {"measured": part["state"], "state": "open"}
-                seen = [[part[key] for key in ("value", "low", "high")] if "value" in part else "", *others[part["name"]]]
+                own = [part[key] for key in ("value", "low", "high")] if "value" in part else part["unseen"]
+                seen = [own, *others[part["name"]]]
                 if not any(isinstance(one, str) for one in seen):
                     found = pooled(seen)
                     part |= {"pooled": list(found), "state": judge(part["rule"], *found[1:]),

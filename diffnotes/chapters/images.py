@@ -23,14 +23,14 @@ from ..core.denoiser import Denoiser
 from ..core.numbers import count, samples
 from ..measure.crowding import cross_fraction, pair_fraction
 from ..measure.judges import Judges
-from ..model.fleet import Fleet, Images, Table, Trained
+from ..model.fleet import Fleet, Images, Pictures, Table, Trained
 from ..model.store import kept
 from .collapse import near_radius
 from .lipschitz import Case, sampled, step_constants
 from .sequence import BatchGaps, Scaled, batch_gaps, pixel_spread
 
 __all__ = [
-    "Arm", "Closest", "Constants", "Drawn", "Exhibit", "Gauge", "HeldOut", "Measures", "Pictures", "Reference",
+    "Arm", "Closest", "Constants", "Drawn", "Exhibit", "Gauge", "HeldOut", "Measures", "Reference",
     "TotalGaps", "closest_pair", "nearest",
 ]  # fmt: skip
 
@@ -158,19 +158,6 @@ def _pairs(x: Tensor, data: Tensor, radii: list[float]) -> tuple[Tensor, Tensor,
 
 
 # --- images that are drawn once --------------------------------------------------------------------------------------
-
-
-class Pictures(nn.Module):
-    """Images that are kept as networks are, in 255 steps from -1 to 1."""
-
-    def __init__(self, x: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("levels", ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8))
-
-    @property
-    def x(self) -> Tensor:
-        """The images, float32 in [-1, 1], on the CPU."""
-        return self.levels.cpu().float() / 127.5 - 1
 
 
 class Exhibit(NamedTuple):

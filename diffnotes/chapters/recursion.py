@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -39,8 +39,8 @@ from ..measure.distance import frechet_distance
 from ..measure.divergence import as_masses, chi2, kl
 from ..measure.interval import Interval, mean_interval
 from ..model.classifier import Recogniser, recogniser
-from ..model.fleet import Fleet, Images, Table, Trained
-from ..model.sample import grid, prior, sde
+from ..model.fleet import Fleet, Images, Pictures, Table, Trained
+from ..model.sample import grid, ode, prior, sde
 from ..model.store import kept
 
 __all__ = [
@@ -779,10 +779,11 @@ def sooner(lineage: Lineage | ImageLineage, part: int) -> Lineage | ImageLineage
 
 class ImageCourse(NamedTuple):
     """Frechet distances to held-out images: of generated ones (generations, fractions, seeds), and of training images
-    (seeds,)."""
+    (seeds,); and ``pictures`` (generations, fractions, shown, d) of the first seed."""
 
     generated: Tensor
     fresh: Tensor
+    pictures: Tensor = torch.empty(0)
 
 
 @dataclass(frozen=True)
@@ -798,11 +799,14 @@ class ImageLineage:
         fractions: fresh fractions; each has a network for each seed.
         generations: their number.
         points: images that a generation sees, and generates.
-        steps: of the sampler, Euler-Maruyama on a grid quadratic in t.
+        steps: of the sampler, on a grid quadratic in t.
         seed: of the draws.
+        sampler: "sde", Euler-Maruyama, or "ode", Euler's method for the probability-flow ODE.
+        shown: how many pictures of each generation are kept, for each fraction those of the first seed.
 
     Raises:
-        ValueError: for several arms, averaged weights, numbers out of range, or data that are no images.
+        ValueError: for several arms, averaged weights, numbers out of range, data that are no images, or another
+            sampler.
     """
 
     fleet: Fleet
@@ -811,9 +815,14 @@ class ImageLineage:
     points: int
     steps: int
     seed: int = 0
+    sampler: str = field(default="sde", metadata={"later": True})
+    shown: int = field(default=0, metadata={"later": True})
 
     def __post_init__(self) -> None:
         _checked(self)
+        numbers.count(self.shown, "shown", 0)
+        if self.sampler not in ("sde", "ode"):
+            raise ValueError(f"sampler = {self.sampler!r} is unknown; allowed: 'sde', 'ode'")
         if not isinstance(self.fleet.data, Images) or self.fleet.data.seed is not None:
             raise ValueError(f"data = {self.fleet.data!r}; allowed: Images, split by the seeds of the networks")
 
@@ -826,7 +835,13 @@ class ImageLineage:
         """The distances before they are known."""
         seeds = len(self.fleet.seeds)
         none = torch.zeros(self.generations, len(self.fractions), seeds, dtype=torch.float64)
-        return {"generated": Table(none), "fresh": Table(none[0, 0])}
+        dim = self.fleet.net.dim
+        return {"generated": Table(none), "fresh": Table(none[0, 0])} | self._pictures(
+            torch.zeros(self.generations, len(self.fractions), min(self.shown, self.points), dim))
+
+    def _pictures(self, x: Tensor) -> dict[str, nn.Module]:
+        """``x`` (generations, fractions, shown, d) as it is kept, if any is shown."""
+        return {"pictures": Pictures(x)} if self.shown else {}
 
     def train(self, device: torch.device | str = "cpu") -> Trained:
         """Train one generation after the other on ``device``, and measure what each generates."""
@@ -840,20 +855,24 @@ class ImageLineage:
             return pool[torch.randint(len(pool), (count,), generator=generator)]
 
         members = [(alpha, j) for alpha in self.fractions for j in range(len(splits))]
-        before, found, log = None, [], {}
+        before, found, pictures, log = None, [], [], {}
         for i in range(self.generations):
             seen = [self._seen(partial(fresh, j), alpha, None if before is None else before[k])
                     for k, (alpha, j) in enumerate(members)]
             before = self._generation(i, torch.stack(seen), device, log)
             found.append([frechet_distance(judge(before[k]), references[j]) for k, (_, j) in enumerate(members)])
+            pictures.append(before[:: len(splits), : self.shown])
         shape = (self.generations, len(self.fractions), len(splits))
         real = [frechet_distance(judge(fresh(j, self.points)), references[j]) for j in range(len(splits))]
         generated, real = (torch.tensor(part, dtype=torch.float64) for part in (found, real))
-        return Trained({"generated": Table(generated.reshape(shape)), "fresh": Table(real)}, log)
+        found_parts = {"generated": Table(generated.reshape(shape)), "fresh": Table(real)}
+        return Trained(found_parts | self._pictures(torch.stack(pictures)), log)
 
     def read(self, networks: Mapping[str, nn.Module], recipe: str = "") -> ImageCourse:
         """The distances, float64 on the host."""
-        return ImageCourse(*(networks[name].values.cpu() for name in ImageCourse._fields))
+        none = torch.zeros(self.generations, len(self.fractions), 0, self.fleet.net.dim)
+        pictures = networks["pictures"].x if self.shown else none
+        return ImageCourse(networks["generated"].values.cpu(), networks["fresh"].values.cpu(), pictures)
 
     def _seen(self, fresh: Callable[[int], Tensor], alpha: float, before: Tensor | None) -> Tensor:
         """What a member is trained on: fresh images, and a share 1 - alpha of the last generation's."""
@@ -872,4 +891,6 @@ class ImageLineage:
         start = prior(setting.schedule, seen.shape, self.seed + 17 + i).to(device)
         times = grid(setting.schedule, self.steps, kind="quadratic")
         # The number of rows is part of what a seed means: other products of matrices round otherwise
+        if self.sampler == "ode":
+            return ode(denoiser, start, times, method="euler", rows=500).cpu().clamp(-1, 1)
         return sde(denoiser, start, times, generator=self.seed + 29 + i, rows=500).cpu().clamp(-1, 1)

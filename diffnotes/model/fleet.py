@@ -26,7 +26,7 @@ from .train import History, fit
 from .unet import Convolutional
 from .window import Window
 
-__all__ = ["Fleet", "Images", "Sampled", "Table", "Trained", "image_net"]
+__all__ = ["Fleet", "Images", "Pictures", "Sampled", "Table", "Trained", "image_net"]
 
 AVERAGED = ", averaged"  # how the name of a network with averaged weights ends
 
@@ -90,6 +90,19 @@ class Table(nn.Module):
     def __init__(self, values: Tensor) -> None:
         super().__init__()
         self.register_buffer("values", values.double())
+
+
+class Pictures(nn.Module):
+    """Images that are kept as networks are, in 255 steps from -1 to 1."""
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("levels", ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8))
+
+    @property
+    def x(self) -> Tensor:
+        """The images, float32 in [-1, 1], on the CPU."""
+        return self.levels.cpu().float() / 127.5 - 1
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from diffnotes.chapters.lipschitz import StepWaves, sampled, step_constants
 from diffnotes.chapters.sequence import Scaled, batch_gaps
 from diffnotes.core.data import digits_split
 from diffnotes.measure.crowding import ansd_ratio, pair_fraction, sample_split
+from diffnotes.model.fleet import Pictures
 from diffnotes.model.store import key_of
 
 SPLITS, SHARES = (0, 3), (0.003, 0.03)
@@ -115,7 +116,7 @@ def test_held_out_images_are_a_floor_and_copies_are_seen(gauge):
 
 def test_pictures_keep_255_steps():
     x = 2.4 * torch.rand(5, 64, generator=torch.Generator().manual_seed(0)) - 1.2
-    pictures = img.Pictures(x)
+    pictures = Pictures(x)
     assert pictures.levels.dtype == torch.uint8
     torch.testing.assert_close(pictures.x, x.clamp(-1, 1), rtol=0, atol=1 / 255 + 1e-6)
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffnotes import Exact, Images, Learned, Linear, Setting, grid, prior, sde
+from diffnotes import Exact, Images, Learned, Linear, Setting, grid, ode, prior, sde
 from diffnotes.chapters import recursion
 from diffnotes.chapters.recursion import Cells
 from diffnotes.core.data import image_split
@@ -413,10 +413,11 @@ def test_sooner_is_a_first_generation_of_fewer_steps_on_fresh_data():
     assert bool((longer.energy < first.energy).all())
 
 
-def test_a_lineage_of_images_by_hand(networks):
+@pytest.mark.parametrize("sampler", ["sde", "ode"])
+def test_a_lineage_of_images_by_hand(networks, sampler):
     """Fresh fractions 1 and 0: the second generation of the latter sees what the first generated, and nothing else."""
     fleet = Fleet({"v": Setting("v")}, Images("digits"), Dense(64, 8, 1), Run(16, 8), seeds=(0, 1))
-    lineage = recursion.ImageLineage(fleet, [0.0, 1.0], 2, 40, 4, seed=5)
+    lineage = recursion.ImageLineage(fleet, [0.0, 1.0], 2, 40, 4, seed=5, sampler=sampler, shown=3)
     found = kept(lineage)
     assert found.generated.shape == (2, 2, 2) and found.fresh.shape == (2,)
     assert torch.equal(kept(lineage).generated, found.generated)
@@ -432,8 +433,11 @@ def test_a_lineage_of_images_by_hand(networks):
         net = Dense(64, 8, 1).make(condition=Setting("v").told, seed=[1000 * i, 1000 * i + 1] * 2)
         fit(net, torch.stack(seen), Setting("v"), fleet.run)
         start = prior(Linear(), (4, 40, 64), 5 + 17 + i)
-        images = sde(Learned(net, Linear(), "v"), start, grid(Linear(), 4, kind="quadratic"), generator=5 + 29 + i)
-        images = images.clamp(-1, 1)
+        denoiser, times = Learned(net, Linear(), "v"), grid(Linear(), 4, kind="quadratic")
+        made = {"ode": ode(denoiser, start, times, method="euler"),
+                "sde": sde(denoiser, start, times, generator=5 + 29 + i)}  # fmt: skip
+        images = made[sampler].clamp(-1, 1)
+        torch.testing.assert_close(found.pictures[i], images[[0, 2], :3], rtol=0, atol=1 / 255 + 1e-4)
         distances = torch.stack([frechet_distance(judge(images[k]), judge(held_out[k % 2])) for k in range(4)])
         assert torch.allclose(found.generated[i].flatten(), distances.double(), rtol=1e-3)
 
@@ -462,6 +466,8 @@ def test_a_lineage_of_images_by_hand(networks):
     lambda: recursion.sooner(recursion.Lineage(FLEET, LINE, [0.1], 1, 10), 0),
     lambda: recursion.Lineage(FLEET, LINE, [0.1], 0, 10), lambda: recursion.Lineage(FLEET, LINE, [1.1], 1, 10),
     lambda: recursion.ImageLineage(FLEET, [0.1], 1, 10, 4),
+    lambda: recursion.ImageLineage(replace(FLEET, data=Images("digits")), [0.1], 1, 10, 4, sampler="ddim"),
+    lambda: recursion.ImageLineage(replace(FLEET, data=Images("digits")), [0.1], 1, 10, 4, shown=-1),
     lambda: recursion.ImageLineage(replace(FLEET, data=Images("digits", 0)), [0.1], 1, 10, 4),
 ])  # fmt: skip
 def test_bad_input(make):

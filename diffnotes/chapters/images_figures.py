@@ -1,0 +1,186 @@
+"""Figures of the chapter on images, with their captions and text alternatives.
+
+An arm has the same colour, dashes and marker in all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..measure.interval import mean_interval
+from ..show import figures
+from ..show.figures import COLOURS, trend
+from .images import Closest, Exhibit
+from .lipschitz import Case
+from .recursion import ImageCourse
+
+__all__ = ["closest", "constants", "course", "crowded", "grids", "levels", "quality", "rates"]
+
+SAMPLERS = {"ddim": "ODE (DDIM)", "ddpm": "SDE (DDPM)", "dpm": "DPM-Solver"}
+LOOKS = (("blue", "o", "-"), ("orange", "s", "--"), ("green", "^", "-."), ("pink", "D", ":"),
+         ("amber", "v", (0, (5, 1, 1, 1))), ("sky", "X", (0, (3, 1, 1, 1, 1, 1))), ("black", "P", "-"))  # fmt: skip
+
+
+def _look(i: int) -> dict:
+    colour, marker, line = LOOKS[i % len(LOOKS)]
+    return {"color": COLOURS[colour], "marker": marker, "linestyle": line}
+
+
+def _means(rows: Mapping[int, Tensor]) -> list[float]:
+    return [float(values.mean()) for values in rows.values()]
+
+
+def grids(rows: Mapping[str, Tensor], shape: tuple[int, int], name: str, caption: str) -> None:
+    """Images (n, h w) of the first split by label, one row each, under the label ``fig-images-NAME``."""
+    figures.show(
+        figures.images(rows, shape, columns=12, height=0.66), name=f"fig-images-{name}", caption=caption,
+        alt=f"Rows of {shape[0]} by {shape[1]} grey-scale images, from the top: {', '.join(rows)}.",
+    )  # fmt: skip
+
+
+def closest(found: Mapping[str, Closest], shape: tuple[int, int]) -> None:
+    """The closest two images of each kind, and the training image nearest to each."""
+    fig, axes = figures.panels(4, len(found), width=5.2, height=1.15)
+    for i, (name, one) in enumerate(found.items()):
+        row = axes[4 * i : 4 * i + 4]
+        for axis, picture in zip(row, (*one.pair, *one.neighbours)):
+            axis.imshow(picture.reshape(shape), cmap="gray", vmin=-1, vmax=1)
+            figures.bare(axis)
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+        for axis, far in zip(row[1:], one.distances):
+            axis.set_xlabel(f"{far:.1f}", fontsize=8)
+    for axis, title in zip(axes, ("one", "the other", "data near\nthe one", "data near\nthe other")):
+        axis.set_title(title, fontsize=8)
+    told = "; ".join(f"{name} {one.distances[0]:.2g} apart, {one.distances[1]:.2g} and {one.distances[2]:.2g} from "
+                     "their neighbours" for name, one in found.items())  # fmt: skip
+    figures.show(
+        fig, name="fig-images-closest",
+        caption="The closest two images of each kind, first split, and the training image nearest to each. Below: the "
+        "distance of the pair, and of each from its neighbour, in pixels.",
+        alt=f"Four images a row. Distances: {told}.",
+    )  # fmt: skip
+
+
+def crowded(shares: Sequence[float], found: Mapping[str, Exhibit]) -> None:
+    """Pair-fraction ratios and their uneven parts over radii, in pixels and in features, by kind of images."""
+    fig, axes = figures.panels(2, 2, width=7.6, height=2.7, sharex=True)
+    told = []
+    for k, space in enumerate(("pixels", "features")):
+        for i, (name, one) in enumerate(found.items()):
+            for axis, key in ((axes[k], space), (axes[2 + k], f"{space}_uneven")):
+                values = getattr(one.measures, key)
+                figures.mean_band(axis, shares, values, dim=0, label=name, **_look(i))
+            told.append(f"{space}, {name} {trend(getattr(one.measures, space).mean(0))}")
+        axes[k].axhline(1, color=COLOURS["grey"], linewidth=0.8)
+        axes[2 + k].axhline(0, color=COLOURS["grey"], linewidth=0.8)
+        axes[k].set(title=space, xscale="log", yscale="log")
+        axes[2 + k].set(xlabel="share of the data's pairs within the radius")
+    axes[0].set_ylabel("ratio of pair fractions")
+    axes[2].set_ylabel("uneven part")
+    axes[1].legend(fontsize=7)
+    figures.show(
+        fig, name="fig-images-crowded",
+        caption="Close pairs of images over those of as many training images (top), and the part of the excess that is "
+        "no shift of mass (bottom), against the radius; mean and interval over splits.",
+        alt=f"Ratios over growing radii: {'; '.join(told)}.",
+    )  # fmt: skip
+
+
+def quality(rows: Mapping[str, Mapping[Case, Exhibit]], floor: Tensor, sampler: str, name: str, caption: str) -> None:
+    """Frechet distance and spread against the steps of a sampler, by arm; ``floor`` is of held-out images."""
+    fig, axes = figures.panels(2, width=8.4, height=3.1)
+    told = []
+    for i, (arm, found) in enumerate(rows.items()):
+        steps = [n for kind, n in found if kind == sampler]
+        for axis, key in zip(axes, ("distance", "spread")):
+            values = torch.stack([getattr(found[sampler, n].measures, key) for n in steps])
+            figures.mean_band(axis, steps, values, label=arm, **_look(i))
+            told.append(f"{key} of {arm} {trend(values.mean(1))}")
+    axes[0].axhline(float(floor.mean()), color=COLOURS["grey"], linewidth=0.8)
+    axes[1].axhline(1, color=COLOURS["grey"], linewidth=0.8)
+    axes[0].set(xscale="log", yscale="log", xlabel=f"steps, {SAMPLERS[sampler]}", ylabel="Fréchet distance")
+    axes[1].set(xscale="log", xlabel=f"steps, {SAMPLERS[sampler]}", ylabel="variance of a pixel over the data's")
+    axes[0].legend(fontsize=7)
+    figures.show(
+        fig, name=f"fig-images-{name}", caption=f"{caption} Grey: held-out images (left), the data (right).",
+        alt=f"Against the number of steps: {'; '.join(told)}. Held-out images are at {float(floor.mean()):.2g}.",
+    )  # fmt: skip
+
+
+def constants(times: Sequence[int], found: Mapping[str, Tensor]) -> None:
+    """Constants of eps between neighbouring times, (splits, times - 1) by arm."""
+    fig, axes = figures.panels(1, width=6.2, height=3.1)
+    for i, (name, values) in enumerate(found.items()):
+        look = {key: value for key, value in _look(i).items() if key != "marker"}
+        figures.mean_band(axes[0], times[:-1], values, dim=0, label=name, **look)
+    axes[0].set(xscale="log", yscale="log", xlabel="step $t$ of the chain", ylabel=r"change of $\epsilon$ per step")
+    axes[0].legend(fontsize=8)
+    told = "; ".join(f"{name} {trend(values.mean(0))}" for name, values in found.items())
+    figures.show(
+        fig, name="fig-images-constants",
+        caption="Lipschitz constants in time of the networks' noise predictions at held-out images, between "
+        "neighbouring steps; mean and interval over splits.",
+        alt=f"Constants from the first steps on: {told}.",
+    )  # fmt: skip
+
+
+def rates(learning_rates: Sequence[float], found: Mapping[str, Tensor]) -> None:
+    """Frechet distances (rates, seeds) of pixels by target against the learning rate."""
+    fig, axes = figures.panels(1, width=5.6, height=3.2)
+    told = []
+    for name, values in found.items():
+        other = {"color": COLOURS["grey"], "linestyle": ":", "marker": "P", "label": name}
+        figures.mean_band(axes[0], learning_rates, values, **figures.TARGET_STYLE.get(name, other))
+        told.append(f"{name} {trend(values.mean(1))}")
+    axes[0].set(xscale="log", yscale="log", xlabel="learning rate", ylabel="Fréchet distance (pixels)")
+    axes[0].legend(fontsize=8)
+    figures.show(
+        fig, name="fig-images-rates",
+        caption="Distance of samples to held-out images against the learning rate, by target; mean and interval over "
+        "seeds.",
+        alt=f"Over growing learning rates: {'; '.join(told)}.",
+    )  # fmt: skip
+
+
+def levels(log_snr: Tensor, found: Mapping[str, Tensor]) -> None:
+    """Errors on held-out images (seeds, L) relative to the plain eps-loss, by weighting."""
+    fig, axes = figures.panels(1, width=5.6, height=3.0)
+    for i, (name, values) in enumerate(found.items()):
+        look = {key: value for key, value in _look(i).items() if key != "marker"}
+        figures.mean_band(axes[0], log_snr, values, dim=0, label=name, **look)
+    axes[0].axhline(1, color=COLOURS["grey"], linewidth=0.8)
+    axes[0].set(yscale="log", xlabel=r"$\log\mathrm{SNR}$", ylabel=r"error relative to plain $\epsilon$")
+    axes[0].legend(fontsize=8)
+    told = "; ".join(f"{name} {trend(values.mean(0))}" for name, values in found.items())
+    figures.show(
+        fig, name="fig-images-levels",
+        caption=r"Error on held-out images relative to the plain $\epsilon$-loss, by noise level; mean and interval "
+        "over seeds.",
+        alt=f"From high to low noise: {told}.",
+    )  # fmt: skip
+
+
+def course(courses: Mapping[str, ImageCourse], fractions: Mapping[str, Sequence[float]]) -> None:
+    """Frechet distances over the generations, a panel for each sampler, a line for each fresh fraction."""
+    fig, axes = figures.panels(len(courses), width=3.9 * len(courses), height=3.1, sharey=True)
+    told = []
+    for axis, (name, found) in zip(axes, courses.items()):
+        rounds = range(1, len(found.generated) + 1)
+        for i, alpha in enumerate(fractions[name]):
+            values = found.generated[:, i]
+            figures.mean_band(axis, rounds, values, label=rf"$\alpha={alpha:g}$", **_look(i))
+            told.append(f"{name}, alpha {alpha:g} {trend(values.mean(1))}")
+        axis.axhline(float(found.fresh.mean()), color=COLOURS["grey"], linewidth=0.8)
+        axis.set(title=name, xlabel="generation", yscale="log", xticks=rounds)
+    axes[0].set_ylabel("Fréchet distance")
+    axes[0].legend(fontsize=8)
+    fresh = mean_interval(next(iter(courses.values())).fresh).value
+    figures.show(
+        fig, name="fig-images-generations",
+        caption="Fréchet distance of generated to held-out images over the generations, by fresh fraction and sampler "
+        "(mean and interval over networks); the grey line is that of training images.",
+        alt=f"Over the generations: {'; '.join(told)}. Training images are at {fresh:.2g}.",
+    )  # fmt: skip

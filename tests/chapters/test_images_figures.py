@@ -1,0 +1,75 @@
+"""Figures of the chapter on images: what they put on the page, and that the text alternatives say what is plotted."""
+
+import pytest
+import torch
+
+from diffnotes.chapters import images_figures as figures_of
+from diffnotes.chapters.images import Closest, Exhibit, Measures
+from diffnotes.chapters.recursion import ImageCourse
+
+SHARES, DOUBLE = [0.001, 0.01, 0.1], torch.float64
+CASES = [("ddpm", 10), ("ddpm", 100)]
+
+
+def exhibit(level):
+    """Made numbers that rise with the radius, of two splits."""
+    one, curve = torch.tensor([level, 1.1 * level], dtype=DOUBLE), torch.tensor([1.0, 2.0, 4.0], dtype=DOUBLE)
+    curves = level * curve * torch.tensor([[1.0], [1.2]], dtype=DOUBLE)
+    found = Measures(one, one, curves, 2 * curves, curves, curves, curves, one)
+    return Exhibit(found, torch.zeros(12, 16), pair(level))
+
+
+def pair(far):
+    return Closest(torch.zeros(2, 16), torch.zeros(2, 16), torch.tensor([far, 2.5, 3.5], dtype=DOUBLE))
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The keywords of the figures that were shown."""
+    found = []
+    monkeypatch.setattr(figures_of.figures, "show", lambda fig, **told: found.append((fig, told)))
+    yield found
+    for fig, _ in found:
+        figures_of.figures.plt.close(fig)
+
+
+def test_rows_of_images(shown):
+    figures_of.grids({"data": torch.zeros(12, 16), "ODE": torch.ones(12, 16)}, (4, 4), "samplers", "Images.")
+    fig, told = shown[0]
+    assert told["name"] == "fig-images-samplers" and "from the top: data, ODE" in told["alt"]
+    assert len(fig.axes) == 24 and fig.axes[0].images and fig.axes[12].get_ylabel() == "ODE"
+
+
+def test_the_closest_pairs_tell_their_distances(shown):
+    figures_of.closest({"ODE": pair(0.25), "held out": pair(1.5)}, (4, 4))
+    fig, told = shown[0]
+    assert "ODE 0.25 apart, 2.5 and 3.5 from" in told["alt"] and "held out 1.5 apart" in told["alt"]
+    assert [axis.get_xlabel() for axis in fig.axes[:4]] == ["", "0.2", "2.5", "3.5"]
+
+
+def test_curves_of_close_pairs(shown):
+    figures_of.crowded(SHARES, {"ODE": exhibit(2.0), "held out": exhibit(1.0)})
+    alt = shown[0][1]["alt"]
+    assert "pixels, ODE rises from 2.2 to 8.8" in alt and "features, held out rises from 2.2 to 8.8" in alt
+
+
+def test_distance_and_spread_by_steps(shown):
+    rows = {name: dict(zip(CASES, map(exhibit, ends))) for name, ends in {"plain": (3, 1), "K = 2": (1, 2)}.items()}
+    figures_of.quality(rows, torch.tensor([0.5, 0.7]), "ddpm", "window", "By steps.")
+    alt = shown[0][1]["alt"]
+    assert "distance of plain falls from 3.2 to 1.1" in alt and "spread of K = 2 rises from 1.1 to 2.1" in alt
+    assert "Held-out images are at 0.6" in alt
+
+
+def test_lines(shown):
+    falling = torch.tensor([[4.0, 2.0, 1.0], [4.0, 2.2, 1.0]], dtype=DOUBLE)
+    figures_of.constants([1, 2, 3, 5], {"plain": falling, "shared": falling.flip(1)})
+    figures_of.rates([1e-3, 1e-2, 1e-1], {"v": falling.T, "weighted score": falling.T.flip(0)})
+    figures_of.levels(torch.linspace(5, -5, 3), {"P2": falling})
+    course = ImageCourse(falling.T[:, None].repeat(1, 2, 1), torch.tensor([0.5, 0.7], dtype=DOUBLE))
+    figures_of.course({"SDE": course, "ODE": course}, {"SDE": [0.0, 1.0], "ODE": [0.0, 0.5]})
+    told = [one["alt"] for _, one in shown]
+    assert "plain falls from 4 to 1; shared rises from 1 to 4" in told[0]
+    assert "v falls from 4 to 1; weighted score rises from 1 to 4" in told[1]
+    assert "P2 falls from 4 to 1" in told[2] and "ODE, alpha 0.5 falls from 4 to 1" in told[3]
+    assert "Training images are at 0.6" in told[3]

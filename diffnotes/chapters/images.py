@@ -22,6 +22,7 @@ from ..core.data import SHAPES, image_split
 from ..core.denoiser import Denoiser
 from ..core.numbers import count, samples
 from ..measure.crowding import cross_fraction, pair_fraction
+from ..measure.interval import Interval, ratio_interval
 from ..measure.judges import Judges
 from ..model.fleet import Fleet, Images, Pictures, Table, Trained
 from ..model.store import kept
@@ -31,7 +32,7 @@ from .sequence import BatchGaps, Scaled, batch_gaps, pixel_spread
 
 __all__ = [
     "Arm", "Closest", "Constants", "Drawn", "Exhibit", "Gauge", "HeldOut", "Measures", "Reference",
-    "TotalGaps", "closest_pair", "nearest",
+    "TotalGaps", "closest_pair", "nearest", "pair_ratio",
 ]  # fmt: skip
 
 REFERENCE = 2000  # training images that pairs and radii are taken of
@@ -148,6 +149,23 @@ class Gauge:
                  for part, train, apart in zip(x, self.judge.train, self._apart)]
         spread = pixel_spread(x.double(), torch.stack(self._train).double())
         return Measures(far, spread, *ratios, *uneven, torch.stack([n for _, _, n in found[0]]), torch.stack(close))
+
+
+def pair_ratio(one: Measures, other: Measures, space: str, at: int) -> Interval | None:
+    """The ratio of the fractions of close pairs of two kinds of images, split by split; None where a set has no pair.
+
+    Args:
+        one, other: with the same radii.
+        space: "pixels" or "features".
+        at: the place of the radius.
+
+    Raises:
+        ValueError: for another space.
+    """
+    if space not in ("pixels", "features"):
+        raise ValueError(f"space = {space!r} is unknown; allowed: 'pixels', 'features'")
+    above, below = (getattr(found, space)[:, at] for found in (one, other))
+    return ratio_interval(above, below) if bool(((above > 0) & (below > 0)).all()) else None
 
 
 def _pairs(x: Tensor, data: Tensor, radii: list[float]) -> tuple[Tensor, Tensor, Tensor]:

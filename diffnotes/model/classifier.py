@@ -198,4 +198,4 @@ def recogniser(images: str, split: int) -> Recogniser:
     convolutions; its seed is that of the split."""
     if images == "digits":
         return Recogniser(images, split, seed=split)
-    return Recogniser(images, split, Kernels(SHAPES[images]), Run(4000, 128, 2e-3), split)
+    return Recogniser(images, split, Kernels(SHAPES[images], (24, 48)), Run(4000, 128, 2e-3), split)

@@ -114,6 +114,14 @@ def test_held_out_images_are_a_floor_and_copies_are_seen(gauge):
     torch.testing.assert_close(twice.pairs, 4 * half.pairs + 150)
 
 
+def test_the_ratio_of_pairs_is_split_by_split_and_none_without_pairs(gauge):
+    one, other = gauge(gauge.held_out(200) * 0.8), gauge(gauge.held_out(200))
+    found = img.pair_ratio(one, other, "features", 1)
+    logs = (one.features[:, 1] / other.features[:, 1]).log()
+    assert float(found.value) == pytest.approx(float(logs.mean().exp()), rel=1e-12)
+    assert img.pair_ratio(one._replace(pixels=torch.zeros(2, 2)), other, "pixels", 0) is None
+
+
 def test_pictures_keep_255_steps():
     x = 2.4 * torch.rand(5, 64, generator=torch.Generator().manual_seed(0)) - 1.2
     pictures = Pictures(x)
@@ -190,6 +198,7 @@ PLAIN = {"a": img.Arm(fleet_of(), "plain")}
     (lambda gauge: img.nearest(torch.zeros(3, 2), torch.zeros(0, 2)), "m >= 1"),
     (lambda gauge: img.closest_pair(torch.zeros(1, 2), torch.zeros(4, 2)), "n >= 2"),
     (lambda gauge: gauge.held_out(1), "n = 1"),
+    (lambda gauge: img.pair_ratio(None, None, "colours", 0), "space = 'colours'"),
     (lambda gauge: gauge(torch.zeros(3, 9, 64)), r"allowed: \(2, n, d\)"),
     (lambda gauge: img.Drawn({}, CASES, SHARES, 9, 0), "at least one"),
     (lambda gauge: img.Drawn(PLAIN, [], SHARES, 9, 0), "cases = "),

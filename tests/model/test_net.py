@@ -194,3 +194,13 @@ def test_no_waves_are_the_network_of_before_and_bad_ones_are_refused():
     for waves in ((0.0,), (1.0, float("inf"))):
         with pytest.raises(ValueError, match="waves = "):
             MLP(2, 8, 2, waves=waves)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 4, 5])
+def test_answers_are_the_same_with_and_without_gradients(dim):
+    """Without gradients a last layer of few columns is multiplied the other way round."""
+    net = MLP(dim, width=8, depth=2, members=3, seed=(0, 1, 2)).double()
+    x = torch.randn(3, 7, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    wanted = net(x, 0.3)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x, 0.3), wanted.detach(), rtol=1e-12, atol=1e-14)

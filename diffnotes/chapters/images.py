@@ -129,8 +129,11 @@ class Gauge:
                        for held, train in zip(self.judge.held_out, self.judge.train)]
 
     def held_out(self, n: int) -> Tensor:
-        """The first ``n`` held-out images of each split, (splits, n, d): what a perfect generator would draw."""
-        return torch.stack([x[: count(n, "n", 2)] for x in self.judge.held_out])
+        """The last ``n`` held-out images of each split, (splits, n, d): what a perfect generator would draw.
+
+        Distances are taken from the first 2,000, so that there must be 2,000 + n for these to be others.
+        """
+        return torch.stack([x[-count(n, "n", 2) :] for x in self.judge.held_out])
 
     def __call__(self, x: Tensor) -> Measures:
         """The measures of x (splits, n, d), n >= 2.
@@ -325,7 +328,7 @@ class HeldOut:
         return _blank(self.images, len(self.splits), len(self.shares), shown) | {"known": Table(torch.zeros(2))}
 
     def train(self, device: torch.device | str = "cpu") -> Trained:
-        """Measure the first ``samples`` held-out images of each split; on the CPU."""
+        """Measure the last ``samples`` held-out images of each split; on the CPU."""
         gauge = Gauge(self.images, self.splits, self.shares)
         std = torch.stack([x.double().var(0).mean() for x in gauge.judge.train]).mean().sqrt()
         known = Table(torch.tensor([gauge.judge.accuracy, float(std)], dtype=torch.float64))

@@ -103,6 +103,11 @@ def test_measures_are_those_of_each_split(gauge):
         assert float(found.nearest[i]) == pytest.approx(float(medians[0] / medians[1]), rel=1e-9)
 
 
+def test_held_out_images_are_the_last_ones(gauge):
+    found = gauge.held_out(40)
+    assert all(torch.equal(x, digits_split(seed)[1].x[-40:]) for x, seed in zip(found, SPLITS))
+
+
 def test_held_out_images_are_a_floor_and_copies_are_seen(gauge):
     floor = gauge(gauge.held_out(300))
     assert bool(((floor.spread > 0.9) & (floor.spread < 1.1)).all())

@@ -718,3 +718,21 @@ def test_errors_on_images_are_on_the_part_held_out():
     with torch.no_grad():
         guess = net.x0((alpha * clean + sigma * noise)[None], 0.5)[0]
     assert float(found) == pytest.approx(float((guess - clean).square().sum(-1).mean()), rel=1e-4)
+
+
+# --- what a wrong learning rate costs ---------------------------------------------------------------------------------
+
+
+def test_regret_is_the_mean_log_distance_above_the_best_rate():
+    far = torch.tensor([[4.0, 1.0], [1.0, 8.0], [2.0, 2.0]], dtype=torch.float64)  # three rates, two seeds
+    wanted = torch.tensor([(math.log(4) + 0 + math.log(2)) / 3, (0 + math.log(8) + math.log(2)) / 3],
+                          dtype=torch.float64)  # fmt: skip
+    torch.testing.assert_close(targets.regret(far), wanted, rtol=1e-12, atol=0)
+    torch.testing.assert_close(targets.regret(7.5 * far), wanted, rtol=1e-12, atol=0)  # the level cancels
+
+
+def test_a_target_is_at_the_ceiling_if_no_rate_leaves_it():
+    """Zeros are at distance 10: median seeds at 9 are off it, median seeds at 9.7 and more are not."""
+    off = torch.tensor([[10.0, 9.2, 9.1], [9.0, 9.0, 9.3], [1.0, 9.0, 9.2]])
+    on = torch.tensor([[10.0, 10.0, 9.8], [9.8, 9.9, 1.0], [10.0, 9.7, 9.7]])
+    assert not targets.at_ceiling(off) and targets.at_ceiling(on)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.data import image_split
 from ..core.denoiser import Denoiser, Exact, home_of, members_of
@@ -27,16 +27,16 @@ from ..measure.flow import FlowMap, ode_map
 from ..measure.information import excess_error, expectation_nodes
 from ..measure.interval import Interval
 from ..model.both import Together, both_samplers
-from ..model.fleet import Fleet
+from ..model.fleet import Fleet, Table, Trained
 from ..model.sample import grid, ode, prior, sde_steps
 from ..model.setting import Times
-from ..model.store import log_of
+from ..model.store import kept, log_of
 
 __all__ = [
-    "FEW_PAIRS", "Between", "Crowding", "ImagePairs", "Transport", "between_modes", "correlation", "crowding",
-    "end_measures", "final_variance", "image_pairs", "largest_fall", "learning_curve", "least_squares_slope",
-    "mean_errors", "near_radius", "off_cells", "plane_clouds", "plane_crowding", "ratio_curves", "slope_error_spread",
-    "slope_error_variance", "thread_crowding", "to_law_of_time", "transport",
+    "FEW_PAIRS", "MEASURES", "Between", "Crowding", "Factors", "ImagePairs", "Transport", "between_modes",
+    "correlation", "crowding", "end_measures", "final_variance", "image_pairs", "largest_fall", "learning_curve",
+    "least_squares_slope", "mean_errors", "near_radius", "off_cells", "plane_clouds", "plane_crowding",
+    "ratio_curves", "slope_error_spread", "slope_error_variance", "thread_crowding", "to_law_of_time", "transport",
 ]  # fmt: skip
 
 NOISE = 7
@@ -263,6 +263,52 @@ def mean_errors(nets: Mapping[str, Denoiser], law: GaussianMixture, times: Tenso
     errors = excess_error(nets, law, times)
     snr = next(iter(nets.values())).schedule.snr(times)
     return torch.stack([(curve * snr).mean(-1) for curve in errors.values()])
+
+
+MEASURES = ("ratio", "uneven", "tv", "at 0.4")
+"""The measures of :func:`end_measures`."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """:func:`end_measures` and :func:`mean_errors` of several fleets: an experiment whose numbers are kept.
+
+    Args:
+        fleets: by name, on a law on the line; their networks are trained, or read, where the numbers are not known.
+        law, radius, steps, points: as :func:`end_measures` has them.
+        sides: name -> times, over which errors are averaged.
+    """
+
+    fleets: Mapping[str, Fleet]
+    law: GaussianMixture
+    radius: float
+    steps: int
+    points: int
+    sides: Mapping[str, Tensor]
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The names of all measures."""
+        return (*MEASURES, *self.sides)
+
+    def blank(self) -> dict[str, nn.Module]:
+        """The numbers before they are known, (measures, networks by name, members) for each fleet."""
+        return {name: Table(torch.zeros(len(self.measures), len(fleet.names), len(fleet.seeds)))
+                for name, fleet in self.fleets.items()}  # fmt: skip
+
+    def train(self, device: torch.device | str = "cpu") -> Trained:
+        """Measure, with the networks of each fleet on ``device``."""
+        return Trained({name: Table(self._of(kept(fleet, device), device)) for name, fleet in self.fleets.items()}, {})
+
+    def _of(self, nets: Mapping[str, Denoiser], device: torch.device | str) -> Tensor:
+        found = end_measures(nets, self.law, self.radius, self.steps, self.points)
+        single = self.law.to(device, torch.float32)  # the dtype of networks
+        found |= {name: mean_errors(nets, single, times) for name, times in self.sides.items()}
+        return torch.stack([found[name].double().cpu() for name in self.measures])
+
+    def read(self, networks: Mapping[str, nn.Module], recipe: str = "") -> dict[str, dict[str, Tensor]]:
+        """Fleet -> measure -> (networks by name, members), float64 on the CPU."""
+        return {name: dict(zip(self.measures, networks[name].values.cpu())) for name in self.fleets}
 
 
 def largest_fall(values: Tensor) -> Tensor:

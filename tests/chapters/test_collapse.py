@@ -278,6 +278,25 @@ def test_measures_at_the_end_are_those_of_each_network():
     assert float(found["uneven"][0, 0]) == pytest.approx(sample_split(drawn, law, 0.1).unevenness, abs=0.05)
 
 
+def test_factors_are_the_measures_of_each_fleet(monkeypatch, tmp_path):
+    monkeypatch.setenv("DIFFNOTES_NETWORKS", str(tmp_path / "own"))
+    monkeypatch.setenv("DIFFNOTES_PUBLISHED", str(tmp_path / "published"))
+    law, sides = mixture(), {"low": torch.tensor([0.1, 0.2], dtype=F64), "high": torch.tensor([0.9], dtype=F64)}
+    data, run = law.to(dtype=torch.float32), Run(32, 16, average=0.9)
+    fleets = {name: Fleet({"eps": Setting()}, data, Dense(1, width, 1), run, (0, 1))
+              for name, width in (("narrow", 4), ("wide", 8))}  # fmt: skip
+    experiment = col.Factors(fleets, law, 0.1, 10, 60, sides)
+    kept(experiment)
+    found = kept(experiment)  # read
+    assert list(found) == ["narrow", "wide"] and list(found["wide"]) == [*col.MEASURES, "low", "high"]
+    for name, fleet in fleets.items():
+        nets = kept(fleet)
+        wanted = col.end_measures(nets, law, 0.1, 10, 60)
+        wanted |= {side: col.mean_errors(nets, law.to(dtype=torch.float32), times) for side, times in sides.items()}
+        for measure, values in wanted.items():
+            torch.testing.assert_close(found[name][measure], values.double(), rtol=1e-12, atol=0)
+
+
 def test_mean_errors_are_those_of_a_known_error():
     wrong = Perturbed(exact(), lambda x, t: torch.full_like(x, 0.1))  # eps is off by a tenth everywhere
     found = col.mean_errors({"wrong": wrong, "right": exact()}, mixture(), torch.tensor([0.1, 0.5, 0.9], dtype=F64))

@@ -38,6 +38,7 @@ from diffnotes import (
 from diffnotes.core.law import Boxes, Law
 from diffnotes.model import store
 from diffnotes.model.condition import Condition, Shared
+from diffnotes.model.fleet import Trained
 from diffnotes.model.setting import Importance
 
 LAW = two_modes().to(dtype=torch.float64)
@@ -196,6 +197,34 @@ def test_published_networks_serve_where_there_are_no_own_ones(folders, trainings
     os.replace(place(own), place(published))
     assert same(first, outputs(store.kept(FLEET))) and len(trainings) == 1
     assert not list(own.iterdir())
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """The sum of a fleet's weights: an experiment of which another one is a part."""
+
+    fleet: Fleet
+
+    def blank(self):
+        return {"sum": Table(torch.zeros(1, dtype=torch.float64))}
+
+    def train(self, device="cpu"):
+        net = store.kept(self.fleet, device)["eps"].net
+        return Trained({"sum": Table(sum(part.detach().double().sum() for part in net.parameters())[None])}, {})
+
+    def read(self, networks, recipe=""):
+        return float(networks["sum"].column0)
+
+
+def test_what_is_part_of_another_experiment_is_not_told(folders, monkeypatch):
+    monkeypatch.setattr(store, "_used", {})
+    found = store.kept(Weighed(FLEET), name="sums")
+    assert [told["name"] for told in store.used()] == ["sums"] and len(list(folders[0].glob("*.safetensors"))) == 2
+    net = store.kept(FLEET)["eps"].net  # now it is asked for by name
+    assert found == pytest.approx(float(sum(part.detach().double().sum() for part in net.parameters())), rel=1e-5)
+    assert len(store.used()) == 2 and all("part" not in told for told in store.used())
+    store.kept(Weighed(FLEET))
+    assert len(store.used()) == 2
 
 
 def test_what_was_used_is_told(folders, monkeypatch):

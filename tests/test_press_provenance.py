@@ -117,6 +117,18 @@ def test_essence_leaves_out_what_cannot_matter() -> None:
     assert essence("x = 1\r# note\ry = 2") == "x = 1\ny = 2"
 
 
+@pytest.mark.parametrize("outside", [
+    "if x:\n    FUNCTION\nelse:\n    pass", "if x:\n    pass\nelse:\n    FUNCTION",
+    "for i in x:\n    pass\nelse:\n    FUNCTION",
+    "try:\n    pass\nexcept E:\n    FUNCTION\nfinally:\n    pass", "try:\n    pass\nfinally:\n    FUNCTION",
+    "match x:\n    case 1:\n        FUNCTION", "class A:\n    FUNCTION", "with x:\n    FUNCTION",
+    "async def g():\n    FUNCTION",
+])  # fmt: skip
+def test_essence_finds_the_docstrings_of_all_blocks(outside: str) -> None:
+    code = outside.replace("FUNCTION", "def f():\n                'Doc.'\n                return 1")
+    assert "Doc" in code and "Doc" not in essence(code) and "return 1" in essence(code)
+
+
 @pytest.mark.parametrize(
     "one, other",
     [
@@ -343,6 +355,9 @@ def test_latest_prefers_fresh_pages(tmp_path: Path) -> None:
     record["hash"] = provenance.digest(record["parts"])
     save(provenance.sealed(pages["gpu"]), book.page("gpu", "one"))
     assert latest(book, "one") == book.page("cpu", "one")
+    for place in (book.page("cpu", "one"), book.published("one")):
+        place.unlink()
+    assert latest(book, "one") == book.page("gpu", "one")  # stale, but no smoke, which is fresh
     save(stamped(pages["gpu"], book, profile="gpu"), book.page("gpu", "one"))
     assert latest(book, "one") == book.page("gpu", "one")
 

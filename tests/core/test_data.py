@@ -1,6 +1,9 @@
 """Data sets: what is loaded, from where, and that nothing wrong or half-written is ever kept."""
 
+import gzip
 import hashlib
+import io
+import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -18,7 +21,7 @@ def test_digits_are_scaled_labelled_and_identified():
     assert x.shape == (1797, 64) and x.dtype == torch.float32 and (x.min(), x.max()) == (-1, 1)
     assert y.dtype == torch.int64 and y.bincount().tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     assert torch.equal((x + 1) * 8, ((x + 1) * 8).round())  # seventeen grey levels
-    assert set(data.IDENTITY) == {"digits", "mnist"} and all(len(v) == 64 for v in data.IDENTITY.values())
+    assert set(data.IDENTITY) == {"digits", "mnist", "cifar10"} and all(len(v) == 64 for v in data.IDENTITY.values())
 
 
 def test_other_digits_are_refused(monkeypatch):
@@ -52,7 +55,7 @@ def npz(tmp_path, monkeypatch):
         arrays[f"y_{split}"] = rng.integers(0, 10, n, dtype=np.uint8)
     arrays["x_train"][0, 0, :2] = 0, 255
     path = tmp_path / "source" / "mnist.npz"
-    path.parent.mkdir()
+    path.parent.mkdir(exist_ok=True)
     np.savez(path, **arrays)
     for name, values in arrays.items():
         monkeypatch.setitem(data.MNIST_SHA256, name, hashlib.sha256(values.tobytes()).hexdigest())
@@ -119,8 +122,21 @@ def test_images_are_split_at_random(npz, monkeypatch):
     assert sorted(both) == sorted(rows.items())
     assert any(not torch.equal(train.x, data.image_split("mnist", other)[0].x) for other in (2, 3, 4))
     assert torch.equal(data.image_split("digits", 1)[0].x, data.digits_split(1)[0].x)
-    with pytest.raises(ValueError, match="name = 'letters'; allowed: 'digits', 'mnist'"):
+    with pytest.raises(ValueError, match="name = 'letters'; allowed: 'digits', 'mnist14', 'mnist', 'cifar10'"):
         data.image_split("letters")
+
+
+def test_mnist14_has_the_means_of_four_pixels(npz, monkeypatch):
+    monkeypatch.setenv("DIFFNOTES_DATA", str(npz))
+    for coarse, fine in zip(data.image_split("mnist14", 2), data.image_split("mnist", 2)):
+        assert coarse.x.shape == (len(fine.y), 196) and coarse.x.dtype == torch.float32
+        assert torch.equal(coarse.y, fine.y)
+        for small, large in zip(coarse.x.reshape(-1, 14, 14).tolist(), fine.x.reshape(-1, 28, 28).tolist()):
+            for i in range(14):
+                for j in range(14):
+                    four = [large[2 * i + a][2 * j + b] for a in (0, 1) for b in (0, 1)]
+                    assert small[i][j] == pytest.approx(sum(four) / 4, abs=1e-6)
+    assert data.SHAPES["mnist14"] == (1, 14, 14)
 
 
 def test_a_given_file_with_other_arrays_is_refused(npz, monkeypatch):
@@ -350,3 +366,248 @@ def test_no_home_and_a_cache_that_cannot_be_written_are_said_plainly(npz, monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(OSError, match=r"cannot be written.*XDG_CACHE_HOME.*DIFFNOTES_DATA"):
         data.mnist()
+
+
+# ---------------------------------------------------------------- CIFAR-10, from a small stand-in
+
+FOLDER = "cifar-10-batches-bin"
+COUNTS = {"data_batch_1.bin": 12, "data_batch_2.bin": 8, "data_batch_3.bin": 10, "data_batch_4.bin": 9,
+          "data_batch_5.bin": 11, "test_batch.bin": 7}
+TRAIN, TEST = list(COUNTS)[:5], list(COUNTS)[5:]
+
+
+def photographs():
+    """For each batch, images as (n, row, column, channel) and their labels."""
+    rng = np.random.default_rng(0)
+    made = {name: (rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, n).tolist())
+            for name, n in COUNTS.items()}
+    made["data_batch_1.bin"][0][0, 0, :2] = [[0, 255, 51], [255, 0, 204]]
+    made["data_batch_2.bin"][1][0] = 9
+    return made
+
+
+def batches():
+    """The members of the archive: for each image its label, the red pixels row by row, all green, all blue ones."""
+    made = {}
+    for name, (images, labels) in photographs().items():
+        records = [bytes([label, *(image[i, j, c] for c in range(3) for i in range(32) for j in range(32))])
+                   for image, label in zip(images, labels)]
+        made[f"{FOLDER}/{name}"] = b"".join(records)
+    return made
+
+
+def entry(name, kind=tarfile.DIRTYPE, target=""):
+    """A member without content: a folder, a link, a pipe."""
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = kind, target
+    return made
+
+
+def tarred(members, *more):
+    """A tar file of named contents, last first, with its folder, two texts, and whatever is added."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as made:
+        made.addfile(entry(FOLDER))
+        texts = [(f"{FOLDER}/readme.html", b"<html>"), (f"{FOLDER}/batches.meta.txt", b"airplane\n")]
+        for name, body in (*reversed(members.items()), *texts, *more):
+            if isinstance(body, tarfile.TarInfo):
+                made.addfile(body)
+                continue
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            made.addfile(info, io.BytesIO(body))
+    return buffer.getvalue()
+
+
+def expect(monkeypatch, body):
+    monkeypatch.setitem(data.CIFAR10_SHA256, "cifar-10-binary.tar.gz", hashlib.sha256(body).hexdigest())
+    return body
+
+
+@pytest.fixture
+def archive(tmp_path, monkeypatch):
+    """A small archive of the right form, whose bytes the loader is made to expect; an empty cache; no data folder."""
+    path = tmp_path / "source" / "cifar-10-binary.tar.gz"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(expect(monkeypatch, gzip.compress(tarred(batches()), mtime=0)))
+    monkeypatch.delenv("DIFFNOTES_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(data, "CIFAR10_MIRRORS", ("http://127.0.0.1:9/never",))
+    return path
+
+
+def test_the_archive_is_the_published_one():
+    assert data.IDENTITY["cifar10"] == "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+    assert data.SHAPES["cifar10"] == (3, 32, 32)
+
+
+def test_cifar10_from_a_folder_or_a_file_of_any_name(archive, monkeypatch, tmp_path):
+    other = tmp_path / "photographs"
+    other.write_bytes(archive.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    for place in (archive.parent, archive, other):
+        monkeypatch.setenv("DIFFNOTES_DATA", str(place))
+        for split, names in (("train", TRAIN), ("test", TEST)):
+            x, y = data.cifar10(split)
+            parts = [photographs()[name] for name in names]
+            assert x.shape == (sum(COUNTS[name] for name in names), 3, 32, 32)
+            assert x.dtype == torch.float32 and y.dtype == torch.int64
+            assert y.tolist() == [label for _, labels in parts for label in labels]
+            right = np.concatenate([images for images, _ in parts]).astype(float) / 127.5 - 1
+            np.testing.assert_allclose(x.permute(0, 2, 3, 1).numpy(), right, atol=1e-6)
+    red, green, blue = data.cifar10()[0][0]
+    assert [red[0, 0], green[0, 0], blue[0, 0]] == pytest.approx([-1, 1, -0.6])
+    assert [red[0, 1], green[0, 1], blue[0, 1]] == pytest.approx([1, -1, 0.6])
+    assert sorted(tmp_path.rglob("*")) == before  # nothing is unpacked, nothing is stored
+    with pytest.raises(ValueError, match="split = 'all'"):
+        data.cifar10("all")
+
+
+def test_photographs_are_split_at_random(archive, monkeypatch):
+    monkeypatch.setenv("DIFFNOTES_DATA", str(archive))
+    train, held_out = data.image_split("cifar10", 1)
+    assert train.x.shape == (40, 3072) and held_out.x.shape == (10, 3072)  # a fifth of 50 is held out
+    x, y = data.cifar10("train")
+    label = {tuple(image.flatten().tolist()): int(one) for image, one in zip(x, y)}
+    both = [(tuple(row.tolist()), int(one)) for part in (train, held_out) for row, one in zip(*part)]
+    assert len(label) == 50 and sorted(both) == sorted(label.items())
+    assert all(torch.equal(a, b) for a, b in zip(train, data.image_split("cifar10", 1)[0]))
+    other = data.image_split("cifar10", 2)[1]
+    assert {tuple(row) for row in other.x.tolist()} != {tuple(row) for row in held_out.x.tolist()}
+
+
+@pytest.mark.parametrize("change", [
+    lambda b: bytes([*b[:500], b[500] ^ 1, *b[501:]]), lambda b: b + b"\0", lambda b: b[:-1], lambda b: b"",
+    lambda b: gzip.compress(gzip.decompress(b), 1, mtime=1),  # the same members, packed otherwise
+], ids=["flipped", "longer", "shorter", "empty", "packed anew"])
+def test_an_archive_of_other_bytes_is_not_opened(archive, monkeypatch, change):
+    wanted = data.CIFAR10_SHA256["cifar-10-binary.tar.gz"]
+    archive.write_bytes(change(archive.read_bytes()))
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    monkeypatch.setenv("DIFFNOTES_DATA", str(archive))
+    opened = []
+    monkeypatch.setattr(data.tarfile, "open", lambda *args, **kwargs: opened.append(args))
+    with pytest.raises(ValueError, match=rf"cifar-10-binary\.tar\.gz has the SHA-256 {found}; expected {wanted}"):
+        data.cifar10()
+    assert opened == []
+
+
+THIRD = f"{FOLDER}/data_batch_3.bin"
+
+
+def without(name=THIRD):
+    return {key: body for key, body in batches().items() if key != name}
+
+
+def labelled(label):
+    body = bytearray(batches()[THIRD])
+    body[3 * 3073] = label
+    return batches() | {THIRD: bytes(body)}
+
+
+def third(body):
+    return tarred(batches() | {THIRD: body})
+
+
+FORMS = {
+    "missing": (lambda: tarred(without()), "has no member 'cifar-10-batches-bin/data_batch_3.bin'"),
+    "no test": (lambda: tarred(without(f"{FOLDER}/test_batch.bin")), "has no member .*test_batch"),
+    "a byte less": (lambda: third(batches()[THIRD][:-1]), r"_3\.bin' has 30729 bytes; allowed: records of 3073 bytes"),
+    "a byte more": (lambda: third(batches()[THIRD] + b"\0"), r"_3\.bin' has 30731 bytes; allowed: records of 3073"),
+    "empty": (lambda: third(b""), r"_3\.bin' has 0 bytes"),
+    "label 10": (lambda: tarred(labelled(10)), r"_3\.bin' has the label 10; allowed: 0 to 9"),
+    "label 255": (lambda: tarred(labelled(255)), "has the label 255"),
+    "twice": (lambda: tarred(batches(), (THIRD, batches()[THIRD])), r"_3\.bin' is there twice"),
+    "symbolic link": (lambda: tarred(without(), (THIRD, entry(THIRD, tarfile.SYMTYPE, "data_batch_2.bin"))),
+                      r"member '\S*data_batch_3\.bin' is not a plain file"),
+    "hard link": (lambda: tarred(without(), (THIRD, entry(THIRD, tarfile.LNKTYPE, f"{FOLDER}/data_batch_2.bin"))),
+                  r"member '\S*data_batch_3\.bin' is not a plain file"),
+    "another link": (lambda: tarred(batches(), ("", entry(f"{FOLDER}/note", tarfile.SYMTYPE, "/etc/hostname"))),
+                     "member '\\S*note' is not a plain file"),
+    "pipe": (lambda: tarred(batches(), ("", entry(f"{FOLDER}/pipe", tarfile.FIFOTYPE))), "pipe' is not a plain file"),
+    "folder": (lambda: tarred(without(), (THIRD, entry(THIRD))), "is not a plain file"),
+    "sparse": (lambda: tarred(without(), (THIRD, entry(THIRD, tarfile.GNUTYPE_SPARSE))), "is not a plain file"),
+    "outside": (lambda: tarred(batches(), ("data_batch_3.bin", b"x")), "member 'data_batch_3.bin' is not a plain file"),
+    "above": (lambda: tarred(batches(), (f"{FOLDER}/../x", b"x")), r"x' is not a plain file in the folder"),
+    "root": (lambda: tarred(batches(), (f"/{FOLDER}/x", b"x")), "is not a plain file in the folder"),
+    "below": (lambda: tarred(batches(), (f"{FOLDER}/more/x", b"x")), "is not a plain file in the folder"),
+    "parent": (lambda: tarred(batches(), (f"{FOLDER}/..", b"x")), "is not a plain file in the folder"),
+    "other folder": (lambda: tarred({f"cifar/{key.partition('/')[2]}": body for key, body in batches().items()}),
+                     "member 'cifar/test_batch.bin' is not a plain file in the folder 'cifar-10-batches-bin'"),
+    "cut": (lambda: tarred(batches())[:100_000], r"is not a readable tar\.gz file"),
+    "no tar": (lambda: b"<html>", r"is not a readable tar\.gz file"),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_an_archive_of_another_form_is_refused_though_its_hash_is_right(archive, monkeypatch, tmp_path, name):
+    made, says = FORMS[name]
+    archive.write_bytes(expect(monkeypatch, gzip.compress(made(), mtime=0)))
+    monkeypatch.setenv("DIFFNOTES_DATA", str(archive))
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=rf"cifar-10-binary\.tar\.gz.*{says}"):
+        data.cifar10()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("change", [lambda b: b[: len(b) // 2], gzip.decompress, lambda b: b"PK"])
+def test_what_is_no_whole_gzip_file_is_refused_though_its_hash_is_right(archive, monkeypatch, change):
+    archive.write_bytes(expect(monkeypatch, change(archive.read_bytes())))
+    monkeypatch.setenv("DIFFNOTES_DATA", str(archive))
+    with pytest.raises(ValueError, match=r"cifar-10-binary\.tar\.gz is not a readable tar\.gz file"):
+        data.cifar10()
+
+
+def test_cifar10_is_downloaded_verified_cached_and_not_fetched_again(archive, server, monkeypatch, tmp_path, capfd):
+    body = archive.read_bytes()
+    server.pages["/good"] = body, len(body)
+    monkeypatch.setattr(data, "CIFAR10_MIRRORS", (server.url + "/missing", server.url + "/good"))
+    x, _ = data.cifar10("test")
+    assert server.asked == ["/missing", "/good"] and cached(tmp_path) == ["cifar-10-binary.tar.gz"]
+    assert torch.equal(data.cifar10("test")[0], x) and len(server.asked) == 2
+    own = tmp_path / "cache" / "diffnotes" / "cifar-10-binary.tar.gz"
+    for damaged in (body[:-50], body + b"\0", b""):  # damaged later: fetched anew
+        own.write_bytes(damaged)
+        server.asked.clear()
+        assert torch.equal(data.cifar10("test")[0], x) and server.asked == ["/missing", "/good"]
+        assert own.read_bytes() == body and cached(tmp_path) == ["cifar-10-binary.tar.gz"]
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("damage, says", [
+    (lambda body: (body[:-200], len(body)), "bytes"),  # the connection broke
+    (lambda body: (body[:-200], len(body) - 200), "the file has the SHA-256"),
+    (lambda body: (body + b"\0", len(body) + 1), "the file has the SHA-256"),
+    (lambda body: (b"<html>", 6), "the file has the SHA-256"),
+])
+def test_a_wrong_download_of_cifar10_leaves_nothing(archive, server, monkeypatch, tmp_path, damage, says):
+    server.pages["/bad"] = damage(archive.read_bytes())
+    monkeypatch.setattr(data, "CIFAR10_MIRRORS", (server.url + "/bad",))
+    allowed = r"a folder with cifar-10-binary\.tar\.gz, or such a file"
+    with pytest.raises(ConnectionError, match=rf"(?s)CIFAR-10 .*nothing was stored.*{allowed}.*/bad: .*({says})"):
+        data.cifar10()
+    assert cached(tmp_path) == []
+
+
+def test_one_place_serves_both_data_sets_or_says_which_file_is_missing(npz, archive, monkeypatch):
+    """Both stand-ins lie in the same folder."""
+    assert npz.parent == archive.parent
+    monkeypatch.setenv("DIFFNOTES_DATA", str(npz.parent))
+    assert len(data.mnist("test")[0]) == 4 and len(data.cifar10("test")[0]) == 7
+    monkeypatch.setenv("DIFFNOTES_DATA", str(npz))
+    assert len(data.mnist("test")[0]) == 4
+    missing = r"cifar-10-binary\.tar\.gz of CIFAR-10 is missing"
+    allowed = r"allowed: a folder with cifar-10-binary\.tar\.gz, or such a file"
+    with pytest.raises(FileNotFoundError, match=rf"mnist\.npz is of the kind npz.*{missing}; {allowed}"):
+        data.cifar10()
+    monkeypatch.setenv("DIFFNOTES_DATA", str(archive))
+    assert len(data.cifar10("test")[0]) == 7
+    with pytest.raises(FileNotFoundError, match=r"\.tar\.gz is of the kind tar\.gz.*mnist\.npz of MNIST is missing"):
+        data.mnist()
+    monkeypatch.setenv("DIFFNOTES_DATA", str(archive.parent))
+    archive.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"there is no file \S*cifar-10-binary\.tar\.gz; {allowed}"):
+        data.cifar10()
+    assert len(data.mnist("test")[0]) == 4

@@ -46,6 +46,7 @@ TRAINING = 1
 """Raised whenever training would give other weights than before; ``tests/model/test_golden.py`` says when it must."""
 
 _used: dict[str, dict[str, Any]] = {}  # key -> how this process came by the networks
+_under_way: list[str] = []  # keys of the experiments that are being trained, each a part of the one before
 
 
 class Experiment(Protocol):
@@ -306,8 +307,8 @@ def kept(experiment: Experiment, device: torch.device | str = "cpu", name: str =
     before = _used.get(key, {}).get("source", source)
     first = "trained" if "trained" in (before, source) else before
     _used[key] = {"key": key, "name": told, "source": first, "seconds": header["seconds"],
-                  "device": header["device"], "date": header["date"], "bytes": size,
-                  "checksum": header["checksum"]}  # fmt: skip
+                  "device": header["device"], "date": header["date"], "bytes": size, "checksum": header["checksum"],
+                  "part": bool(_under_way) and _used.get(key, {}).get("part", True)}  # fmt: skip
     return experiment.read({name: net.to(device) for name, net in networks.items()}, key)
 
 
@@ -325,7 +326,11 @@ def _there(device: torch.device | str) -> torch.device:
 def _trained(experiment: Experiment, key: str, text: str, device: torch.device, writable: bool
              ) -> tuple[dict, Header, str]:
     began = time.perf_counter()
-    networks, log = experiment.train(device)
+    _under_way.append(key)
+    try:
+        networks, log = experiment.train(device)
+    finally:
+        _under_way.pop()
     tensors = {f"log/{name}": value.float() if value.is_floating_point() else value for name, value in log.items()}
     for name, net in networks.items():
         tensors |= {f"net/{name}/{part}": _narrow(value) for part, value in net.state_dict().items()}
@@ -400,5 +405,9 @@ def log_of(experiment: Experiment) -> dict[str, Tensor]:
 
 def used() -> list[dict[str, Any]]:
     """How this process came by the networks it asked for: key, name, source ("trained", "own" or "published"); when,
-    where and in how many seconds they were trained; bytes of their weights, checksum of the file's numbers."""
-    return [dict(told) for told in _used.values()]
+    where and in how many seconds they were trained; bytes of their weights, checksum of the file's numbers.
+
+    What only another experiment asked for, whose own numbers are kept, is left out: a reader does without it.
+    """
+    return [{key: value for key, value in told.items() if key != "part"}
+            for told in _used.values() if not told["part"]]  # fmt: skip

@@ -29,8 +29,9 @@ def _look(i: int) -> dict:
     return {"color": COLOURS[colour], "marker": marker, "linestyle": line}
 
 
-def _means(rows: Mapping[int, Tensor]) -> list[float]:
-    return [float(values.mean()) for values in rows.values()]
+def _line(i: int) -> dict:
+    """The look without its marker, for curves of many points."""
+    return {key: value for key, value in _look(i).items() if key != "marker"}
 
 
 def grids(rows: Mapping[str, Tensor], shape: tuple[int, int], name: str, caption: str) -> None:
@@ -114,8 +115,7 @@ def constants(times: Sequence[int], found: Mapping[str, Tensor]) -> None:
     """Constants of eps between neighbouring times, (splits, times - 1) by arm."""
     fig, axes = figures.panels(1, width=6.2, height=3.1)
     for i, (name, values) in enumerate(found.items()):
-        look = {key: value for key, value in _look(i).items() if key != "marker"}
-        figures.mean_band(axes[0], times[:-1], values, dim=0, label=name, **look)
+        figures.mean_band(axes[0], times[:-1], values, dim=0, label=name, **_line(i))
     axes[0].set(xscale="log", yscale="log", xlabel="step $t$ of the chain", ylabel=r"change of $\epsilon$ per step")
     axes[0].legend(fontsize=8)
     told = "; ".join(f"{name} {trend(values.mean(0))}" for name, values in found.items())
@@ -149,8 +149,7 @@ def levels(log_snr: Tensor, found: Mapping[str, Tensor]) -> None:
     """Errors on held-out images (seeds, L) relative to the plain eps-loss, by weighting."""
     fig, axes = figures.panels(1, width=5.6, height=3.0)
     for i, (name, values) in enumerate(found.items()):
-        look = {key: value for key, value in _look(i).items() if key != "marker"}
-        figures.mean_band(axes[0], log_snr, values, dim=0, label=name, **look)
+        figures.mean_band(axes[0], log_snr, values, dim=0, label=name, **_line(i))
     axes[0].axhline(1, color=COLOURS["grey"], linewidth=0.8)
     axes[0].set(yscale="log", xlabel=r"$\log\mathrm{SNR}$", ylabel=r"error relative to plain $\epsilon$")
     axes[0].legend(fontsize=8)

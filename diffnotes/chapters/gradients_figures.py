@@ -179,7 +179,7 @@ def critics(measured: Mapping[str, Mapping[str, Tensor]], sizes: Sequence[int]) 
             scale = "log" if bool(((found[one] > 0) & (found[other] > 0)).any()) else "linear"
             axis.set(xscale=scale, yscale=scale, xlabel=one, ylabel=other, title=name if column == 1 else "")
             if scale == "log":  # where less than a decade is shown, labels at all of 2 to 9 would run into one another
-                axis.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+                axis.xaxis.set_minor_locator(LogLocator(subs=(3,)))
             told.append(f"{name}, {one} with {other}: {float(rank_correlation(found[one], found[other])):.2f}")
         ends = [float(found["gradient part"].min()), float(found["gradient part"].max())]
         axes[3 * row + 2].plot(ends, ends, color=C["black"], linewidth=1)

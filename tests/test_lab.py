@@ -384,6 +384,8 @@ def test_every_chapter_in_jupyterlab(tmp_path: Path) -> None:
 
 
 def inject(notebook: Any, settings: dict[str, Any]) -> None:
+    if not settings:  # an empty cell never gets a number
+        return
     index = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
     code = "\n".join(f"{name} = {value!r}" for name, value in settings.items())
     notebook.cells.insert(index + 1, new_code_cell(code, id="injected"))

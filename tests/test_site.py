@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 import logging
 import os
@@ -19,7 +21,7 @@ import yaml
 from faults import LOADING
 from sites import PROVENANCE, ROOT, built, chapter, runnable
 
-from diffnotes.press import directives, site
+from diffnotes.press import directives, quoting, site
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project
 from diffnotes.press.summary import collect
@@ -129,8 +131,8 @@ def test_notation_and_macros_come_from_one_table() -> None:
     assert {"abar", "SNR", "norm"} <= with_backslash & table["macros"].keys()
 
 
-def test_the_example_on_the_front_page_is_right() -> None:
-    text = (ROOT / "book" / "index.md").read_text(encoding="utf8")
+def test_the_example_for_users_of_the_tools_is_right() -> None:
+    text = (ROOT / "book" / "about.md").read_text(encoding="utf8")
     names: dict[str, Any] = {}
     exec(re.search(r"```python\n(.*?)```", text, flags=re.S)[1], names)
     torch.testing.assert_close(names["x0"], names["law"].posterior_mean(names["x"], names["alpha"], names["sigma"]))
@@ -519,3 +521,77 @@ def test_a_finished_document_is_looked_at_once_more(tmp_path: Path) -> None:
     finally:
         logger.removeHandler(handler)
     assert len(said) == 3 and all(any(word in line for line in said) for word in ("passwd", "a.png", "javascript"))
+
+
+# What prose quotes from the runs
+
+
+def _row(**parts: Any) -> dict[str, Any]:
+    found = [{"name": name, "value": 0.4, "low": 0.3, "high": 0.5, "rule": "< 1", "state": "holds", "unit": ""} | part
+             for name, part in parts.items()]  # fmt: skip
+    return {"id": "C1", "page": "one", "record": {"verdict": "holds; reach 1 of 2", "parts": found}}
+
+
+@pytest.mark.parametrize(
+    ("manner", "said"),
+    [("", "0.4"), (" as value", "0.4"), (" as percent", "40 %"), (" as times", "0.4 times"), (" as less", "60 %"),
+     (" as interval", "0.4 [0.3, 0.5]")],
+)  # fmt: skip
+def test_an_effect_is_told_in_its_manner_with_its_interval_beside(manner: str, said: str) -> None:
+    rows = {"C1": _row(gap={}), "C2": {"id": "C2", "record": None}}
+    assert quoting.effect_words(rows, f"C1.gap{manner}") == ("C1", said, "0.4 [0.3, 0.5], holds")
+
+
+def test_an_effect_that_all_base_seeds_judge_is_theirs() -> None:
+    rows = {"C1": _row(gap={"pooled": [0.2, 0.1, 0.35], "state": "open"})}
+    assert quoting.effect_words(rows, "C1.gap as less") == ("C1", "80 %", "0.2 [0.1, 0.35], open")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("C1.other", "has no measured part other"), ("C1.blind", "has no measured part blind"),
+     ("C1", "allowed: CLAIM.PART"), ("C2.gap", "no page has recorded the claim C2"),
+     ("C9.gap", "no page has recorded the claim C9"),
+     ("C1.gap as cake", "one of value, percent, times, less, interval"), ("C1.gap, C1.gap", "allowed: CLAIM.PART")],
+)  # fmt: skip
+def test_what_there_is_not_is_not_quoted(text: str, words: str) -> None:
+    rows = {"C1": _row(gap={}, blind={"unseen": "no pairs"}), "C2": {"id": "C2", "record": None}}
+    with pytest.raises(ValueError, match=re.escape(words)):
+        quoting.effect_words(rows, text)
+
+
+def test_a_link_to_a_claim_says_its_verdict() -> None:
+    assert quoting.claim_words(_row()) == "C1, holds; reach 1 of 2"
+    assert quoting.claim_words({"id": "I1", "record": None}) == "I1, not run yet"
+
+
+def test_a_quoted_figure_is_that_of_the_page_or_a_part_of_it() -> None:
+    from PIL import Image
+
+    pages = quoting.pages(ROOT)
+    whole = quoting.figure(pages, "fig-collapse-planes")
+    outputs = [output for cell in json.loads((ROOT / "book/chapters/collapse.ipynb").read_text())["cells"]
+               for output in cell.get("outputs", [])]  # fmt: skip
+    shown = [output.get("data", {}).get("image/png", "").strip() for output in outputs]
+    assert base64.b64encode(whole).decode() in shown
+    full, cut = (Image.open(io.BytesIO(png)) for png in
+                 (whole, quoting.figure(pages, "fig-collapse-planes", (0.25, 0.5))))  # fmt: skip
+    assert cut.width == full.width and abs(cut.height - full.height / 4) <= 1
+    top = round(full.height / 4)
+    assert cut.tobytes() == full.crop((0, top, full.width, top + cut.height)).tobytes()
+    for name, part in (("fig-collapse-none", (0.0, 1.0)), ("fig-collapse-planes", (0.5, 0.5))):
+        with pytest.raises(ValueError, match="allowed"):
+            quoting.figure(pages, name, part)
+
+
+def test_the_front_page_says_what_was_found_in_one_screen() -> None:
+    """Five results, each with a number of a run and a link to it; a picture; three doors."""
+    book = built() / "book"
+    text = (book / "index.html").read_text(encoding="utf-8")
+    numbers = re.findall(r'<a class="effect reference internal" href="([^"]+)" title="([^"]+)">([^<]+)</a>', text)
+    assert len(numbers) >= 5 and all(re.search(r"\[.*\]|exact", told) for _, told, _ in numbers)
+    for address, _, _ in numbers:
+        page, _, anchor = address.partition("#")
+        assert f'id="{anchor}"' in (book / page).read_text(encoding="utf-8")
+    assert text.count("<li><p><strong>") == 5 and 'class="quoted' in text
+    assert len(re.findall(r'class="sd-card[ "]', text)) == 3

@@ -3,6 +3,7 @@
 * `source-read` on an executed chapter (`book/chapters/NAME.ipynb`) puts a provenance box under its title, and a
   warning above it when the page is stale, i.e. no longer what `notebooks/NAME.ipynb` and the package would give.
 * `{ledger}` is the table of all claims with the verdicts that the executed pages recorded.
+* Roles and a directive quote verdicts, effects and figures of the pages (:mod:`diffnotes.press.quoting`).
 * `{notation}` is the table of symbols. It and the MathJax macros come from the one file `book/notation.yml`.
 * Launch and source buttons of a chapter lead to the notebook it was run from, not to the executed page.
 * Every page tells the browser to load nothing from elsewhere, and readers without JavaScript how to read its formulas.
@@ -20,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from . import quoting
 from .errors import PressError
 from .layout import Project
 from .ledger import GROUPS, VERDICTS, box, errata_table
@@ -27,7 +29,7 @@ from .markdown import table
 from .progress import clock
 from .prose import foreign
 from .provenance import freshness
-from .summary import collect, totals
+from .summary import totals
 from .web import elsewhere, unsafe_link
 
 CHAPTERS = "book/chapters/"
@@ -319,11 +321,12 @@ def setup(app: Any) -> dict[str, Any]:
 
     class Ledger(SphinxDirective):
         def run(self) -> list[Any]:
-            pages = sorted((Path(self.env.app.srcdir) / CHAPTERS).glob("*.ipynb"))
-            for page in pages:
+            for page in quoting.pages(self.env.app.srcdir):
                 self.env.note_dependency(str(page))
-            return self.parse_text_to_nodes(ledger_markdown(collect(pages)), allow_section_headings=True)
+            rows = quoting.collected(self.env.app.srcdir).values()
+            return self.parse_text_to_nodes(ledger_markdown(rows), allow_section_headings=True)
 
+    quoting.setup(app)
     app.add_directive("notation", Notation)
     app.add_directive("ledger", Ledger)
     app.connect("config-inited", _macros)

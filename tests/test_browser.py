@@ -170,6 +170,33 @@ def test_search_finds_a_page(site: Path, browser: Browser) -> None:
     assert not browser.errors
 
 
+# Sets the controls of the ledger's filters and says which claims are left, and what is said of their number.
+FILTER = """((chosen) => {
+  const form = document.querySelector('.ledger-filters');
+  form.reset();
+  for (const [name, value] of Object.entries(chosen)) form.elements[name].value = value;
+  form.dispatchEvent(new Event('input'));
+  const rows = [...document.querySelector('.ledger-overview table').tBodies[0].rows].filter(e => e.checkVisibility());
+  return [rows.map(row => row.cells[0].textContent.trim()), form.querySelector('output').textContent,
+          rows.map(row => row.cells[3].textContent)];
+})"""
+
+
+def test_the_ledger_can_be_filtered(site: Path, browser: Browser) -> None:
+    browser.open((site / "book/claims.html").as_uri())
+    everything, told, _ = browser.run(f"{FILTER}({{}})")
+    assert len(everything) > 50 and told == f"{len(everything)} of {len(everything)} claims"
+    found, told, verdicts = browser.run(f"{FILTER}({{verdict: 'mixed'}})")
+    assert 0 < len(found) < len(everything) and all(" mixed" in verdict for verdict in verdicts)
+    assert told == f"{len(found)} of {len(everything)} claims"
+    assert browser.run(f"{FILTER}({{group: 'G'}})")[0] == ["G1", "G2", "G3", "G4"]
+    assert browser.run(f"{FILTER}({{words: 'e-tsdm SMALL'}})")[0] == ["L4"]
+    assert browser.run(f"{FILTER}({{words: 'no such words'}})")[:2] == [[], f"0 of {len(everything)} claims"]
+    names = browser.run("[...document.querySelector('.ledger-filters').elements.group.options].map(one => one.text)")
+    assert "Recursive training" in names and len(names) == 7
+    assert browser.run("[...document.querySelectorAll('.ledger-filters :is(input, select)')].every(e => e.labels[0])")
+
+
 def test_widgets_are_drawn(site: Path, browser: Browser) -> None:
     browser.view()
     page = next(path for path in pages(site) if "jupyter.widget-view" in path.read_text(encoding="utf8"))

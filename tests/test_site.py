@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 import torch
 import yaml
@@ -24,6 +25,7 @@ from sites import PROVENANCE, ROOT, built, chapter, runnable
 from diffnotes.press import directives, quoting, site
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project
+from diffnotes.press.overview import runs_markdown
 from diffnotes.press.summary import collect
 
 STATIC = ROOT / "book" / "_static"
@@ -457,9 +459,9 @@ def test_a_page_that_a_gate_refuses_is_not_built(project: Project, put: Any) -> 
 
 def test_a_stale_page_is_refused_and_says_so_to_readers(project: Project, put: Any) -> None:
     text = project.page("cpu", "sample").read_text()
-    assert len(directives.page_boxes(text, "sample", project.root)) == 1
+    assert len(directives.page_boxes(text, "sample", project.root)) == 2
     put(project.source("sample"), lambda text: text.replace("gap = 0.4213", "gap = 0.5"))
-    warning, _ = directives.page_boxes(text, "sample", project.root / "_build" / "site-source")
+    warning, *_ = directives.page_boxes(text, "sample", project.root / "_build" / "site-source")
     assert "This page is stale" in warning and "cell 2" in warning and "`diffnotes run sample`" in warning
     with pytest.raises(PressError, match="stale"):
         site.build("latest", project.root, say=lambda _: None)
@@ -493,7 +495,7 @@ def test_the_ledger_page_leads_with_what_is_judged() -> None:
     assert f"Of {len(rows)} claims 1 have been measured. The verdict is ✗ does not hold here for 1." in text
     for shown in ("✗ does not hold here |", "2 [1.5, 3]", "<\N{NO-BREAK SPACE}1", "targets, cell 3", "on a processor"):
         assert shown in text
-    order = [text.index(part) for part in ("✗ does not", "(ledger-", "## Claims that wait", "## Errata of the sources")]
+    order = [text.index(part) for part in ("✗ does not", "(ledger-", "## Claims that wait")]
     assert order == sorted(order)
     assert all(text.count(f"| {row['id']} |") == 1 for row in rows[1:])
     assert "No claim has been measured yet." in directives.ledger_markdown(collect([]))
@@ -521,6 +523,35 @@ def test_a_finished_document_is_looked_at_once_more(tmp_path: Path) -> None:
     finally:
         logger.removeHandler(handler)
     assert len(said) == 3 and all(any(word in line for line in said) for word in ("passwd", "a.png", "javascript"))
+
+
+def test_a_page_says_how_long_it_takes_to_read_and_to_run() -> None:
+    """400 words, two displayed formulas, a figure and two visible cells: 2 + 5/4 minutes; exercises do not count."""
+    figure = nbformat.v4.new_output("display_data", {"image/png": "x"})
+    cells = [nbformat.v4.new_markdown_cell("# Title\n\n" + "word " * 399 + "\n\n$$a b c$$\n\n$$d$$ $inline words$"),
+             nbformat.v4.new_code_cell("x = 1", outputs=[figure]), nbformat.v4.new_code_cell("y = 1"),
+             nbformat.v4.new_code_cell("z = 1", metadata={"tags": ["hide-input"]}),
+             nbformat.v4.new_markdown_cell("## Exercises\n\n" + "word " * 4000)]  # fmt: skip
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    assert directives.reading_minutes(notebook) == 3
+    assert directives.times_markdown(notebook, {"seconds": 75.2}) == (
+        "About 3 minutes to read without the exercises. Running all of it took 1 min 15 s, with its networks at hand.\n"
+    )
+
+
+def test_the_page_of_the_runs_adds_up_what_they_recorded(tmp_path: Path) -> None:
+    one = {"seconds": 30.0, "bytes": 2**20, "name": "a", "key": "k", "date": "", "device": "", "checksum": ""}
+    other = {"networks": [], "versions": {"torch": "9.9"}}
+    for name, changes in (("first", {"networks": [one, one]}), ("second", other)):
+        record = {**PROVENANCE, "seconds": 60.0, "memory_mib": 100.4, "commit": "0123456789ab with changes"} | changes
+        notebook = nbformat.v4.new_notebook(metadata={"diffnotes": {"provenance": record}})
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+    text = runs_markdown([tmp_path / "first.ipynb", tmp_path / "second.ipynb"])
+    assert "took 2 min 00 s in all" in text and "2 sets of networks and of numbers" in text.replace("\n", " ")
+    assert "once, in 1 min 00 s; it takes 2.0 MiB" in text and "0123456 with changes" in text and "100 MiB" in text
+    assert "| first | second |" in text and re.search(r"\| torch \| [^|]+ \| 9.9 \|", text)
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "third.ipynb")
+    assert runs_markdown([tmp_path / "third.ipynb"]) == "No chapter has been run yet.\n"
 
 
 # What prose quotes from the runs

@@ -2,7 +2,8 @@
 
 * `source-read` on an executed chapter (`book/chapters/NAME.ipynb`) puts a provenance box under its title, and a
   warning above it when the page is stale, i.e. no longer what `notebooks/NAME.ipynb` and the package would give.
-* `{ledger}` is the table of all claims with the verdicts that the executed pages recorded.
+* `{ledger}` is the table of all claims with the verdicts that the executed pages recorded, `{errata}` that of
+  the errata of the sources, `{runs}` that of the runs behind the pages.
 * Roles and a directive quote verdicts, effects and figures of the pages (:mod:`diffnotes.press.quoting`).
 * `{notation}` is the table of symbols. It and the MathJax macros come from the one file `book/notation.yml`.
 * Launch and source buttons of a chapter lead to the notebook it was run from, not to the executed page.
@@ -26,6 +27,7 @@ from .errors import PressError
 from .layout import Project
 from .ledger import GROUPS, VERDICTS, box, errata_table
 from .markdown import table
+from .overview import runs_markdown
 from .progress import clock
 from .prose import foreign
 from .provenance import freshness
@@ -88,6 +90,31 @@ def provenance_markdown(record: dict[str, Any]) -> str:
                     f"`{one['key'][:12]}`") for one in networks]  # fmt: skip
         shown += "\n\n" + table(("Networks", "Trained", "Key"), trained)
     return f":::{{dropdown}} {summary}\n:class-container: provenance\n\n{shown}\n\n{note}\n:::\n"
+
+
+def reading_minutes(notebook: Any) -> int:
+    """About how long a page takes to read: 200 words a minute, a quarter of one for a displayed formula or a figure.
+
+    Words are those of the prose without its exercises, code and formulas; a cell of code counts for a quarter, too.
+    """
+    words, looks = 0, 0
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            hidden = {"hide-input", "remove-input", "remove-cell"} & set(cell.metadata.get("tags", []))
+            looks += not hidden
+            looks += any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+        elif "{exercise-start}" in cell.source or re.match(r"#+ Exercises", cell.source):
+            break
+        else:
+            looks += cell.source.count("$$") // 2
+            words += len(re.sub(r"\$\$.*?\$\$|\$[^$]*\$|```.*?```", " ", cell.source, flags=re.S).split())
+    return max(1, round(words / 200 + looks / 4))
+
+
+def times_markdown(notebook: Any, record: dict[str, Any]) -> str:
+    """What a chapter costs: minutes to read, seconds to run."""
+    return (f"About {reading_minutes(notebook)} minutes to read without the exercises. Running all of it took "
+            f"{clock(record['seconds'])}, with its networks at hand.\n")  # fmt: skip
 
 
 def stale_markdown(name: str, reasons: Iterable[str]) -> str:
@@ -165,11 +192,12 @@ def page_boxes(text: str, name: str, source: Path) -> list[str]:
         reasons = freshness(notebook, Project(Project.find(source).root), name).reasons
     except PressError:  # built away from the notebooks: nothing to compare with
         reasons = []
-    return ([stale_markdown(name, reasons)] if reasons else []) + [provenance_markdown(record)]
+    stale = [stale_markdown(name, reasons)] if reasons else []
+    return [*stale, f":::{{div}} times\n{times_markdown(notebook, record)}:::\n", provenance_markdown(record)]
 
 
 def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
-    """The ledger's page: totals and an overview of the verdicts, each in full, changed rules, the rest, the errata."""
+    """The ledger's page: totals and an overview of the verdicts, each in full, changed rules, and the rest."""
     signs = dict(zip(VERDICTS, SIGNS, strict=True))
 
     rows = list(rows)
@@ -193,7 +221,8 @@ def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
         )
         for row, state in zip(done, states, strict=True)
     ]
-    text += ["", table(("Claim", "Statement", "Source", "Verdict"), shown), ""] if done else []
+    overview = table(("Claim", "Statement", "Source", "Verdict"), shown)
+    text += ["", "::::{div} ledger-overview", overview, "::::", ""] if done else []
     for group, title in GROUPS.items():
         members = [row for row in done if row["id"][0] == group]
         text += ["", f"## {title}"] if members else []
@@ -210,7 +239,7 @@ def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
             (row["id"], row["statement"], row["source"], row["kind"]) for row in waiting if row["id"][0] == group
         ]:
             text += ["", f"**{title}**", "", table(("Claim", "Statement", "Source", "Kind"), members), ""]
-    return "\n".join([*text, "", "## Errata of the sources", "", errata_table(), ""])
+    return "\n".join([*text, ""])
 
 
 def _source_read(app: Any, docname: str, source: list[str]) -> None:
@@ -328,7 +357,21 @@ def setup(app: Any) -> dict[str, Any]:
 
     quoting.setup(app)
     app.add_directive("notation", Notation)
+    class Runs(SphinxDirective):
+        def run(self) -> list[Any]:
+            known = {page.stem: page for page in quoting.pages(self.env.app.srcdir)}
+            for page in known.values():
+                self.env.note_dependency(str(page))
+            order = [known[name] for name in Project(Path(self.env.app.srcdir)).chapters() if name in known]
+            return self.parse_text_to_nodes(runs_markdown(order))
+
+    class Errata(SphinxDirective):
+        def run(self) -> list[Any]:
+            return self.parse_text_to_nodes(errata_table())
+
     app.add_directive("ledger", Ledger)
+    app.add_directive("runs", Runs)
+    app.add_directive("errata", Errata)
     app.connect("config-inited", _macros)
     app.connect("source-read", _source_read)
     app.connect("doctree-read", _doctree_read)

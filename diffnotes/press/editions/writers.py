@@ -37,6 +37,12 @@ PREAMBLE = r"""
 \hypersetup{pdfencoding=auto,psdextra}
 \emergencystretch=3em
 \setcounter{tocdepth}{1}
+\usepackage{newunicodechar}
+\newunicodechar{^^^^200b}{\hspace{0pt}}
+\newunicodechar{ₜ}{\ensuremath{{}_t}}
+\AtBeginDocument{\renewcommand{\contentsname}{Contents}}
+\AtBeginEnvironment{tabular}{\footnotesize}\AtBeginEnvironment{tabulary}{\footnotesize}
+\AtBeginEnvironment{longtable}{\footnotesize}\setlength{\tabcolsep}{4pt}
 """
 FONTS = r"""
 \setmainfont{FreeSerif}[Extension=.otf,UprightFont=*,ItalicFont=*Italic,BoldFont=*Bold,BoldItalicFont=*BoldItalic]
@@ -210,6 +216,83 @@ def _above(node: nodes.Node) -> Any:
         yield node
 
 
+class Names(SphinxPostTransform):
+    """Long names in code may be broken behind their underscores and colons."""
+
+    default_priority = 305
+    builders = ("latex",)
+
+    def run(self, **kwargs: Any) -> None:
+        for node in self.document.findall(nodes.literal):
+            if len(node.astext()) > 30 and len(node.children) == 1:
+                node[:] = [nodes.Text(re.sub(r"(::|[_/.,])(?=\w)", "\\1\u200b", node.astext()))]
+
+
+class Tables(SphinxPostTransform):
+    """Tables of LaTeX: no box is cut in the middle of a table, so a long one in a box becomes several with one head.
+
+    Columns of verdicts, and of tables that may be cut, get widths by what is in them.
+    """
+
+    default_priority = 310
+    builders = ("latex",)
+
+    def run(self, **kwargs: Any) -> None:
+        for table in list(self.document.findall(nodes.table)):
+            group = next(table.findall(nodes.tgroup))
+            widths = _widths(group)
+            boxed = any(isinstance(one, nodes.Admonition) for one in _above(table))
+            rows = [row for body in group.findall(nodes.tbody) for row in body]
+            heights = [_height(row, widths) for row in rows]
+            if sum(heights) <= MOST_LINES and not any(node.get("format") == "latex" for node in table.findall(nodes.raw)):
+                continue
+            for column, width in zip(group.findall(nodes.colspec), widths):
+                column["colwidth"] = width
+            table["classes"] = [one for one in table["classes"] if one != "colwidths-auto"] + ["colwidths-given"]
+            if not boxed:
+                table["classes"] += ["longtable"] if sum(heights) > MOST_LINES else []
+                continue
+            pieces, lines = [[]], 0
+            for row, height in zip(rows, heights):
+                if pieces[-1] and lines + height > MOST_LINES:
+                    pieces.append([])
+                    lines = 0
+                pieces[-1].append(row)
+                lines += height
+            made = []
+            for piece in pieces:
+                copy = table.deepcopy()
+                for body in copy.findall(nodes.tbody):
+                    body.children = []
+                    body += [row.deepcopy() for row in piece]
+                copy["ids"] = table["ids"] if not made else []
+                made.append(copy)
+            table.replace_self(made)
+
+
+MOST_LINES = 24  # of a table that is not cut
+LINE = 130  # signs of a line of a table
+
+
+def _widths(group: nodes.tgroup) -> list[int]:
+    """How wide the columns of a table should be, of :data:`LINE` signs: as its words need, and as its texts would."""
+    rows = [[entry.astext() if not entry.astext().startswith("{\\setlength") else "x" * 22 for entry in row]
+            for row in group.findall(nodes.row)]  # fmt: skip
+    columns = [[text for text in column if text] or [""] for column in zip(*rows)]
+    split = re.compile(r"[\s\u200b]+")
+    words = [round(1.15 * max(max(map(len, split.split(text))) for text in column)) + 2 for column in columns]
+    wanted = [min(max(map(len, column)) + 2, 80) for column in columns]
+    spare = LINE - sum(words)
+    more = [max(0, want - word) for want, word in zip(wanted, words)]
+    return [max(1, word + round(max(0, spare) * extra / (sum(more) or 1))) for word, extra in zip(words, more)]
+
+
+def _height(row: nodes.row, widths: list[int]) -> int:
+    cells = zip(row, widths)
+    return max(1 if entry.astext().startswith("{\\setlength") else -(-len(entry.astext()) // max(1, width - 2))
+               for entry, width in cells) or 1  # fmt: skip
+
+
 class Parts(SphinxPostTransform):
     """The front page becomes the first chapter, and the captions of the table of contents become parts."""
 
@@ -324,6 +407,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("config-inited", _configured, priority=950)  # when the table of contents has named the first page
     app.connect("builder-inited", _started, priority=100)
     app.connect("source-read", _source_read, priority=400)
-    for one in (Pictures, Lists, Parts):
+    for one in (Pictures, Lists, Names, Tables, Parts):
         app.add_post_transform(one)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

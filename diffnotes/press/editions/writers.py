@@ -38,6 +38,8 @@ PREAMBLE = r"""
 \emergencystretch=3em
 \setcounter{tocdepth}{1}
 \usepackage{newunicodechar}
+\usepackage{needspace}
+\BeforeBeginEnvironment{sphinxadmonition}{\Needspace{15\baselineskip}}
 \newunicodechar{^^^^200b}{\hspace{0pt}}
 \newunicodechar{ₜ}{\ensuremath{{}_t}}
 \AtBeginDocument{\renewcommand{\contentsname}{Contents}}
@@ -216,6 +218,20 @@ def _above(node: nodes.Node) -> Any:
         yield node
 
 
+class Boxes(SphinxPostTransform):
+    """A box within a box becomes a heading and its text: LaTeX cannot continue such a one on the next page."""
+
+    default_priority = 303
+    builders = ("latex",)
+
+    def run(self, **kwargs: Any) -> None:
+        for box in list(self.document.findall(nodes.admonition)):
+            if any(isinstance(one, nodes.admonition) for one in _above(box)):
+                title, *rest = box.children
+                heading = nodes.paragraph("", "", nodes.strong("", "", *title.children))
+                box.replace_self([heading, *rest])
+
+
 class Names(SphinxPostTransform):
     """Long names in code may be broken behind their underscores and colons."""
 
@@ -244,7 +260,8 @@ class Tables(SphinxPostTransform):
             boxed = any(isinstance(one, nodes.Admonition) for one in _above(table))
             rows = [row for body in group.findall(nodes.tbody) for row in body]
             heights = [_height(row, widths) for row in rows]
-            if sum(heights) <= MOST_LINES and not any(node.get("format") == "latex" for node in table.findall(nodes.raw)):
+            most = MOST_LINES // 2 if boxed else MOST_LINES
+            if sum(heights) <= most and not any(node.get("format") == "latex" for node in table.findall(nodes.raw)):
                 continue
             for column, width in zip(group.findall(nodes.colspec), widths):
                 column["colwidth"] = width
@@ -254,7 +271,7 @@ class Tables(SphinxPostTransform):
                 continue
             pieces, lines = [[]], 0
             for row, height in zip(rows, heights):
-                if pieces[-1] and lines + height > MOST_LINES:
+                if pieces[-1] and lines + height > most:
                     pieces.append([])
                     lines = 0
                 pieces[-1].append(row)
@@ -280,7 +297,7 @@ def _widths(group: nodes.tgroup) -> list[int]:
             for row in group.findall(nodes.row)]  # fmt: skip
     columns = [[text for text in column if text] or [""] for column in zip(*rows)]
     split = re.compile(r"[\s\u200b]+")
-    words = [round(1.15 * max(max(map(len, split.split(text))) for text in column)) + 2 for column in columns]
+    words = [min(round(1.15 * max(max(map(len, split.split(text))) for text in column)) + 2, 28) for column in columns]
     wanted = [min(max(map(len, column)) + 2, 80) for column in columns]
     spare = LINE - sum(words)
     more = [max(0, want - word) for want, word in zip(wanted, words)]
@@ -407,6 +424,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("config-inited", _configured, priority=950)  # when the table of contents has named the first page
     app.connect("builder-inited", _started, priority=100)
     app.connect("source-read", _source_read, priority=400)
-    for one in (Pictures, Lists, Names, Tables, Parts):
+    for one in (Pictures, Lists, Boxes, Names, Tables, Parts):
         app.add_post_transform(one)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     publish.add_argument("--profile", choices=PROFILES, default="cpu", help="default: cpu")
 
     build = command("build", "make the site, a PDF or an EPUB from executed pages; executes nothing")
-    build.add_argument("--format", choices=("html", "pdf", "epub", "all"), default="html", help="default: html, the site")
+    build.add_argument("--format", choices=("html", "pdf", "epub", "all"), default="html", help="default: html")
     build.add_argument("--archive", action="store_true", help="pack the site into one ZIP that opens from disk, too")
     build.add_argument("--pages", choices=("latest", "committed"), default="latest", help="default: latest")
     build.add_argument("--force", action="store_true", help="build even if nothing has changed")

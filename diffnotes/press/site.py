@@ -217,7 +217,7 @@ def render(source: Path, work: Path, builder: str = "html", **settings: str) -> 
     command = ["-c", "from jupyter_book.cli.main import main; main()", "build", str(source)]
     options = ["--path-output", str(work), "-W", "-n", "--keep-going", "--quiet"]
     if builder != "html":
-        options += ["--builder", "latex"] if builder == "latex" else ["--builder", "custom", "--custom-builder", builder]
+        options += ["--builder", *(["latex"] if builder == "latex" else ["custom", "--custom-builder", builder])]
     with workspace() as private:
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         with Owned([*command, *options], private, environment(private, **settings), **streams) as child:

@@ -70,7 +70,8 @@ def _faults(book: zipfile.ZipFile) -> Iterator[str]:
             except ElementTree.ParseError as error:
                 yield f"{name}: not well-formed: {error}"
     root = trees.get("META-INF/container.xml")
-    packages = [one.get("full-path") for one in root.iter() if one.tag.endswith("}rootfile")] if root is not None else []
+    declared = root.iter() if root is not None else ()
+    packages = [one.get("full-path") for one in declared if one.tag.endswith("}rootfile")]
     if len(packages) != 1 or packages[0] not in trees:
         yield "META-INF/container.xml names no package that can be read"
         return
@@ -116,7 +117,8 @@ def _package_faults(package: str, trees: dict[str, ElementTree.Element], names: 
 
 
 def _page_faults(name: str, tree: ElementTree.Element, ids: dict[str, list[str]]) -> Iterator[str]:
-    yield from (f"{name}: {count} elements have the id {one!r}" for one, count in Counter(ids[name]).items() if count > 1)
+    twice = [(one, count) for one, count in Counter(ids[name]).items() if count > 1]
+    yield from (f"{name}: {count} elements have the id {one!r}" for one, count in twice)
     for one in tree.iter():
         tag = one.tag.partition("}")[2]
         if not one.tag.startswith((XHTML, SVG, MATHML)):
@@ -137,7 +139,8 @@ def _page_faults(name: str, tree: ElementTree.Element, ids: dict[str, list[str]]
                 if loads and parts.scheme != "data":
                     yield f"{name}: loads from the network: {value[:80]}"
             elif parts and name != "nav.xhtml" and tag == "a":
-                target = posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(parts.path))) if parts.path else name
+                target = posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(parts.path)))
+                target = target if parts.path else name
                 if target not in ids:
                     yield f"{name}: link to a page that is not there: {value}"
                 elif parts.fragment and unquote(parts.fragment) not in ids[target]:

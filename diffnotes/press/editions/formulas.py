@@ -25,17 +25,20 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 MAC = ("/Applications/Chromium.app/Contents/MacOS/Chromium",
        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")  # fmt: skip
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND",
-         "--allow-file-access-from-files", "--virtual-time-budget=600000", "--dump-dom")  # fmt: skip
+         "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+         "--host-resolver-rules=MAP * ~NOTFOUND", "--allow-file-access-from-files",
+         "--virtual-time-budget=600000", "--dump-dom")  # fmt: skip
 LIMIT = 300  # seconds that all formulas may take
 PAGE = """<!DOCTYPE html><meta charset="utf-8"><title>formulas</title><pre id="made"></pre>
 <script>
 const formulas = FORMULAS;
-MathJax = {tex: {macros: MACROS}, startup: {typeset: false, async ready() {
+MathJax = {tex: {macros: MACROS, packages: {"[-]": ["noundefined"]}}, startup: {typeset: false, async ready() {
   MathJax.startup.defaultReady();
   const made = [];
   for (const [tex, display] of formulas) {  // one by one: what a formula needs besides may have to be loaded first
-    try { made.push(await MathJax.tex2mmlPromise(tex, {display})); } catch (error) { made.push("error: " + error.message); }
+    try {
+      made.push(await MathJax.tex2mmlPromise(tex, {display}));
+    } catch (error) { made.push("error: " + error.message); }
   }
   document.getElementById("made").textContent = JSON.stringify(made);
 }}};

@@ -16,8 +16,8 @@ def _number(text: str, name: str) -> float:
 def drawn(svg: str) -> str:
     r"""The LaTeX of one line of SVG that shows an interval against the region of its rule.
 
-    >>> svg = '<svg height="18" width="120"><rect x="6" y="1" width="60" height="16"/><circle cx="9" cy="9" r="3"/></svg>'
-    >>> drawn(svg).splitlines()[2:-1]
+    >>> shapes = '<rect x="6" y="1" width="60" height="16"/><circle cx="9" cy="9" r="3"/>'
+    >>> drawn(f'<svg height="18" width="120">{shapes}</svg>').splitlines()[2:-1]
     ['\\put(6,1){\\color[gray]{0.82}\\rule{27pt}{7.2pt}}', '\\put(9,9){\\circle*{6}}']
     """
     width, height = _number(svg, "width"), _number(svg, "height")

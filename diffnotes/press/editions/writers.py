@@ -1,8 +1,8 @@
 """A Sphinx extension: what the book needs to become a PDF or an EPUB. The site does not notice it.
 
 * Drop-downs stand open, code that a page folds away is shown, and where a page can be moved the address of it stands.
-* LaTeX gets the macros of `book/notation.yml`, fonts that have all signs of the book, parts with their captions, lists of
-  works where the site has them, and verdicts with their pictures.
+* LaTeX gets the macros of `book/notation.yml`, fonts that have all signs of the book, parts with their captions, lists
+  of works where the site has them, and verdicts with their pictures.
 * The EPUB gets its formulas as MathML, no script, and only the files that its pages use.
 """
 
@@ -14,7 +14,7 @@ import re
 import shutil
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote, unquote, urlsplit
 
 from docutils import nodes
@@ -42,7 +42,6 @@ PREAMBLE = r"""
 \BeforeBeginEnvironment{sphinxadmonition}{\Needspace{15\baselineskip}}
 \newunicodechar{^^^^200b}{\hspace{0pt}}
 \newunicodechar{ₜ}{\ensuremath{{}_t}}
-\AtBeginDocument{\renewcommand{\contentsname}{Contents}}
 \AtBeginEnvironment{tabular}{\footnotesize}\AtBeginEnvironment{tabulary}{\footnotesize}
 \AtBeginEnvironment{longtable}{\footnotesize}\setlength{\tabcolsep}{4pt}
 """
@@ -53,14 +52,14 @@ FONTS = r"""
   BoldItalicFont=*-BoldOblique,Scale=0.8]
 """
 FORMULA = re.compile(
-    r'(?P<open><(?P<tag>span|div) class="math notranslate nohighlight"(?P<id>[^>]*)>)(?P<number>\s*<span class="eqno">.*?'
-    r"</span>)?(?P<tex>.*?)</(?P=tag)>", re.S)  # fmt: skip
+    r'(?P<open><(?P<tag>span|div) class="math notranslate nohighlight"[^>]*>)'
+    r'(?P<number>\s*<span class="eqno">.*?</span>)?(?P<tex>.*?)</(?P=tag)>', re.S)  # fmt: skip
 
 
 class Opened(Admonition):
     """A drop-down of the site, as a box that stands open."""
 
-    option_spec = {**Admonition.option_spec, **dict.fromkeys(
+    option_spec: ClassVar = {**Admonition.option_spec, **dict.fromkeys(
         ("open", "color", "icon", "animate", "margin", "chevron", "class-container", "class-title", "class-body"),
         directives.unchanged)}  # fmt: skip
 
@@ -82,7 +81,8 @@ def macros_latex(macros: dict[str, Any]) -> str:
 
 def address(config: Any) -> str:
     """Where the site of the book lies on the web, as GitHub makes it of the repository's name; "" if there is none."""
-    found = re.fullmatch(r"https://github\.com/([\w.-]+)/([\w.-]+?)/?", config.html_theme_options.get("repository_url", ""))
+    repository = config.html_theme_options.get("repository_url", "")
+    found = re.fullmatch(r"https://github\.com/([\w.-]+)/([\w.-]+?)/?", repository)
     return f"https://{found[1].lower()}.github.io/{found[2]}/" if found else ""
 
 
@@ -101,9 +101,8 @@ def without_moving(text: str, page: str) -> str:
                 words = f"Here the [page of this chapter]({page}) has controls that a reader can move."
             elif "text/html" in data and 'class="player"' in "".join(data["text/html"]):
                 named = re.search(r"for other values of (.*?)\.\s*$", "".join(data.get("text/plain", "")), re.S)
-                of = f" of {named[1]}" if named else ""
-                words = f"The figure shows one setting. On the [page of this chapter]({page}) it can be moved, for other " \
-                        f"values{of}."  # fmt: skip
+                others = f", for other values of {named[1]}" if named else ""
+                words = f"The figure shows one setting. On the [page of this chapter]({page}) it can be moved{others}."
             else:
                 continue
             output["data"] = {"text/markdown": words, "text/plain": words}
@@ -125,9 +124,10 @@ def _configured(app: Any, config: Any) -> None:
     config.latex_table_style = ["booktabs"]
     config.latex_elements = {
         "papersize": "a4paper", "pointsize": "10pt", "fontpkg": FONTS, "fncychap": "", "printindex": "",
-        "preamble": PREAMBLE + macros_latex(macros), "maketitle": r"\sphinxmaketitle", "extraclassoptions": "openany,oneside",
-        "sphinxsetup": "verbatimforcewraps=true,VerbatimColor={gray}{0.97},verbatimwithframe=false,hmargin={2.2cm,2.2cm},"
-                       "vmargin={2.4cm,2.4cm}",
+        "preamble": PREAMBLE + macros_latex(macros), "tableofcontents": r"\renewcommand{\contentsname}{Contents}\sphinxtableofcontents",
+        "extraclassoptions": "openany,oneside",
+        "sphinxsetup": "verbatimforcewraps=true,VerbatimColor={gray}{0.97},verbatimwithframe=false,"
+                       "hmargin={2.2cm,2.2cm},vmargin={2.4cm,2.4cm}",
         "fvset": r"\fvset{fontsize=\footnotesize}",
     }  # fmt: skip
     config.latex_documents = [(config.root_doc, "diffnotes.tex", config.project, config.author, "manual", False)]

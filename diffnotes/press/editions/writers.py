@@ -36,6 +36,7 @@ PREAMBLE = r"""
 \setmathfont{texgyretermes-math.otf}
 \hypersetup{pdfencoding=auto,psdextra}
 \emergencystretch=3em
+\AtBeginDocument{\splitmaxdepth=4pt}  % tables hang from their first line; all of them counts where a box is cut
 \setcounter{tocdepth}{1}
 \usepackage{newunicodechar}
 \usepackage{needspace}
@@ -124,7 +125,8 @@ def _configured(app: Any, config: Any) -> None:
     config.latex_table_style = ["booktabs"]
     config.latex_elements = {
         "papersize": "a4paper", "pointsize": "10pt", "fontpkg": FONTS, "fncychap": "", "printindex": "",
-        "preamble": PREAMBLE + macros_latex(macros), "tableofcontents": r"\renewcommand{\contentsname}{Contents}\sphinxtableofcontents",
+        "preamble": PREAMBLE + macros_latex(macros), "maketitle": r"\sphinxmaketitle",
+        "tableofcontents": r"\renewcommand{\contentsname}{Contents}\sphinxtableofcontents",
         "extraclassoptions": "openany,oneside",
         "sphinxsetup": "verbatimforcewraps=true,VerbatimColor={gray}{0.97},verbatimwithframe=false,"
                        "hmargin={2.2cm,2.2cm},vmargin={2.4cm,2.4cm}",

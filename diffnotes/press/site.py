@@ -199,10 +199,16 @@ def assemble(project: Project, chosen: dict[str, Path], source: Path) -> dict[st
     return taken
 
 
-def render(source: Path, work: Path) -> Path:
+def render(source: Path, work: Path, builder: str = "html", **settings: str) -> Path:
     """Build the tree ``source`` below the empty directory ``work`` and return the directory of the HTML.
 
     The directory must be empty: a second build in the same place skips the pages that were faulty, and is green.
+
+    Args:
+        source: the tree.
+        work: where to build.
+        builder: "html", or another builder of Sphinx, whose directory is returned instead.
+        settings: variables of the environment.
 
     Raises:
         PressError: with the warnings, if there are any.
@@ -210,16 +216,18 @@ def render(source: Path, work: Path) -> Path:
     remove(work)
     command = ["-c", "from jupyter_book.cli.main import main; main()", "build", str(source)]
     options = ["--path-output", str(work), "-W", "-n", "--keep-going", "--quiet"]
+    if builder != "html":
+        options += ["--builder", *(["latex"] if builder == "latex" else ["custom", "--custom-builder", builder])]
     with workspace() as private:
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        with Owned([*command, *options], private, environment(private), **streams) as builder:
-            said = builder.process.stdout.read()
-        status = builder.process.returncode
+        with Owned([*command, *options], private, environment(private, **settings), **streams) as child:
+            said = child.process.stdout.read()
+        status = child.process.returncode
     if status:
         text = re.sub(r"\x1b\[[0-9;]*m", "", said)
         lines = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|error", line)] or text.splitlines()
         raise PressError("the builder reports:\n  " + "\n  ".join(lines).replace(str(source) + "/", ""))
-    return work / "_build" / "html"
+    return work / "_build" / builder
 
 
 def _read(path: Path) -> str:

@@ -143,6 +143,7 @@ def sub(name, old, new):
     (sub(PAGE, "</body>", "<script>1</script></body>"), "has <script>"),
     (sub(PAGE, "</body>", "<img alt='a' src='https://example.org/a.png'/></body>"), "loads from the network"),
     (sub(PAGE, "</body>", "<a href='nowhere.xhtml'>a</a></body>"), "link to a page that is not there"),
+    (sub(PAGE, "</head>", "<link rel='stylesheet' href='a.css'/></head>"), "a file that is not in the book: a.css"),
     (sub(PAGE, "</body>", "<a href='#nowhere'>a</a></body>"), "link to an anchor that is not there"),
     (sub(PAGE, "</body>", "<p id='a'/><p id='a'/></body>"), "2 elements have the id 'a'"),
     (sub(PAGE, 'alt="[^"]+"', 'alt=""'), "image without alternative text"),

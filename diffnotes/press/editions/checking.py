@@ -79,7 +79,7 @@ def _faults(book: zipfile.ZipFile) -> Iterator[str]:
     ids = {name: [one.get("id") for one in tree.iter() if one.get("id")] for name, tree in trees.items()}
     for name, tree in trees.items():
         if name.endswith(".xhtml"):
-            yield from _page_faults(name, tree, ids)
+            yield from _page_faults(name, tree, ids, names)
     for name in (one for one in names if one.endswith(".css")):
         if found := re.search(r"url\(\s*['\"]?(?!data:)([^)'\"]*)|@import\s+([^;]*)", book.read(name).decode()):
             target = posixpath.normpath(posixpath.join(posixpath.dirname(name), found[1] or found[2] or ""))
@@ -116,7 +116,9 @@ def _package_faults(package: str, trees: dict[str, ElementTree.Element], names: 
     yield from (f"{package}: no {one}" for one in ("title", "language", "identifier") if one not in tags)
 
 
-def _page_faults(name: str, tree: ElementTree.Element, ids: dict[str, list[str]]) -> Iterator[str]:
+def _page_faults(
+    name: str, tree: ElementTree.Element, ids: dict[str, list[str]], names: list[str]
+) -> Iterator[str]:
     twice = [(one, count) for one, count in Counter(ids[name]).items() if count > 1]
     yield from (f"{name}: {count} elements have the id {one!r}" for one, count in twice)
     for one in tree.iter():
@@ -138,6 +140,9 @@ def _page_faults(name: str, tree: ElementTree.Element, ids: dict[str, list[str]]
             elif parts and (parts.scheme or parts.netloc):
                 if loads and parts.scheme != "data":
                     yield f"{name}: loads from the network: {value[:80]}"
+            elif parts and tag == "link" or (parts and key == "src"):
+                if posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(parts.path))) not in names:
+                    yield f"{name}: a file that is not in the book: {value}"
             elif parts and name != "nav.xhtml" and tag == "a":
                 target = posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(parts.path)))
                 target = target if parts.path else name

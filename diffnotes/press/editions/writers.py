@@ -380,7 +380,10 @@ class Epub(Epub3Builder):
         return [unique_ids(unwanted.sub("", FORMULA.sub(one, page))) for page in pages]
 
     def clear(self, folder: Path, pages: list[Path]) -> None:
-        """Remove what no page shows: scripts, fonts of scripts, styles of the site."""
+        """Remove what no page shows: scripts, fonts of scripts, styles of the site and of extensions."""
+        foreign = re.compile(rf'\s*<link rel="stylesheet"[^>]*href="(?![^"]*/(?:pygments|{STYLE[:-4]})\.css)[^>]*>')
+        for page in pages:
+            page.write_text(foreign.sub("", page.read_text(encoding="utf8")), encoding="utf8")
         used = set(pages)
         for page in pages:
             for link in re.findall(r'\b(?:src|href)="([^"]+)"', page.read_text(encoding="utf8")):

@@ -308,7 +308,7 @@ def test_a_page_is_printed_light_whole_and_without_what_is_around_it(sample: str
 
 WATCH = """window.order = [];
 new MutationObserver(list => { for (const {addedNodes, target} of list) for (const node of addedNodes)
-  if (node.nodeName === "MJX-CONTAINER" && target.closest(".math"))
+  if (node.nodeName === "MJX-CONTAINER" && target.closest(".bd-article .math"))
     order.push(target.closest(".math").getBoundingClientRect().top < 2 * innerHeight);
 }).observe(document, {childList: true, subtree: true});"""
 
@@ -322,7 +322,7 @@ def test_formulas_near_the_window_are_set_first(site: Path, browser: Browser) ->
     finally:
         browser.send("Page.removeScriptToEvaluateOnNewDocument", identifier=number)
     near = sum(order)
-    assert 4 < near < len(order) / 4
+    assert 2 < near < len(order) / 4
     assert sum(order[:near]) >= 0.8 * near
 
 
@@ -347,9 +347,14 @@ def test_far_parts_wait_for_their_reader(site: Path, browser: Browser) -> None:
     sections = "[...document.querySelectorAll('.bd-article > section > section')]"
     assert browser.run(f"{sections}.filter(s => getComputedStyle(s).contentVisibility === 'auto').length") > 5
     last = browser.run(f"{sections}.at(-1).id")
-    browser.run(f"location.hash = {last!r}")
+    top = f"document.getElementById({last!r}).getBoundingClientRect().top"
+    come = f"""new Promise(done => {{ const start = Date.now(); const look = () => {{
+        0 <= {top} && {top} < 740 || Date.now() - start > 5000 ? done({top}) : setTimeout(look, 50); }}; look(); }})"""
+    browser.run(f"document.querySelector('.bd-toc-nav a[href=\"#{last}\"]').click()")
+    assert 0 <= browser.run(come) < 740
+    browser.open(f"{address}?again#{last}")
     browser.listen(0.5)
-    assert 0 <= browser.run(f"document.getElementById({last!r}).getBoundingClientRect().top") < 740
+    assert 0 <= browser.run(top) < 740
 
 
 # The imprint
@@ -392,7 +397,7 @@ def test_a_page_is_cited_so_that_others_can_read_it() -> None:
     assert plain == (f"The A & B authors (2026). Gap & loss of \\(x_0\\), 5 %. In: {imprint.BOOK}, version 1.2, "
                      "revision abc1234 of 2026-01-02 with changes. https://example.org/a_b")  # fmt: skip
     (key, entry), = parse_string(bibtex, "bibtex").entries.items()
-    assert key == "diffnotes-gap" and entry.fields["title"] == r"Gap \& loss of $x_0$, 5 \%"
+    assert key == "diffnotes-gap" and entry.fields["title"] == r"{Gap \& loss of $x_0$, 5 \%}"
     assert entry.fields["year"] == "2026" and entry.fields["url"] == "https://example.org/a_b"
     assert str(entry.persons["author"][0]) == r"{The A \& B authors}"
     assert imprint.footer("a", "A", config, imprint.Edition("1.2")).count("(2025)") == 1

@@ -21,7 +21,10 @@ const pause = () => new Promise((done) => {
 });
 const setFormulas = async () => {
   const waiting = new Set(document.querySelectorAll(".math, .mathjax_process, .tex2jax_process")), near = new Set();
+  let known;
+  const looked = new Promise((done) => { known = done; });
   const watch = new IntersectionObserver((seen) => {
+    known();
     for (const { target, isIntersecting } of seen) near[isIntersecting && waiting.has(target) ? "add" : "delete"](target);
   }, { rootMargin: "100% 0px" });
   waiting.forEach((formula) => watch.observe(formula));
@@ -34,7 +37,8 @@ const setFormulas = async () => {
     if (rest.length) MathJax.typeset(rest);
   };
   addEventListener("beforeprint", all);
-  await new Promise((known) => { setTimeout(known, 50); }); // what is near
+  setTimeout(known, 500); // in a window that is not drawn nothing is near
+  await looked;
   for (let count = 8; waiting.size;) {
     const some = [...(near.size ? near : waiting)].slice(0, count), start = performance.now();
     done(some);
@@ -192,7 +196,10 @@ addEventListener("resize", reach);
 // Pages are printed in light colours.
 let colours;
 addEventListener("beforeprint", () => {
-  colours = root.dataset.theme;
+  colours ??= root.dataset.theme;
   root.dataset.theme = "light";
 });
-addEventListener("afterprint", () => { root.dataset.theme = colours ?? root.dataset.theme; });
+addEventListener("afterprint", () => {
+  root.dataset.theme = colours ?? root.dataset.theme;
+  colours = undefined;
+});

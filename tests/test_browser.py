@@ -182,6 +182,7 @@ def test_widgets_are_drawn(site: Path, browser: Browser) -> None:
     assert slider == 1
     settled = "document.querySelector('.widget-label mjx-container') !== null"
     assert browser.run(f"new Promise(done => setTimeout(() => done({settled}), 500))"), "the label is not set"
+    assert "noise" in browser.run("document.querySelector('.noUi-handle').ariaLabel")
     assert browser.run("[...document.fonts].filter(f => f.status === 'error').map(f => f.family)") == []
     assert not browser.errors
     assert not [url for url in browser.requests if not url.startswith(LOCAL)]

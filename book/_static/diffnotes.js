@@ -52,11 +52,16 @@ const setFormulas = async () => {
   removeEventListener("beforeprint", all);
 };
 
-// Widgets set their labels by a call of MathJax 2, which MathJax 3 does not know: pass it on.
+// Widgets set their labels by a call of MathJax 2, which MathJax 3 does not know: pass it on. A slider is called by its
+// label, which it does not do by itself.
 if (window.MathJax) {
   const hub = {
     Queue([, , element]) {
+      const words = element.textContent;
       element.classList.add("mathjax_process");
+      setTimeout(() => {
+        element.parentElement?.querySelectorAll(".noUi-handle").forEach((one) => one.setAttribute("aria-label", words));
+      });
       MathJax.startup.promise?.then(() => MathJax.typesetPromise([element]));
     },
   };

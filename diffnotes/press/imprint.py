@@ -60,7 +60,7 @@ def _revision(book: Edition) -> str:
 def plain(title: str, author: str, address: str, book: Edition, year: str) -> str:
     """How a page is cited in a list of references, as text.
 
-    >>> plain("Collapse", "Somebody", "https://example.org", Edition("1.0", "abc", "2026-01-02"), "2026")[-59:]
+    >>> plain("Collapse", "Somebody", "https://example.org", Edition("1.0", "abc", "2026-01-02"), "2026")[-60:]
     'version 1.0, revision abc of 2026-01-02. https://example.org'
     """
     return f"{author} ({year}). {title}. In: {BOOK}, version {book.version}{_revision(book)}. {address}"

@@ -147,6 +147,14 @@ class Browser:
             raise RuntimeError(answer["exceptionDetails"]["exception"].get("description", str(answer)))
         return answer["result"].get("value")
 
+    def press(self, key: str) -> None:
+        """Press and release a key, by its name: "Enter", "Escape", "Tab", " "."""
+        code = {"Enter": 13, "Escape": 27, "Tab": 9, " ": 32}[key]
+        text = {"Enter": "\r", " ": " "}.get(key)
+        known = {"key": key, "windowsVirtualKeyCode": code, **({"text": text} if text else {})}
+        self.send("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **known)
+        self.send("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
+
     def view(self, *, dark: bool = False, width: int = 1280, height: int = 900) -> None:
         """Preferred colours and size of the window from now on."""
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]

@@ -209,6 +209,7 @@ def test_widgets_are_drawn(site: Path, browser: Browser) -> None:
     assert slider == 1
     settled = "document.querySelector('.widget-label mjx-container') !== null"
     assert browser.run(f"new Promise(done => setTimeout(() => done({settled}), 500))"), "the label is not set"
+    assert "noise" in browser.run("document.querySelector('.noUi-handle').ariaLabel")
     assert browser.run("[...document.fonts].filter(f => f.status === 'error').map(f => f.family)") == []
     assert not browser.errors
     assert not [url for url in browser.requests if not url.startswith(LOCAL)]
@@ -230,11 +231,11 @@ def test_every_text_is_legible(site: Path, browser: Browser, dark: bool) -> None
 
 
 def test_no_page_is_wider_than_a_phone(site: Path, browser: Browser) -> None:
-    browser.view(width=390, height=800)
+    browser.view(width=360, height=740)
     wide = {}
     for path in pages(site):
         browser.open(path.as_uri())
-        excess = browser.run("document.scrollingElement.scrollWidth - window.innerWidth")
+        excess = browser.run("Math.max(document.scrollingElement.scrollWidth, window.innerWidth)") - 360
         lost = browser.run(LOST)
         if excess > 0 or lost:
             wide[path.relative_to(site)] = (excess, lost)
@@ -250,6 +251,6 @@ def test_no_code_is_lost_beside_its_cell(site: Path, browser: Browser) -> None:
         return cells.filter(cell => cell.scrollWidth > cell.clientWidth + 1).length })()"""
     for path in pages(site):
         browser.open(path.as_uri(), formulas=False)
-        for width in (1280, 390):
+        for width in (1280, 360):
             browser.view(width=width, height=900)
             assert browser.run(scrolling) == 0, f"{path.relative_to(site)} at {width} pixels"

@@ -109,7 +109,7 @@ def test_the_epub_holds_the_chapter(epub):
     assert "[page of this chapter]" not in page and "github.io/diffnotes/book/chapters/sample.html" in page
     assert "<details" not in page and '<span class="mi">1</span>' in page  # code stands open
     assert not [name for name in files if name.endswith((".js", ".woff", ".woff2", ".html"))]
-    assert "Theorem" in page and "Jonathan Ho" in page
+    assert "Theorem" in page and "Jonathan Ho" in page and "This page is stale" not in page
 
 
 def test_the_epub_comes_again_byte_for_byte(epub, tree):
@@ -169,7 +169,7 @@ def test_the_pdf_holds_the_chapter(tree):
     made = making.typeset(tree / "source", tree / "pdf-work", when=1_700_000_000)
     assert made.read_bytes().startswith(b"%PDF")
     text = subprocess.run(["pdftotext", "-layout", made, "-"], capture_output=True, text=True, check=True).stdout
-    for words in ("Contents", "About this book", "Part I", "A chapter made by hand", "Fig. 1.1", "Error over time.",
+    for words in ("Contents", "At a glance", "Part I", "A chapter made by hand", "Fig. 1.1", "Error over time.",
                   "value 0.42", "Theorem 1.1", "Exercise 1.1", "The gap is small", "does not hold here", "Solution",
                   "Bibliography", "Denoising diffusion probabilistic models", "can move",
                   "a long line a long line"):  # fmt: skip
@@ -177,6 +177,7 @@ def test_the_pdf_holds_the_chapter(tree):
     assert "??" not in text and "�" not in text
     source = (tree / "pdf-work/_build/latex/diffnotes.tex").read_text()
     assert source.count(r"\begin{picture}") >= 5 and "<svg" not in source and r"\booknorm" in source
+    assert "This page is stale" not in source
 
 
 @needs_tex

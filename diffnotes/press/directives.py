@@ -8,6 +8,7 @@
 * `{notation}` is the table of symbols. It and the MathJax macros come from the one file `book/notation.yml`.
 * Launch and source buttons of a chapter lead to the notebook it was run from, not to the executed page.
 * Every page tells the browser to load nothing from elsewhere, and readers without JavaScript how to read its formulas.
+* The footer of every page has the edition of the book, and how the page is cited.
 * What a page takes from outside the book, or would run, is a warning, and warnings end the build.
 """
 
@@ -17,6 +18,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ import yaml
 
 from . import quoting
 from .errors import PressError
+from .finish import accessible, drawn, sized
+from .imprint import Edition, edition, footer
 from .layout import Project
 from .ledger import GROUPS, VERDICTS, box, errata_table
 from .markdown import table
@@ -41,6 +45,13 @@ SIGNS = "✓≈✗??"  # of the verdicts, as in the style sheet
 POLICY = (
     '<meta http-equiv="Content-Security-Policy" content="default-src \'self\' file: data: blob: \'unsafe-inline\' '
     "'unsafe-eval'; base-uri 'none'; object-src 'none'\" />"
+)
+# A browser may refuse to keep anything for pages from disk; then the theme and the book's script would stop half-way.
+STORE = (
+    "<script>try { localStorage.getItem('mode') } catch { const kept = new Map(); "
+    "Object.defineProperty(window, 'localStorage', {configurable: true, value: { "
+    "getItem: (key) => kept.get(key) ?? null, "
+    "setItem: (key, value) => kept.set(key, String(value)), removeItem: (key) => kept.delete(key)}}) }</script>"
 )
 NO_SCRIPT = (
     '<noscript><p class="without-script">Without JavaScript the formulas of this page stand as LaTeX source, between '
@@ -298,9 +309,23 @@ def _launch_source(app: Any, pagename: str, templatename: str, context: dict[str
 def _safe_without_script(
     app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    context["metatags"] = POLICY + context.get("metatags", "")
+    context["metatags"] = POLICY + STORE + context.get("metatags", "")
     if 'class="math' in context.get("body", ""):
         context["body"] = NO_SCRIPT + context["body"]
+
+
+def _imprint(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    if doctree is None:  # the search
+        return
+    if not hasattr(app, "edition"):
+        try:
+            app.edition = edition(Project.find(Path(app.srcdir)).root)
+        except PressError:  # built away from the notebooks
+            app.edition = Edition(metadata.version("diffnotes"))
+    config = {name: str(app.config[name]) for name in ("author", "copyright")}
+    config["address"] = app.config.html_theme_options.get("repository_url", "")
+    made = footer(pagename, context.get("title", ""), config, app.edition)
+    context["theme_extra_footer"] = str(context.get("theme_extra_footer") or "") + made
 
 
 def unique_ids(text: str) -> str:
@@ -323,7 +348,7 @@ def _tidy(app: Any, exception: Exception | None) -> None:
 
     Fonts may not be *preloaded* from disk (they load all the same); the constants of the live-code button, which is
     off, are declared twice, an error in the console; a label on folded cells would hide their text in screen readers;
-    one id on several elements leads nowhere.
+    one id on several elements leads nowhere. What else is mended is in :mod:`diffnotes.press.finish`.
     """
     unwanted = re.compile(
         r'\s*<link rel="preload" as="font"[^>]*>'
@@ -335,7 +360,10 @@ def _tidy(app: Any, exception: Exception | None) -> None:
         for template in Path(app.outdir, "_static").glob("*webpack-macros.html"):
             template.unlink()  # copied by the theme, of no use to a reader
         for path in Path(app.outdir).rglob("*.html"):
-            path.write_text(unique_ids(unwanted.sub("", path.read_text(encoding="utf8"))), encoding="utf8")
+            text = unique_ids(accessible(unwanted.sub("", path.read_text(encoding="utf8"))))
+            path.write_text(drawn(sized(text, path.parent), path.parent), encoding="utf8")
+        for script in Path(app.outdir).glob("_static/vendor/fontawesome/*/js/*.js"):
+            script.unlink()  # its icons are in the pages now
 
 
 def setup(app: Any) -> dict[str, Any]:
@@ -377,5 +405,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("doctree-read", _doctree_read)
     app.connect("html-page-context", _launch_source, priority=900)
     app.connect("html-page-context", _safe_without_script, priority=950)
+    app.connect("html-page-context", _imprint, priority=950)
     app.connect("build-finished", _tidy)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

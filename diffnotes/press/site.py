@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 from . import gates
 from .errors import PressError
 from .files import at_work, lock, require_room
+from .imprint import edition
 from .layout import CHAPTERS, NETWORKS, PUBLISHED, Project
 from .networks import published_faults
 from .page import read, shared
@@ -155,11 +156,11 @@ def check(project: Project, chosen: dict[str, Path], taken: dict[str, Path] | No
 
 
 def fingerprint(project: Project, chosen: dict[str, Path], root: Path | None = None) -> str:
-    """SHA-256 over everything the site is made of: prose, pages and whether they are fresh, the press, the builder.
+    """SHA-256 over all the site is made of: prose, pages and whether they are fresh, edition, the press, the builder.
 
     ``root`` is where the prose lies, by default in the book itself.
     """
-    digest, root = hashlib.sha256(), root or project.root
+    digest, root = hashlib.sha256(repr(edition(project.root)).encode()), root or project.root
     own = Path(__file__).parent
     press = [(path, own) for path in _files(own) if path.suffix in (".py", ".toml", ".json")]
     for path, above in [(path, root) for path in _prose(root)] + press:

@@ -140,7 +140,7 @@ def _page_faults(
             elif parts and (parts.scheme or parts.netloc):
                 if loads and parts.scheme != "data":
                     yield f"{name}: loads from the network: {value[:80]}"
-            elif parts and tag == "link" or (parts and key == "src"):
+            elif parts and (tag == "link" or key == "src"):
                 if posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(parts.path))) not in names:
                     yield f"{name}: a file that is not in the book: {value}"
             elif parts and name != "nav.xhtml" and tag == "a":

@@ -325,7 +325,7 @@ class Parts(SphinxPostTransform):
         if top is None or not wrappers:
             return
         title, *own = [node for node in top.children if node not in wrappers]
-        first = nodes.section("", nodes.title("", "About this book"), *own, ids=["about-this-book"])
+        first = nodes.section("", nodes.title("", "At a glance"), *own, ids=["at-a-glance"])
         numbered = r"\setcounter{secnumdepth}{%d}"
         pieces: list[nodes.Node] = [nodes.raw("", numbered % -1, format="latex"), first]
         captions = [tree.get("caption", "") for tree in _trees(self.app, self.config.root_doc)]
@@ -428,7 +428,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.add_builder(Epub, override=True)
     app.connect("config-inited", _configured, priority=950)  # when the table of contents has named the first page
     app.connect("builder-inited", _started, priority=100)
-    app.connect("source-read", _source_read, priority=400)
+    app.connect("source-read", _source_read, priority=600)  # when the page has been compared with its source
     for one in (Pictures, Lists, Boxes, Names, Tables, Parts):
         app.add_post_transform(one)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

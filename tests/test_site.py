@@ -22,6 +22,7 @@ from sites import PROVENANCE, ROOT, built, chapter, runnable
 from diffnotes.press import directives, site
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project
+from diffnotes.press.reference import NOTATION, notation
 from diffnotes.press.summary import collect
 
 STATIC = ROOT / "book" / "_static"
@@ -120,7 +121,7 @@ def test_vendored_files_are_the_published_ones_and_carry_their_licences() -> Non
 
 
 def test_notation_and_macros_come_from_one_table() -> None:
-    table = directives.notation(ROOT / directives.NOTATION)
+    table = notation(ROOT / NOTATION)
     page = (built() / "book/notation.html").read_text(encoding="utf8")
     for name, definition in table["macros"].items():
         assert json.dumps(definition)[1:-1] in page and f'"{name}"' in page

@@ -3,7 +3,9 @@
 * `source-read` on an executed chapter (`book/chapters/NAME.ipynb`) puts a provenance box under its title, and a
   warning above it when the page is stale, i.e. no longer what `notebooks/NAME.ipynb` and the package would give.
 * `{ledger}` is the table of all claims with the verdicts that the executed pages recorded.
-* `{notation}` is the table of symbols. It and the MathJax macros come from the one file `book/notation.yml`.
+* `{notation}` is the table of symbols, `{terms}` the glossary. They and the MathJax macros come from the one file
+  `book/notation.yml`.
+* `{equations}` is the table of the labelled equations, with what computes and what checks them (`book/equations.yml`).
 * Launch and source buttons of a chapter lead to the notebook it was run from, not to the executed page.
 * Every page tells the browser to load nothing from elsewhere, and readers without JavaScript how to read its formulas.
 * What a page takes from outside the book, or would run, is a warning, and warnings end the build.
@@ -18,8 +20,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .errors import PressError
 from .layout import Project
 from .ledger import GROUPS, VERDICTS, box, errata_table
@@ -27,11 +27,12 @@ from .markdown import table
 from .progress import clock
 from .prose import foreign
 from .provenance import freshness
+from .reference import EQUATIONS, NOTATION, equations, equations_markdown
+from .reference import glossary_markdown, notation, notation_markdown
 from .summary import collect, totals
 from .web import elsewhere, unsafe_link
 
 CHAPTERS = "book/chapters/"
-NOTATION = "book/notation.yml"
 SIGNS = "✓≈✗??"  # of the verdicts, as in the style sheet
 # What a browser may load for a page: files beside it, and what the page itself holds. From disk these are "file:".
 POLICY = (
@@ -44,21 +45,6 @@ NO_SCRIPT = (
 )
 REPEATED = re.compile(r'(<[a-z][^<>]*?\sid=")((?:proof|exercise|solution)(?:-content)?|search-input)(?=")')
 PROMPTS = {"parameters": "the parameters", "injected-parameters": "what this profile changes"}
-
-
-def notation(path: str | Path) -> dict[str, Any]:
-    """The notation file: `macros`, name -> TeX or [TeX, arguments], and `groups` of rows (symbol, meaning, code)."""
-    return yaml.safe_load(Path(path).read_text(encoding="utf8"))
-
-
-def notation_markdown(symbols: dict[str, Any]) -> str:
-    """One Markdown table a group, with symbols, meanings and the names in the code."""
-    lines: list[str] = []
-    for group in symbols["groups"]:
-        rows = [(f"${row['symbol']}$", row["meaning"], f"`{row['code']}`" if row["code"] else "")
-                for row in group["rows"]]  # fmt: skip
-        lines += ["", f"## {group['title']}", "", table(("Symbol", "Meaning", "In the code"), rows)]
-    return "\n".join([*lines, ""])
 
 
 def provenance_markdown(record: dict[str, Any]) -> str:
@@ -315,7 +301,23 @@ def setup(app: Any) -> dict[str, Any]:
         def run(self) -> list[Any]:
             path = Path(self.env.app.srcdir) / NOTATION
             self.env.note_dependency(str(path))
-            return self.parse_text_to_nodes(notation_markdown(notation(path)), allow_section_headings=True)
+            return self.parse_text_to_nodes(self.text(notation(path)), allow_section_headings=True)
+
+        def text(self, found: dict[str, Any]) -> str:
+            return notation_markdown(found)
+
+    class Terms(Notation):
+        def text(self, found: dict[str, Any]) -> str:
+            return glossary_markdown(found["terms"])
+
+    class Equations(SphinxDirective):
+        def run(self) -> list[Any]:
+            source = Project(Path(self.env.app.srcdir))
+            pages = [source.published(name) for name in source.chapters()]
+            for path in (*pages, source.root / EQUATIONS):
+                self.env.note_dependency(str(path))
+            text = equations_markdown(pages, equations(source.root / EQUATIONS))
+            return self.parse_text_to_nodes(text, allow_section_headings=True)
 
     class Ledger(SphinxDirective):
         def run(self) -> list[Any]:
@@ -325,6 +327,8 @@ def setup(app: Any) -> dict[str, Any]:
             return self.parse_text_to_nodes(ledger_markdown(collect(pages)), allow_section_headings=True)
 
     app.add_directive("notation", Notation)
+    app.add_directive("terms", Terms)
+    app.add_directive("equations", Equations)
     app.add_directive("ledger", Ledger)
     app.connect("config-inited", _macros)
     app.connect("source-read", _source_read)

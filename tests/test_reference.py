@@ -1,0 +1,132 @@
+"""What a reader looks up: symbols, terms and equations are written once, and name what there is."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from diffnotes.press import reference
+from diffnotes.press.errors import PressError
+
+ROOT = Path(__file__).parents[1]
+FOUND = reference.notation(ROOT / reference.NOTATION)
+ROWS = [row for group in FOUND["groups"] for row in group["rows"]]
+EQUATIONS = reference.equations(ROOT / reference.EQUATIONS)
+CHAPTERS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+
+
+def prose(path: Path) -> list[str]:
+    cells = json.loads(path.read_text(encoding="utf8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+
+
+def importable(name: str) -> Any:
+    """What a name of the package stands for: of ``diffnotes`` itself, or of one of its modules."""
+    parts = name.split(".")
+    for count in range(len(parts), -1, -1):
+        try:
+            found = importlib.import_module(".".join(["diffnotes", *parts[:count]]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[count:]:
+            own = {**getattr(found, "__annotations__", {}), **getattr(found, "__dataclass_fields__", {})}
+            if inspect.isclass(found):  # what a class gives its instances when it makes them
+                own |= dict.fromkeys(re.findall(r"\bself\.(\w+)(?=[^=\n]*\s=\s)", inspect.getsource(found)), found)
+            found = own[part] if part in own else getattr(found, part)
+        return found
+    raise AssertionError(name)
+
+
+# Symbols and terms
+
+
+def test_every_name_in_the_notation_is_one_of_the_package() -> None:
+    names = [name for row in ROWS for name in row["where"]]
+    assert len(names) > 40
+    for name in names:
+        assert importable(name) is not None
+    with pytest.raises(AttributeError):
+        importable("chapters.sequence.gapp")
+
+
+def test_symbols_have_anchors_of_their_own() -> None:
+    ids = [reference.symbol_id(row["symbol"]) for row in ROWS]
+    assert len(ids) == len(set(ids)) and all(re.fullmatch(r"symbol-[\w-]+", one) for one in ids)
+
+
+def test_scopes_are_chapters() -> None:
+    assert {name for row in ROWS for name in row["only"]} | FOUND["local"].keys() <= CHAPTERS.keys()
+
+
+GOOD: dict[str, Any] = {"groups": [{"title": "A", "rows": [{"symbol": "x", "meaning": "a point"}]}],
+                        "terms": {"score": "A gradient."}}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "complaint"), [
+    ({}, None),
+    ({"symbols": []}, "its keys"),
+    ({"groups": [{"rows": []}]}, "group"),
+    ({"groups": [{"title": "A", "rows": [{"symbol": "x"}]}]}, "row"),
+    ({"groups": [{"title": "A", "rows": [{"symbol": "x", "meaning": "m", "were": []}]}]}, "row"),
+    ({"groups": [{"title": "A", "rows": [{"symbol": "x", "meaning": "m", "where": "f"}]}]}, "lists"),
+    ({"terms": {"score": ""}}, "term 'score'"),
+    ({"terms": {"score": "```\nx\n```"}}, "term 'score'"),
+    ({"search": [{"words": ["x"]}]}, "search"),
+    ({"search": [{"words": ["x"], "term": "no such"}]}, "search"),
+])  # fmt: skip
+def test_a_fault_in_the_notation_is_named(change: dict[str, Any], complaint: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "notation.yml"
+    path.write_text(yaml.safe_dump({**GOOD, **change}))
+    if complaint is None:
+        assert reference.notation(path)["groups"][0]["rows"][0]["code"] == ""
+    else:
+        with pytest.raises(PressError, match=complaint):
+            reference.notation(path)
+
+
+# Equations
+
+
+def test_every_labelled_equation_has_its_function_and_its_test_or_a_reason() -> None:
+    labels = [label for path in CHAPTERS.values() for cell in prose(path) for label, _ in reference.labelled(cell)]
+    written = [label for path in CHAPTERS.values() for cell in prose(path) for label in re.findall(r"\((eq-[\w-]+)\)", cell)]
+    assert labels == written and len(labels) >= 21, "an equation is written in a form that the table does not know"
+    assert sorted(labels) == sorted(EQUATIONS)
+
+
+@pytest.mark.parametrize("label", EQUATIONS)
+def test_an_equation_names_functions_and_tests_that_exist(label: str) -> None:
+    entry = EQUATIONS[label]
+    for name in entry["code"]:
+        assert importable(name) is not None
+    for test in entry["test"]:
+        file, name = test.split("::")
+        assert re.search(rf"^def {name}\(", (ROOT / file).read_text(encoding="utf8"), re.M), test
+
+
+@pytest.mark.parametrize("entry", [
+    {}, {"code": ["ansd"]}, {"code": "ansd", "test": ["a::b"]}, {"code": ["ansd"], "test": ["a::b"], "why": "so"},
+    {"why": "so", "tests": ["a::b"]},
+])  # fmt: skip
+def test_a_fault_in_the_equations_is_named(entry: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "equations.yml"
+    path.write_text(yaml.safe_dump({"eq-a-b": entry}))
+    with pytest.raises(PressError, match="eq-a-b"):
+        reference.equations(path)
+
+
+def test_a_stroke_in_a_formula_ends_no_cell(tmp_path: Path) -> None:
+    import nbformat
+
+    text = "# A title\n\n$$\n\\|x\\|\\le|y|\n$$ (eq-a-b)"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)]), tmp_path / "a.ipynb")
+    table = reference.equations_markdown([tmp_path / "a.ipynb"], {})
+    row = table.splitlines()[-1]
+    assert row.count("|") == 4 and r"\Vert x\Vert \le\vert y\vert" in row and "not listed yet" in row

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from sites import built
 
 from diffnotes.press import reference
 from diffnotes.press.errors import PressError
@@ -58,7 +59,9 @@ def test_every_name_in_the_notation_is_one_of_the_package() -> None:
 
 def test_symbols_have_anchors_of_their_own() -> None:
     ids = [reference.symbol_id(row["symbol"]) for row in ROWS]
-    assert len(ids) == len(set(ids)) and all(re.fullmatch(r"symbol-[\w-]+", one) for one in ids)
+    assert len(ids) == len(set(ids)) and all(re.fullmatch(r"symbol-[a-z\d-]+", one) for one in ids)
+    page = (built() / "book/notation.html").read_text(encoding="utf8")
+    assert not [one for one in ids if f'id="{one}"' not in page]
 
 
 def test_scopes_are_chapters() -> None:
@@ -91,13 +94,35 @@ def test_a_fault_in_the_notation_is_named(change: dict[str, Any], complaint: str
             reference.notation(path)
 
 
+def test_words_of_readers_lead_to_places_that_exist() -> None:
+    text = "\n".join(cell for path in CHAPTERS.values() for cell in prose(path))
+    labels = set(re.findall(r"^\((.+)\)=$", text, re.M))
+    assert {entry["at"] for entry in FOUND["search"] if "at" in entry} <= labels
+    words = [word.lower() for entry in FOUND["search"] for word in entry["words"]]
+    assert len(words) == len(set(words)), "one question has two answers"
+
+
+def test_what_has_no_place_is_not_offered() -> None:
+    claims = [{"id": "C1", "statement": "It grows."}, {"id": "C2", "statement": "It falls."}]
+    found = {**FOUND, "search": [{"at": "sec-a", "words": ["one"]}, {"at": "sec-b", "words": ["two"]}]}
+    rows = reference.entries(found, claims, {"sec-a": ("book/a", "sec-a", "A"), "ledger-c1": ("book/claims", "c1", "")})
+    assert rows[:2] == [[["C1"], "C1: It grows.", "claim", "book/claims", "c1"],
+                        [["C2"], "C2: It falls.", "claim", "book/claims", ""]]  # fmt: skip
+    assert [row for row in rows if row[2] == "section"] == [[["one"], "A", "section", "book/a", "sec-a"]]
+    assert {row[1] for row in rows if row[2] == "glossary"} == FOUND["terms"].keys()
+    notation = [row for row in rows if row[2] == "notation"]
+    assert len(notation) == len(ROWS) and all(row[0] for row in notation)
+
+
 # Equations
 
 
 def test_every_labelled_equation_has_its_function_and_its_test_or_a_reason() -> None:
     labels = [label for path in CHAPTERS.values() for cell in prose(path) for label, _ in reference.labelled(cell)]
-    written = [label for path in CHAPTERS.values() for cell in prose(path) for label in re.findall(r"\((eq-[\w-]+)\)", cell)]
-    assert labels == written and len(labels) >= 21, "an equation is written in a form that the table does not know"
+    cells = [cell for path in CHAPTERS.values() for cell in prose(path)]
+    written = [label for cell in cells for label in re.findall(r"\((eq-[\w-]+)\)|:label: (eq-[\w-]+)", cell)]
+    assert labels == [one or other for one, other in written], "an equation in a form that the table does not know"
+    assert len(labels) >= 21
     assert sorted(labels) == sorted(EQUATIONS)
 
 
@@ -122,11 +147,12 @@ def test_a_fault_in_the_equations_is_named(entry: dict[str, Any], tmp_path: Path
         reference.equations(path)
 
 
-def test_a_stroke_in_a_formula_ends_no_cell(tmp_path: Path) -> None:
+def test_what_is_not_listed_says_so(tmp_path: Path) -> None:
     import nbformat
 
-    text = "# A title\n\n$$\n\\|x\\|\\le|y|\n$$ (eq-a-b)"
+    text = "# A title\n\n$$\n\\|x\\|\\le|y| .\n$$ (eq-a-b)\n\n$$x=y$$ (eq-a-c)"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)]), tmp_path / "a.ipynb")
-    table = reference.equations_markdown([tmp_path / "a.ipynb"], {})
-    row = table.splitlines()[-1]
-    assert row.count("|") == 4 and r"\Vert x\Vert \le\vert y\vert" in row and "not listed yet" in row
+    known = {"eq-a-c": {"code": ["ansd"], "test": ["a.py::b", "a.py::c"], "why": ""}}
+    lines = reference.equations_markdown([tmp_path / "a.ipynb"], known).splitlines()
+    assert lines[:4] == ["## A title", "", r"{eq}`eq-a-b` $\displaystyle \|x\|\le|y|$", ": It is not listed yet."]
+    assert lines[-2:] == [": Computed by `ansd`.", ": Checked by `a.py::b`, `a.py::c`."]

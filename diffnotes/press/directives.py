@@ -22,13 +22,21 @@ from typing import Any
 
 from .errors import PressError
 from .layout import Project
-from .ledger import GROUPS, VERDICTS, box, errata_table
+from .ledger import GROUPS, VERDICTS, box, errata_table, registry
 from .markdown import table
 from .progress import clock
 from .prose import foreign
 from .provenance import freshness
-from .reference import EQUATIONS, NOTATION, equations, equations_markdown
-from .reference import glossary_markdown, notation, notation_markdown
+from .reference import (
+    EQUATIONS,
+    NOTATION,
+    entries,
+    equations,
+    equations_markdown,
+    glossary_markdown,
+    notation,
+    notation_markdown,  # fmt: skip
+)
 from .summary import collect, totals
 from .web import elsewhere, unsafe_link
 
@@ -258,6 +266,20 @@ def _safe_without_script(
         context["body"] = NO_SCRIPT + context["body"]
 
 
+def _searchable(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Give the page of the search what can be looked up: terms, symbols, claims and the words of readers."""
+    path = Path(app.srcdir) / NOTATION
+    if pagename == "search" and path.exists():
+        std = app.env.get_domain("std")
+        labels = {name: (doc, anchor, "") for name, (doc, anchor) in std.anonlabels.items()}
+        for name, (doc, anchor, title) in std.labels.items():
+            page = app.env.titles[doc].astext() if doc in app.env.titles else title
+            labels[name] = (doc, anchor, title if page == title else f"{page} > {title}")
+        shown = json.dumps(entries(notation(path), registry().values(), labels), ensure_ascii=False)
+        app.add_js_file(None, body="const diffnotesSearch = " + shown.replace("</", r"<\/"))
+        app.add_js_file("search.js")
+
+
 def unique_ids(text: str) -> str:
     """The HTML ``text`` with the ids that the builder gives to every proof, exercise and solution made different.
 
@@ -335,5 +357,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("doctree-read", _doctree_read)
     app.connect("html-page-context", _launch_source, priority=900)
     app.connect("html-page-context", _safe_without_script, priority=950)
+    app.connect("html-page-context", _searchable)
     app.connect("build-finished", _tidy)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

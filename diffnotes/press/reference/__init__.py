@@ -8,8 +8,9 @@ macros of MathJax, the lint of symbols (:mod:`.symbols`) and the search (:mod:`.
 
 from .equations import EQUATIONS, equations, equations_markdown, labelled
 from .notation import NOTATION, glossary_markdown, notation, notation_markdown, symbol_id
+from .search import entries
 
 __all__ = [
-    "EQUATIONS", "NOTATION", "equations", "equations_markdown", "glossary_markdown", "labelled", "notation",
+    "EQUATIONS", "NOTATION", "entries", "equations", "equations_markdown", "glossary_markdown", "labelled", "notation",
     "notation_markdown", "symbol_id",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """The labelled equations of the chapters: which function computes one, and which test checks it.
 
-The equations are read from the notebooks, the rest from ``book/equations.yml``: label -> ``code`` (names of the package)
-and ``test`` (file::function), or ``why`` nothing computes it.
+The equations are read from the chapters, the rest from ``book/equations.yml``: label -> ``code``, names of the package,
+and ``test``, each file::function; or a sentence ``why`` for an equation that nothing computes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 
 from ..errors import PressError
 from ..files import read_yaml
-from ..markdown import table
 from ..page import shared
 
 __all__ = ["EQUATIONS", "equations", "equations_markdown", "labelled"]
@@ -32,7 +31,8 @@ def equations(path: str | Path) -> dict[str, dict[str, Any]]:
     found = read_yaml(Path(path)) or {}
     for label, entry in found.items():
         good = isinstance(entry, dict) and all(isinstance(entry[key], KEYS.get(key, ())) for key in entry)
-        if not good or bool(entry.get("code")) == bool(entry.get("why")) or (entry.get("code") and not entry.get("test")):
+        code, why = (entry.get("code"), entry.get("why")) if good else (None, None)
+        if bool(code) == bool(why) or (code and not entry.get("test")):
             raise PressError(f"{EQUATIONS}: {label}; allowed: lists code and test, or a text why with or without tests")
     return {label: {"code": [], "test": [], "why": "", **entry} for label, entry in found.items()}
 
@@ -48,18 +48,18 @@ def labelled(text: str) -> Iterator[tuple[str, str]]:
 
 
 def equations_markdown(pages: Iterable[Path], known: dict[str, dict[str, Any]]) -> str:
-    """A table a chapter: each labelled equation of ``pages`` with its number, formula, function and tests."""
+    """A list a chapter: each labelled equation of ``pages`` with its number, formula, functions and tests."""
     lines: list[str] = []
     for page in pages:
         cells = [cell.source for cell in shared(page).cells if cell.cell_type == "markdown"]
-        rows = []
-        for label, formula in (pair for cell in cells for pair in labelled(cell)):
-            entry = known.get(label, {"code": [], "test": [], "why": "not listed yet"})
-            code = ", ".join(f"`{name}`" for name in entry["code"]) or f"nothing: {entry['why']}"
-            shown = re.sub(r"(?<!\\)\\\|", r"\\Vert ", formula).replace("|", r"\vert ")  # a stroke would end the cell
-            tests = "<br>".join(f"`{test}`" for test in entry["test"])
-            rows.append((f"{{eq}}`{label}` $\\displaystyle {shown}$", code, tests))
-        if rows:
-            title = next(line for cell in cells for line in cell.splitlines() if line.startswith("# "))[2:]
-            lines += ["", f"## {title}", "", table(("Equation", "Computed by", "Checked by"), rows)]
-    return "\n".join([*lines, ""])
+        found = [pair for cell in cells for pair in labelled(cell)]
+        if found:
+            title = next(line for cell in cells for line in cell.splitlines() if line.startswith("# "))
+            lines += [f"#{title}", ""]
+        for label, formula in found:
+            entry = known.get(label, {"code": [], "test": [], "why": "It is not listed yet."})
+            code, tests = (", ".join(f"`{name}`" for name in entry[key]) for key in ("code", "test"))
+            lines += [f"{{eq}}`{label}` $\\displaystyle {formula}$"]
+            lines += [f": Computed by {code}." if code else f": {entry['why']}"]
+            lines += [*([f": Checked by {tests}."] if tests else []), ""]
+    return "\n".join(lines)

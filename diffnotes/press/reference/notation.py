@@ -4,7 +4,7 @@
 |---|---|
 | ``macros`` | name -> TeX, or [TeX, number of arguments]: the macros of MathJax in the whole book |
 | ``groups`` | tables of symbols: ``title``, ``rows`` and, where they hold in some chapters only, ``only`` |
-| a row | ``symbol`` (TeX), ``meaning``, ``code`` (how the variable is written), ``where`` (what computes it), ``only`` |
+| a row | ``symbol`` (TeX), ``meaning``, ``code`` (the variable), ``where`` (what computes it), ``only`` |
 | ``terms`` | the glossary: term -> Markdown |
 | ``search`` | ``words`` of readers, and the ``term`` or the label (``at``) that they mean |
 | ``local`` | chapter -> {symbol -> meaning}: what one chapter alone writes, and no table has |
@@ -20,7 +20,7 @@ from ..errors import PressError
 from ..files import read_yaml
 from ..markdown import table
 
-__all__ = ["NOTATION", "glossary_markdown", "notation", "notation_markdown", "symbol_id"]
+__all__ = ["NOTATION", "glossary_markdown", "meant", "notation", "notation_markdown", "symbol_id"]
 
 NOTATION = "book/notation.yml"
 KEYS = {"macros", "groups", "terms", "search", "local"}
@@ -62,14 +62,23 @@ def _fault(what: str, allowed: str) -> PressError:
     return PressError(f"{NOTATION}: {what}; allowed: {allowed}")
 
 
+def meant(macros: dict[str, Any]) -> dict[str, str]:
+    r"""The macros that stand for a symbol or a name, and take nothing: name -> TeX.
+
+    >>> meant({"eps": r"\epsilon", "norm": [r"\|#1\|", 1]})
+    {'eps': '\\epsilon'}
+    """
+    return {name: tex for name, tex in macros.items() if isinstance(tex, str)}
+
+
 def symbol_id(symbol: str) -> str:
     r"""The anchor of a symbol on the page on notation.
 
     >>> symbol_id(r"\gamma^{(1)}_t,\; \gamma^{(2)}_t"), symbol_id(r"\hat C(\varepsilon)")
-    ('symbol-gamma-1-t-gamma-2-t', 'symbol-hat-C-varepsilon')
+    ('symbol-gamma-1-t-gamma-2-t', 'symbol-hat-c-varepsilon')
     """
     plain = re.sub(r"\\[,;:! ]", " ", symbol.split("=")[0])
-    return "symbol-" + "-".join(re.findall(r"[A-Za-z]+|\d+", plain))
+    return "symbol-" + "-".join(re.findall(r"[A-Za-z]+|\d+", plain)).lower()
 
 
 def notation_markdown(symbols: dict[str, Any]) -> str:

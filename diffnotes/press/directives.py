@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from . import reference
 from .errors import PressError
 from .layout import Project
 from .ledger import GROUPS, VERDICTS, box, errata_table, registry
@@ -27,16 +28,6 @@ from .markdown import table
 from .progress import clock
 from .prose import foreign
 from .provenance import freshness
-from .reference import (
-    EQUATIONS,
-    NOTATION,
-    entries,
-    equations,
-    equations_markdown,
-    glossary_markdown,
-    notation,
-    notation_markdown,  # fmt: skip
-)
 from .summary import collect, totals
 from .web import elsewhere, unsafe_link
 
@@ -238,10 +229,10 @@ def _doctree_read(app: Any, doctree: Any) -> None:
 
 
 def _macros(app: Any, config: Any) -> None:
-    path = Path(app.srcdir) / NOTATION
+    path = Path(app.srcdir) / reference.NOTATION
     if path.exists():
         tex = (config.mathjax3_config or {}).get("tex", {})
-        macros = {**notation(path)["macros"], **tex.get("macros", {})}
+        macros = {**reference.notation(path)["macros"], **tex.get("macros", {})}
         config.mathjax3_config = {**(config.mathjax3_config or {}), "tex": {**tex, "macros": macros}}
 
 
@@ -268,14 +259,14 @@ def _safe_without_script(
 
 def _searchable(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     """Give the page of the search what can be looked up: terms, symbols, claims and the words of readers."""
-    path = Path(app.srcdir) / NOTATION
+    path = Path(app.srcdir) / reference.NOTATION
     if pagename == "search" and path.exists():
         std = app.env.get_domain("std")
         labels = {name: (doc, anchor, "") for name, (doc, anchor) in std.anonlabels.items()}
         for name, (doc, anchor, title) in std.labels.items():
             page = app.env.titles[doc].astext() if doc in app.env.titles else title
             labels[name] = (doc, anchor, title if page == title else f"{page} > {title}")
-        shown = json.dumps(entries(notation(path), registry().values(), labels), ensure_ascii=False)
+        shown = json.dumps(reference.entries(reference.notation(path), registry().values(), labels), ensure_ascii=False)
         app.add_js_file(None, body="const diffnotesSearch = " + shown.replace("</", r"<\/"))
         app.add_js_file("search.js")
 
@@ -313,6 +304,7 @@ def _tidy(app: Any, exception: Exception | None) -> None:
             template.unlink()  # copied by the theme, of no use to a reader
         for path in Path(app.outdir).rglob("*.html"):
             path.write_text(unique_ids(unwanted.sub("", path.read_text(encoding="utf8"))), encoding="utf8")
+        reference.add_cards(Path(app.outdir))
 
 
 def setup(app: Any) -> dict[str, Any]:
@@ -321,24 +313,24 @@ def setup(app: Any) -> dict[str, Any]:
 
     class Notation(SphinxDirective):
         def run(self) -> list[Any]:
-            path = Path(self.env.app.srcdir) / NOTATION
+            path = Path(self.env.app.srcdir) / reference.NOTATION
             self.env.note_dependency(str(path))
-            return self.parse_text_to_nodes(self.text(notation(path)), allow_section_headings=True)
+            return self.parse_text_to_nodes(self.text(reference.notation(path)), allow_section_headings=True)
 
         def text(self, found: dict[str, Any]) -> str:
-            return notation_markdown(found)
+            return reference.notation_markdown(found)
 
     class Terms(Notation):
         def text(self, found: dict[str, Any]) -> str:
-            return glossary_markdown(found["terms"])
+            return reference.glossary_markdown(found["terms"])
 
     class Equations(SphinxDirective):
         def run(self) -> list[Any]:
             source = Project(Path(self.env.app.srcdir))
             pages = [source.published(name) for name in source.chapters()]
-            for path in (*pages, source.root / EQUATIONS):
+            for path in (*pages, source.root / reference.EQUATIONS):
                 self.env.note_dependency(str(path))
-            text = equations_markdown(pages, equations(source.root / EQUATIONS))
+            text = reference.equations_markdown(pages, reference.equations(source.root / reference.EQUATIONS))
             return self.parse_text_to_nodes(text, allow_section_headings=True)
 
     class Ledger(SphinxDirective):

@@ -6,11 +6,12 @@ macros of MathJax, the lint of symbols (:mod:`.symbols`) and the search (:mod:`.
 :mod:`.cards` gives a page what its links lead to, to be shown beside them.
 """
 
+from .cards import add_cards, card, with_cards
 from .equations import EQUATIONS, equations, equations_markdown, labelled
 from .notation import NOTATION, glossary_markdown, notation, notation_markdown, symbol_id
 from .search import entries
 
 __all__ = [
-    "EQUATIONS", "NOTATION", "entries", "equations", "equations_markdown", "glossary_markdown", "labelled", "notation",
-    "notation_markdown", "symbol_id",
+    "EQUATIONS", "NOTATION", "add_cards", "card", "entries", "equations", "equations_markdown", "glossary_markdown",
+    "labelled", "notation", "notation_markdown", "symbol_id", "with_cards",
 ]  # fmt: skip

@@ -156,3 +156,47 @@ def test_what_is_not_listed_says_so(tmp_path: Path) -> None:
     lines = reference.equations_markdown([tmp_path / "a.ipynb"], known).splitlines()
     assert lines[:4] == ["## A title", "", r"{eq}`eq-a-b` $\displaystyle \|x\|\le|y|$", ": It is not listed yet."]
     assert lines[-2:] == [": Computed by `ansd`.", ": Checked by `a.py::b`, `a.py::c`."]
+
+
+# Cards
+
+PAGE = """<dl class="glossary"><dt id="term-a">an <em>a</em><a class="headerlink" href="#term-a">#</a></dt>
+<dt id="term-b">b</dt><dd><p>One, see <a class="reference internal" href="#term-c">c</a>.</p>
+<dl><dd>in</dd></dl></dd></dl>
+<figure class="x" id="fig-a"><a href="../i/a.png"><img alt="A &lt; B." src="../i/a.png"/></a><figcaption>
+<p><span class="caption-number">Fig. 1 </span>Words.<a class="headerlink" href="#fig-a">#</a></p></figcaption></figure>
+<div class="math" id="equation-a"><span class="eqno">(1)<a class="headerlink" href="#e">#</a></span>\\[x\\]</div>
+<div class="verdict verdict-holds admonition" id="claim-c1"><p class="admonition-title">C1 holds</p><p>It grows.</p>
+<div><p>More.</p></div></div>
+<div class="proof theorem admonition" id="thm-a"><p class="admonition-title">Theorem 1</p>
+<section class="theorem-content" id="proof-content"><p>Let.</p><div><section id="s"></section></div></section></div>
+<div class="citation" id="id1"><span class="label">[<a>A</a>]</span><p>Somebody. <a href="https://x.org">doi</a></p></div>
+<section id="sec"><h2>A</h2></section>"""
+
+
+@pytest.mark.parametrize(("anchor", "kind", "shown"), [
+    ("term-a", "term", '<p class="card-title">an <em>a</em></p><p>One, see <span>c</span>.</p>\n<dl><dd>in</dd></dl>'),
+    ("term-b", "term", '<p class="card-title">b</p><p>One, see <span>c</span>.</p>\n<dl><dd>in</dd></dl>'),
+    ("fig-a", "figure",
+     '<img alt="A &lt; B." src="../i/a.png"/><p><span class="caption-number">Fig. 1 </span>Words.</p>'),
+    ("equation-a", "equation", '<div class="math"><span class="eqno">(1)</span>\\[x\\]</div>'),
+    ("claim-c1", "claim", '<p class="card-title">C1 holds</p><p>It grows.</p>'),
+    ("thm-a", "theorem", '<p class="card-title">Theorem 1</p><p>Let.</p><div><section></section></div>'),
+    ("id1", "citation", "<p>Somebody. <span>doi</span></p>"),
+    ("sec", "", ""),
+    ("nothing", "", ""),
+])  # fmt: skip
+def test_the_card_of_each_kind(anchor: str, kind: str, shown: str) -> None:
+    assert reference.card(PAGE, anchor) == (kind, shown)
+
+
+def test_a_page_has_one_template_for_each_place_elsewhere() -> None:
+    link = '<a class="reference internal" href="{}">x</a>'
+    other = "b/other.html#fig-a"
+    places = (other, other, "b/other.html#sec", "lost.html#fig-a", "#fig-a", "a.html#fig-a")
+    text = "<body>" + "".join(map(link.format, places)) + "</body></html>"
+    pages = {"book/b/other.html": PAGE, "book/a.html": PAGE}
+    made = reference.with_cards("book/a.html", text, pages.get)
+    assert re.findall(r'<template[^>]*data-for="([^"]*)" data-kind="(\w+)"', made) == [(other, "figure")]
+    assert 'src="i/a.png"' in made and made.endswith("</template>\n</body></html>")
+    assert reference.with_cards("book/a.html", "<body>" + link.format("#fig-a"), pages.get).count("template") == 0

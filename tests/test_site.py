@@ -26,6 +26,7 @@ from diffnotes.press import directives, quoting, site
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project
 from diffnotes.press.overview import runs_markdown
+from diffnotes.press.reference import NOTATION, notation
 from diffnotes.press.summary import collect
 
 STATIC = ROOT / "book" / "_static"
@@ -124,7 +125,7 @@ def test_vendored_files_are_the_published_ones_and_carry_their_licences() -> Non
 
 
 def test_notation_and_macros_come_from_one_table() -> None:
-    table = directives.notation(ROOT / directives.NOTATION)
+    table = notation(ROOT / NOTATION)
     page = (built() / "book/notation.html").read_text(encoding="utf8")
     for name, definition in table["macros"].items():
         assert json.dumps(definition)[1:-1] in page and f'"{name}"' in page

@@ -5,7 +5,9 @@
 * `{ledger}` is the table of all claims with the verdicts that the executed pages recorded, `{errata}` that of
   the errata of the sources, `{runs}` that of the runs behind the pages.
 * Roles and a directive quote verdicts, effects and figures of the pages (:mod:`diffnotes.press.quoting`).
-* `{notation}` is the table of symbols. It and the MathJax macros come from the one file `book/notation.yml`.
+* `{notation}` is the table of symbols, `{terms}` the glossary. They and the MathJax macros come from the one file
+  `book/notation.yml`.
+* `{equations}` is the table of the labelled equations, with what computes and what checks them (`book/equations.yml`).
 * Launch and source buttons of a chapter lead to the notebook it was run from, not to the executed page.
 * Every page tells the browser to load nothing from elsewhere, and readers without JavaScript how to read its formulas.
 * The footer of every page has the edition of the book, and how the page is cited.
@@ -22,14 +24,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from . import quoting
+from . import quoting, reference
 from .errors import PressError
 from .finish import accessible, drawn, sized
 from .imprint import Edition, edition, footer
 from .layout import Project
-from .ledger import GROUPS, VERDICTS, box, errata_table
+from .ledger import GROUPS, VERDICTS, box, errata_table, registry
 from .markdown import table
 from .overview import runs_markdown
 from .progress import clock
@@ -39,7 +39,6 @@ from .summary import totals
 from .web import elsewhere, unsafe_link
 
 CHAPTERS = "book/chapters/"
-NOTATION = "book/notation.yml"
 SIGNS = "✓≈✗??"  # of the verdicts, as in the style sheet
 # What a browser may load for a page: files beside it, and what the page itself holds. From disk these are "file:".
 POLICY = (
@@ -59,21 +58,6 @@ NO_SCRIPT = (
 )
 REPEATED = re.compile(r'(<[a-z][^<>]*?\sid=")((?:proof|exercise|solution)(?:-content)?|search-input)(?=")')
 PROMPTS = {"parameters": "the parameters", "injected-parameters": "what this profile changes"}
-
-
-def notation(path: str | Path) -> dict[str, Any]:
-    """The notation file: `macros`, name -> TeX or [TeX, arguments], and `groups` of rows (symbol, meaning, code)."""
-    return yaml.safe_load(Path(path).read_text(encoding="utf8"))
-
-
-def notation_markdown(symbols: dict[str, Any]) -> str:
-    """One Markdown table a group, with symbols, meanings and the names in the code."""
-    lines: list[str] = []
-    for group in symbols["groups"]:
-        rows = [(f"${row['symbol']}$", row["meaning"], f"`{row['code']}`" if row["code"] else "")
-                for row in group["rows"]]  # fmt: skip
-        lines += ["", f"## {group['title']}", "", table(("Symbol", "Meaning", "In the code"), rows)]
-    return "\n".join([*lines, ""])
 
 
 def provenance_markdown(record: dict[str, Any]) -> str:
@@ -286,10 +270,10 @@ def _doctree_read(app: Any, doctree: Any) -> None:
 
 
 def _macros(app: Any, config: Any) -> None:
-    path = Path(app.srcdir) / NOTATION
+    path = Path(app.srcdir) / reference.NOTATION
     if path.exists():
         tex = (config.mathjax3_config or {}).get("tex", {})
-        macros = {**notation(path)["macros"], **tex.get("macros", {})}
+        macros = {**reference.notation(path)["macros"], **tex.get("macros", {})}
         config.mathjax3_config = {**(config.mathjax3_config or {}), "tex": {**tex, "macros": macros}}
 
 
@@ -328,6 +312,20 @@ def _imprint(app: Any, pagename: str, templatename: str, context: dict[str, Any]
     context["theme_extra_footer"] = str(context.get("theme_extra_footer") or "") + made
 
 
+def _searchable(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Give the page of the search what can be looked up: terms, symbols, claims and the words of readers."""
+    path = Path(app.srcdir) / reference.NOTATION
+    if pagename == "search" and path.exists():
+        std = app.env.get_domain("std")
+        labels = {name: (doc, anchor, "") for name, (doc, anchor) in std.anonlabels.items()}
+        for name, (doc, anchor, title) in std.labels.items():
+            page = app.env.titles[doc].astext() if doc in app.env.titles else title
+            labels[name] = (doc, anchor, title if page == title else f"{page} > {title}")
+        shown = json.dumps(reference.entries(reference.notation(path), registry().values(), labels), ensure_ascii=False)
+        app.add_js_file(None, body="const diffnotesSearch = " + shown.replace("</", r"<\/"))
+        app.add_js_file("search.js")
+
+
 def unique_ids(text: str) -> str:
     """The HTML ``text`` with the ids that the builder gives to every proof, exercise and solution made different.
 
@@ -364,6 +362,7 @@ def _tidy(app: Any, exception: Exception | None) -> None:
             path.write_text(drawn(sized(text, path.parent), path.parent), encoding="utf8")
         for script in Path(app.outdir).glob("_static/vendor/fontawesome/*/js/*.js"):
             script.unlink()  # its icons are in the pages now
+        reference.add_cards(Path(app.outdir))
 
 
 def setup(app: Any) -> dict[str, Any]:
@@ -372,9 +371,25 @@ def setup(app: Any) -> dict[str, Any]:
 
     class Notation(SphinxDirective):
         def run(self) -> list[Any]:
-            path = Path(self.env.app.srcdir) / NOTATION
+            path = Path(self.env.app.srcdir) / reference.NOTATION
             self.env.note_dependency(str(path))
-            return self.parse_text_to_nodes(notation_markdown(notation(path)), allow_section_headings=True)
+            return self.parse_text_to_nodes(self.text(reference.notation(path)), allow_section_headings=True)
+
+        def text(self, found: dict[str, Any]) -> str:
+            return reference.notation_markdown(found)
+
+    class Terms(Notation):
+        def text(self, found: dict[str, Any]) -> str:
+            return reference.glossary_markdown(found["terms"])
+
+    class Equations(SphinxDirective):
+        def run(self) -> list[Any]:
+            source = Project(Path(self.env.app.srcdir))
+            pages = [source.published(name) for name in source.chapters()]
+            for path in (*pages, source.root / reference.EQUATIONS):
+                self.env.note_dependency(str(path))
+            text = reference.equations_markdown(pages, reference.equations(source.root / reference.EQUATIONS))
+            return self.parse_text_to_nodes(text, allow_section_headings=True)
 
     class Ledger(SphinxDirective):
         def run(self) -> list[Any]:
@@ -383,8 +398,6 @@ def setup(app: Any) -> dict[str, Any]:
             rows = quoting.collected(self.env.app.srcdir).values()
             return self.parse_text_to_nodes(ledger_markdown(rows), allow_section_headings=True)
 
-    quoting.setup(app)
-    app.add_directive("notation", Notation)
     class Runs(SphinxDirective):
         def run(self) -> list[Any]:
             known = {page.stem: page for page in quoting.pages(self.env.app.srcdir)}
@@ -397,6 +410,10 @@ def setup(app: Any) -> dict[str, Any]:
         def run(self) -> list[Any]:
             return self.parse_text_to_nodes(errata_table())
 
+    quoting.setup(app)
+    app.add_directive("notation", Notation)
+    app.add_directive("terms", Terms)
+    app.add_directive("equations", Equations)
     app.add_directive("ledger", Ledger)
     app.add_directive("runs", Runs)
     app.add_directive("errata", Errata)
@@ -406,5 +423,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("html-page-context", _launch_source, priority=900)
     app.connect("html-page-context", _safe_without_script, priority=950)
     app.connect("html-page-context", _imprint, priority=950)
+    app.connect("html-page-context", _searchable)
     app.connect("build-finished", _tidy)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

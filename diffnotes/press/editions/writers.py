@@ -24,7 +24,8 @@ from sphinx import addnodes
 from sphinx.builders.epub3 import Epub3Builder
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
-from ..directives import CHAPTERS, NOTATION, notation, unique_ids
+from ..directives import CHAPTERS, unique_ids
+from ..reference import NOTATION, notation
 from .archive import pack
 from .formulas import mathml
 from .picture import drawn

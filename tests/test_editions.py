@@ -150,6 +150,7 @@ def sub(name, old, new):
     (sub(PAGE, "</body>", r"<span class='math'>\\\\(x\\\\)</span></body>"), "a formula that is not MathML"),
     (sub("content.opf", ' properties="mathml svg"', ""), "has mathml, and its item says otherwise"),
     (sub("content.opf", "<dc:language>.*?</dc:language>", ""), "no language"),
+    (sub("toc.ncx", "github.io", "elsewhere"), "toc.ncx: the identifier is"),
     (sub("_static/edition.css", "body", "@import 'https://example.org/a.css'; body"), "loads what is not in the book"),
 ])  # fmt: skip
 def test_faults_of_an_epub_are_seen(epub, tmp_path, change, said):

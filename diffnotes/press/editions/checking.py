@@ -107,6 +107,11 @@ def _package_faults(package: str, trees: dict[str, ElementTree.Element], names: 
                     yield f"{package}: {name} {'has' if tag in tags else 'has no'} {word}, and its item says otherwise"
     if sum("nav" in one.get("properties", "").split() for one in items) != 1:
         yield f"{package}: there must be one item with properties=\"nav\""
+    own = {"".join(one.itertext()).strip() for one in tree.iter() if one.tag.endswith("}identifier")}
+    for name in (one for one in listed if one.endswith(".ncx") and one in trees):
+        said = {one.get("content") for one in trees[name].iter() if one.get("name") == "dtb:uid"}
+        if said != own:
+            yield f"{name}: the identifier is {sorted(said)}, in the package {sorted(own)}"
     known = {one.get("id"): one for one in items}
     spine = [one.get("idref") for one in tree.iter(f"{OPF}itemref")]
     yield from (f"{package}: the spine has {one}, which is no item" for one in spine if one not in known)

@@ -377,7 +377,8 @@ class Epub(Epub3Builder):
             formula = made[_tex(found), found["tag"] == "div"]
             return f"{found['open']}{found['number'] or ''}{formula}</{found['tag']}>"
 
-        unwanted = re.compile(r'<a class="headerlink".*?</a>|<script\b.*?</script>|<script\b[^>]*/>', re.S)
+        unwanted = re.compile(r'<a class="headerlink".*?</a>|<script\b.*?</script>|<script\b[^>]*/>'
+                              r'| role="doc-biblioentry"', re.S)  # fmt: skip
         return [unique_ids(unwanted.sub("", FORMULA.sub(one, page))) for page in pages]
 
     def clear(self, folder: Path, pages: list[Path]) -> None:
@@ -410,6 +411,15 @@ class Epub(Epub3Builder):
             if holds:
                 text = text.replace(f'href="{name}"', f'href="{name}" properties="{holds}"', 1)
         package.write_text(text, encoding="utf8")
+
+    def build_toc(self) -> None:
+        """As Sphinx does, with the identifier of the package in place of the name of that."""
+        super().build_toc()
+        contents = Path(self.outdir) / "toc.ncx"
+        text = contents.read_text(encoding="utf8")
+        identifier = html.escape(self.config.epub_identifier)
+        text = re.sub(r'(<meta name="dtb:uid" content=")[^"]*', rf"\g<1>{identifier}", text)
+        contents.write_text(text, encoding="utf8")
 
     def build_epub(self) -> None:
         """Pack the book: the same bytes from the same pages."""

@@ -166,6 +166,8 @@ class Browser:
     def screenshot(self, path: Path, *, longest: int = 6000) -> Path:
         """PNG of the page from its top, at most ``longest`` pixels of it."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        drawn = "section { content-visibility: visible !important }"  # what is out of sight, too
+        self.run(f"document.head.append(Object.assign(document.createElement('style'), {{textContent: '{drawn}'}}))")
         width, height = self.run("[innerWidth, document.documentElement.scrollHeight]")
         clip = {"x": 0, "y": 0, "width": width, "height": min(height, longest), "scale": 1}
         data = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)["data"]

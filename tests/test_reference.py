@@ -114,6 +114,81 @@ def test_what_has_no_place_is_not_offered() -> None:
     assert len(notation) == len(ROWS) and all(row[0] for row in notation)
 
 
+# The lint of symbols
+
+TABLES: dict[str, Any] = {
+    "macros": {"abar": r"\bar\alpha", "norm": [r"\|#1\|", 1]},
+    "terms": {}, "search": [], "local": {"one": {"W": "Brownian motion"}},
+    "groups": [{"rows": [
+        {"symbol": r"\alpha,\; \sigma", "meaning": "signal and noise factor", "only": []},
+        {"symbol": r"\abar_t = \prod_s (1 - \beta_s)", "meaning": "signal power", "only": []},
+        {"symbol": "x_t", "meaning": "the noised point", "only": []},
+        {"symbol": "K", "meaning": "steps of a window", "only": ["two"]},
+        {"symbol": r"\alpha \in [0, 1]", "meaning": "fresh fraction", "only": ["two"]},
+    ]}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "missing"), [
+    (r"So $x_t=\alpha y$.", ["y"]),
+    (r"Here $\abar_{t-1}$ and $\hat x_s$.", ["hat x"]),
+    (r"It grows as $\Xi^2$.", ["Xi"]),
+    ("and\n\n$$\nx_t+\\mathrm{TID}\n$$", ["TID"]),
+    (r"Let $y$ be a point, so $x_t=\alpha y$.", []),
+    (r"So $x_t=\alpha y$, where $y$ is a point.", []),
+    (r"So $x_t=\alpha y$ for the point $y$.", []),
+    (r"With $y=\sigma/\alpha$ it is $y^2+\beta_t$.", []),
+    (r"For independent $X\sim p$ and $h\in[0,1]$ it is $X+h+p$.", ["p"]),
+    (r"The path is $\mathrm dx=\mathrm dW$, with $\mathrm e^{-x}$ and $\text{words}$.", ["x", "words"][:0]),
+    ("Code `$q$` and\n\n```python\n'$q$'\n```\n", []),
+    (r"Costs \$5 and $\sum_{i<n}i$.", []),
+])  # fmt: skip
+def test_a_symbol_that_nothing_explains(text: str, missing: list[str]) -> None:
+    assert [symbol for _, symbol in reference.undefined([text], TABLES, "one")] == missing
+
+
+def test_what_one_chapter_explains_is_not_explained_in_another() -> None:
+    assert reference.undefined(["$x_t$", "$K$ and $W$"], TABLES, "one") == [(1, "K")]
+    assert reference.undefined(["$x_t$", "$K$ and $W$"], TABLES, "two") == [(1, "W")]
+
+
+@pytest.mark.parametrize(("text", "chapter", "count"), [
+    (r"Let $\alpha$ be the level of a test.", "one", 1),
+    (r"Write $\sigma$ for a permutation.", "one", 1),
+    (r"Let $\alpha$ be the signal factor.", "one", 0),
+    (r"Let $\alpha$ be constant.", "one", 0),
+    (r"Let $x_0$ be a clean point.", "one", 0),  # x_t is another
+    (r"Let $x_s$ be a clean day.", "one", 1),  # and this is the same
+    (r"Let $\alpha$ be the fresh fraction.", "two", 0),
+    (r"Let $\alpha$ be the signal factor.", "two", 1),
+])  # fmt: skip
+def test_a_symbol_with_two_meanings(text: str, chapter: str, count: int) -> None:
+    assert len(reference.clashes([text], TABLES, chapter)) == count
+
+
+def test_two_rows_of_one_symbol_clash_where_it_is_used() -> None:
+    rows = [*TABLES["groups"][0]["rows"], {"symbol": r"\sigma", "meaning": "a logistic curve", "only": []}]
+    twice = {**TABLES, "groups": [{"rows": rows}]}
+    assert len(reference.clashes([r"$\sigma$"], twice, "one")) == 1 and not reference.clashes(["$x_t$"], twice, "one")
+    local = {**TABLES, "local": {"two": {"K": "a kernel"}}}
+    assert len(reference.clashes(["$K$"], local, "two")) == 1 and not reference.clashes(["$K$"], local, "one")
+
+
+def test_the_gate_names_the_cell() -> None:
+    import nbformat
+
+    from diffnotes.press.gates import check_source
+    from diffnotes.press.layout import Project
+
+    notebook = nbformat.read(CHAPTERS["targets"], 4)
+    assert check_source(notebook, "targets", Project(ROOT)) == []
+    notebook.cells.append(nbformat.v4.new_markdown_cell(r"So $\Xi$. Let $\sigma$ be a permutation."))
+    found = [str(problem) for problem in check_source(notebook, "targets", Project(ROOT))]
+    assert len(found) == 2 and all(f"cell {len(notebook.cells)}" in one for one in found)
+    assert "'Xi' is not explained" in found[0] and "two meanings, sigma" in found[1]
+    assert check_source(notebook, "targets") == []
+
+
 # Equations
 
 

@@ -291,7 +291,7 @@ def test_a_page_is_printed_light_whole_and_without_what_is_around_it(sample: str
         assert browser.run(shown.format(".cell_input")) == browser.run(CELLS)
         assert browser.run(shown.format(".solution p:not(.admonition-title)")) == browser.run(
             "document.querySelectorAll('.solution p:not(.admonition-title)').length")  # fmt: skip
-        inks = "getComputedStyle(document.querySelector('.bd-article p')).color"
+        inks = "getComputedStyle(document.querySelector('.bd-article section > p')).color"
         assert max(map(int, re.findall(r"\d+", browser.run(inks))[:3])) < 100
         cut = "[...document.querySelectorAll('pre, figure img')].filter(e => e.scrollWidth > e.clientWidth + 26).length"
         assert browser.run(cut) == 0

@@ -15,11 +15,11 @@ import sites
 import yaml
 
 from diffnotes.press.command import main
-from diffnotes.press.directives import notation
 from diffnotes.press.editions import archive, checking, formulas, making, picture, writers
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project
 from diffnotes.press.ledger.box import picture as svg_of
+from diffnotes.press.reference import notation
 from diffnotes.press.site import SUMS, assemble, build, choose
 
 ROOT = Path(__file__).resolve().parents[1]

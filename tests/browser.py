@@ -25,6 +25,13 @@ FLAGS = (
 )  # fmt: skip
 WAIT = 60.0  # seconds for any one answer
 
+# Everything folded is opened, and nothing is on its way from one colour to another.
+STILL = """(() => {
+  document.head.appendChild(document.createElement('style')).textContent =
+    '* { transition: none !important; animation: none !important }';
+  document.querySelectorAll('details').forEach(fold => { fold.open = true; });
+})()"""
+
 
 def executable() -> str:
     """Path of Chromium or Chrome; DIFFNOTES_CHROMIUM comes first. Raises FileNotFoundError that says how to get one."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from browser import Browser
-from sites import ROOT, built, picture
+from browser import STILL, Browser
+from sites import ROOT, picture
 
 from diffnotes.press import finish, imprint
 from diffnotes.press.errors import PressError
@@ -21,23 +20,7 @@ AXE = ROOT / "tests" / "axe" / "axe.min.js"
 GRAVE = ("moderate", "serious", "critical")
 FOUND = """axe.run(document, OPTIONS).then(({violations}) => violations.map(
     ({impact, id, nodes}) => [impact, id, nodes.length, nodes[0].target.join(" "), nodes[0].failureSummary]))"""
-STILL = """(() => {
-  document.head.appendChild(document.createElement("style")).textContent =
-    "* { transition: none !important; animation: none !important }";
-  document.querySelectorAll("details").forEach(fold => { fold.open = true; });
-})()"""
 ONLY = '{{resultTypes: ["violations"], runOnly: {rules}}}'
-
-
-@pytest.fixture(scope="module")
-def site() -> Path:
-    return built()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as running:
-        yield running
 
 
 @pytest.fixture

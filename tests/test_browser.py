@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from browser import Browser
+from browser import STILL, Browser
 from faults import LOADING, QUIET
-from sites import ROOT, built
+from sites import ROOT
 
 from diffnotes.press.directives import POLICY
 from diffnotes.press.web import Document
@@ -51,29 +50,12 @@ CONTRAST = """(() => {
   return [...found];
 })()"""
 
-# Everything folded is opened, and nothing is on its way from one colour to another.
-STILL = """(() => {
-  document.head.appendChild(document.createElement('style')).textContent = '* { transition: none !important }';
-  document.querySelectorAll('details').forEach(d => d.open = true);
-})()"""
-
 # Formulas that reach beyond the window and cannot be scrolled into it.
 LOST = """[...document.querySelectorAll('.bd-article mjx-math')].filter(e => {
   for (let p = e.parentElement; !p.matches('.bd-article-container'); p = p.parentElement)
     if (['auto', 'scroll'].includes(getComputedStyle(p).overflowX) && p.scrollWidth > p.clientWidth) return false;
   return e.getBoundingClientRect().right > window.innerWidth;
 }).map(e => e.closest('.math').textContent.slice(0, 60))"""
-
-
-@pytest.fixture(scope="module")
-def site() -> Path:
-    return built()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as running:
-        yield running
 
 
 def pages(site: Path) -> list[Path]:

@@ -16,7 +16,7 @@ __all__ = ["epub_faults", "log_faults"]
 TYPES = {".xhtml": "application/xhtml+xml", ".css": "text/css", ".png": "image/png", ".svg": "image/svg+xml",
          ".ncx": "application/x-dtbncx+xml", ".jpg": "image/jpeg", ".gif": "image/gif"}  # fmt: skip
 LOADS = {"src", "poster", "data"}
-OVER = 28.0  # points that a line may stick out: less than half of the margin
+OVER = 12.0  # points that a line may stick out: less than the margin, and hardly to be seen
 XHTML, OPF, SVG = "{http://www.w3.org/1999/xhtml}", "{http://www.idpf.org/2007/opf}", "{http://www.w3.org/2000/svg}"
 MATHML = "{http://www.w3.org/1998/Math/MathML}"
 

@@ -250,7 +250,7 @@ class Names(SphinxPostTransform):
 class Tables(SphinxPostTransform):
     """Tables of LaTeX: no box is cut in the middle of a table, so a long one in a box becomes several with one head.
 
-    Columns of verdicts, and of tables that may be cut, get widths by what is in them.
+    Columns of verdicts, of tables that may be cut, and of those with long formulas get widths by what is in them.
     """
 
     default_priority = 310
@@ -264,7 +264,9 @@ class Tables(SphinxPostTransform):
             rows = [row for body in group.findall(nodes.tbody) for row in body]
             heights = [_height(row, widths) for row in rows]
             most = MOST_LINES // 2 if boxed else MOST_LINES
-            if sum(heights) <= most and not any(node.get("format") == "latex" for node in table.findall(nodes.raw)):
+            drawn = any(node.get("format") == "latex" for node in table.findall(nodes.raw))
+            stiff = any(_signs(node.astext()) > STIFF for node in table.findall(nodes.math))
+            if sum(heights) <= most and not drawn and not stiff:
                 continue
             for column, width in zip(group.findall(nodes.colspec), widths):
                 column["colwidth"] = width
@@ -292,11 +294,28 @@ class Tables(SphinxPostTransform):
 
 MOST_LINES = 24  # of a table that is not cut
 LINE = 130  # signs of a line of a table
+STIFF = 12  # signs of a formula that LaTeX may set into a column that is too narrow for it
+
+
+def _signs(tex: str) -> int:
+    r"""About how many signs wide a formula is; it is not broken.
+
+    >>> _signs(r"\E\, w(t) \norm{y - \hat y}^2")
+    11
+    """
+    return len(re.sub(r"\\[,;:! ]|[{}^_\s]", "", re.sub(r"\\[A-Za-z]+", "x", tex)))
+
+
+def _text(node: nodes.Node) -> str:
+    """What a cell holds, with a word as long as each formula in its place."""
+    if isinstance(node, nodes.math):
+        return "x" * _signs(node.astext())
+    return node.astext() if not node.children or isinstance(node, nodes.Text) else "".join(map(_text, node.children))
 
 
 def _widths(group: nodes.tgroup) -> list[int]:
     """How wide the columns of a table should be, of :data:`LINE` signs: as its words need, and as its texts would."""
-    rows = [[entry.astext() if not entry.astext().startswith("{\\setlength") else "x" * 22 for entry in row]
+    rows = [[_text(entry) if not entry.astext().startswith("{\\setlength") else "x" * 22 for entry in row]
             for row in group.findall(nodes.row)]  # fmt: skip
     columns = [[text for text in column if text] or [""] for column in zip(*rows)]
     split = re.compile(r"[\s\u200b]+")

@@ -324,6 +324,12 @@ def test_a_tap_follows_the_link(site: Path, browser: Browser) -> None:
         browser.send("Emulation.setTouchEmulationEnabled", enabled=False)
 
 
+def test_the_front_page_fits_one_screen(site: Path, browser: Browser) -> None:
+    browser.view(width=1280, height=900)
+    browser.open((site / "book/index.html").as_uri())
+    assert 0 < browser.run("document.querySelector('.doors').getBoundingClientRect().bottom") <= 900
+
+
 def test_widgets_are_drawn(site: Path, browser: Browser) -> None:
     browser.view()
     page = next(path for path in pages(site) if "jupyter.widget-view" in path.read_text(encoding="utf8"))

@@ -616,7 +616,7 @@ def test_a_quoted_figure_is_that_of_the_page_or_a_part_of_it() -> None:
             quoting.figure(pages, name, part)
 
 
-def test_the_front_page_says_what_was_found_in_one_screen() -> None:
+def test_the_front_page_says_what_was_found() -> None:
     """Five results, each with a number of a run and a link to it; a picture; three doors."""
     book = built() / "book"
     text = (book / "index.html").read_text(encoding="utf-8")

@@ -471,6 +471,6 @@ def explorer(law: GaussianMixture, schedule: Schedule, times: Sequence[float]) -
     explorer_of(
         frames, {"target": TARGETS, "time": times}, start=first, name="fig-targets-explorer",
         caption="An explorer. Left: the best prediction of a target, and one that is off by a tenth everywhere. Right: "
-        r"the clean sample that each means. Shown first: $\epsilon$ with much noise, where the error grows most.",
+        r"the clean sample that each means. Shown first: $\epsilon$ with much noise, where the error grows.",
         alt=f"Two panels for eps at time {first['time']:g}. {frames(**first).words}",
     )  # fmt: skip

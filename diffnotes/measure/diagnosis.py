@@ -3,7 +3,7 @@ r"""What a set of samples says of the model that made them, against a reference 
 :func:`diagnose` looks at both sets from six sides. With pair fractions B(x, x), B(x, y), B(y, y) of samples x and
 reference y at a radius eps, and total variances tr C:
 
-    crowding     B(x, x)/B(y, y) = 1 + shift + unevenness, at radii that hold .1 %, 1 % and 10 % of the reference's pairs
+    crowding     B(x, x)/B(y, y) = 1 + shift + unevenness, at radii with .1 %, 1 %, 10 % of the reference's pairs
     spread       tr C_x/tr C_y: below 1 the samples are too narrow, above 1 too wide
     mean         |m_x - m_y|/sqrt(tr C_y), freed of what chance adds
     distance     sliced Wasserstein distance beside its floor, the same between data and data
@@ -66,8 +66,11 @@ class Crowd(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """A distance in the units of the data: of samples and data, ``floor`` of data and data; means over random splits,
-    with the smallest and largest. ``excess`` is sqrt(value^2 - floor^2), ``scale`` the data's deviation a coordinate."""
+    """A distance in the units of the data: of ``samples`` and data, ``floor`` of data and data.
+
+    Means over random splits, with the smallest and largest. ``excess`` is sqrt(samples^2 - floor^2), ``scale`` the
+    data's deviation a coordinate.
+    """
 
     samples: Interval
     floor: Interval

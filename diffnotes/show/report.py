@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import html
 import io
+import sys
 import textwrap
 from typing import Any, NamedTuple
 
-from .. import __version__
 from ..measure.diagnosis import Diagnosis, Share, symptoms
 from ..measure.interval import Interval
 
@@ -51,8 +51,8 @@ READINGS = {
         "The total variance is too small. An ancestral sampler of few steps with the variance beta-tilde shrinks its "
         "samples even with a perfect network, and a network that blurs does the same. Narrow samples crowd, too.",
         "\"The estimation gap and the sequence-aware loss\", section \"Why a wrong predictor gives better samples\"",
-        "Take more steps and see whether it goes. If it does, the optimal variance repairs it at few steps, on Gaussian "
-        "data exactly (diffnotes.model.sample.optimal_variance). If it stays, the network blurs: train longer.",
+        "Take more steps and see whether it goes. If it does, the optimal variance repairs it at few steps, on "
+        "Gaussian data exactly (diffnotes.model.sample.optimal_variance). If it stays, the network blurs: train on.",
     ),
     "wide": Reading(
         "The samples spread more than the data",
@@ -73,7 +73,8 @@ READINGS = {
     "thin": Reading(
         "The samples fill small neighbourhoods less than the data",
         "Few pairs are very close. Fine detail is drowned in noise that is left over, or mass leaks between modes.",
-        "\"Measuring collapse\", section \"When the ratio misleads\"; \"Lipschitz singularities and shared time steps\"",
+        "\"Measuring collapse\", section \"When the ratio misleads\"; \"Lipschitz singularities and shared "
+        "time steps\"",
         GUESS + "end the sampler nearer to t = 0, with more steps there, and train more at small t.",
     ),
     "shifted": Reading(
@@ -115,7 +116,8 @@ def record(found: Diagnosis, seed: int = 0) -> dict[str, Any]:
 
     gap, memory = found.distance, found.memory
     return {
-        "format": FORMAT, "diffnotes": __version__, "seed": seed, "dim": found.dim, "rows": found.rows,
+        "format": FORMAT, "diffnotes": sys.modules["diffnotes"].__version__,
+        "seed": seed, "dim": found.dim, "rows": found.rows,
         "used": found.used, "crowding": crowds(found.crowding), "stretched": crowds(found.stretched),
         "curve": {"radius": found.radii, **found.curve},
         "variance_ratio": _ends(found.spread), "mean_shift": _ends(found.mean),
@@ -249,7 +251,8 @@ def page(table: dict[str, Any]) -> str:
     parts += ["<h2>Everything else</h2>", _table(("measure", "samples", "data in their place"), _rows(table)),
               "<p class=\"small\">* mean over ten random splits, with the smallest and the largest; the other brackets "
               "are intervals of 95 %. The last column is what data show in place of the samples.</p>",
-              *_figures(table), "<h2>What was looked at</h2>", "<ul>", *(f"<li>{e(one)}</li>" for one in _subset(table)), "</ul>",
+              *_figures(table), "<h2>What was looked at</h2>", "<ul>",
+              *(f"<li>{e(one)}</li>" for one in _subset(table)), "</ul>",
               f"<p class=\"small\">Made by diffnotes {e(table['diffnotes'])}.</p>"]  # fmt: skip
     return ("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
             "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"

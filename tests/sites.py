@@ -235,6 +235,7 @@ def runnable(root: Path) -> Project:
     shutil.rmtree(root / "book/chapters")
     index = root / "book/index.md"
     index.write_text(re.sub(r"chapters/\w+", "chapters/sample", index.read_text()))
+    (root / "book/diagnose.md").write_text("# Is my model stable?\n")  # its links lead into all chapters
     made = Project(root)
     source = chapter("sample")
     for cell in source.cells:

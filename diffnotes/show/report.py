@@ -38,7 +38,7 @@ READINGS = {
         "More samples lie on, or nearly on, reference rows than fresh data do. A network that has learnt the score of "
         "its training set generates that set, by every sampler, and this alone raises the crowding ratio.",
         "\"Measuring collapse\", section \"Memorisation raises it, for every sampler\"",
-        "Train on more data or stop earlier, and judge by held-out data (--held-out) before you blame the sampler.",
+        "Train on more data, and judge by held-out data (--held-out) before you blame the sampler.",
     ),
     "duplicated": Reading(
         "The samples repeat one another",

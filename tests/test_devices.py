@@ -440,7 +440,8 @@ HOST_ONLY = {
     "sequence.gaussian_minimiser": "takes numbers", "sequence.shrinkage": "takes numbers",
     "window.windows": "takes numbers", "condition.left_ends": "takes numbers",
     "diagnosis.diagnose": "reads arrays of numpy", "diagnosis.symptoms": "takes numbers",
-    "foreign.times_of": "is on the host", "divergence.knots_around": "its law is on the host", "interval.largest": "takes numbers",
+    "foreign.times_of": "is on the host", "divergence.knots_around": "its law is on the host",
+    "interval.largest": "takes numbers",
 }  # fmt: skip
 ABOVE = {
     "sample.ddpm", "sample.ddim", "sample.ode", "sample.sde", "sample.optimal_variance", "sample.predicted_variance",

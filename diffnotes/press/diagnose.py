@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def _array(path: Path, name: str) -> Any:
         return numpy.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise PressError(f"{name} = {path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:  # objects, a broken header, fewer numbers than it says
+    except (ValueError, EOFError, OverflowError, SyntaxError, tokenize.TokenError) as error:  # objects, a broken header
         why = "holds objects" if "bject" in str(error) else f"is damaged ({error})"
         raise PressError(f"{name} = {path} {why}; allowed: an array of real numbers, saved by numpy.save", 2) from error
 

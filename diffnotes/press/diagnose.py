@@ -51,10 +51,10 @@ def diagnose(files: Files, seed: int = 0) -> str:
     except (ValueError, TypeError) as error:
         raise PressError(str(error), 2) from error
     table["warnings"] = _same_file(inputs) + table["warnings"]
-    for path, content in ((files.json, lambda: json.dumps(table, indent=1, allow_nan=False) + "\n"),
-                          (files.html, lambda: report.page(table))):  # fmt: skip
-        if path is not None:
-            write_whole(path, content())
+    ready = [(files.json, json.dumps(table, indent=1, allow_nan=False) + "\n") if files.json is not None else None,
+             (files.html, report.page(table)) if files.html is not None else None]  # fmt: skip
+    for path, content in filter(None, ready):  # both are made before one is written
+        write_whole(path, content)
     return report.text(table)
 
 

@@ -60,7 +60,9 @@ def parser() -> argparse.ArgumentParser:
     publish.add_argument("chapters", nargs="+", metavar="CHAPTER")
     publish.add_argument("--profile", choices=PROFILES, default="cpu", help="default: cpu")
 
-    build = command("build", "make the site from executed pages; executes nothing")
+    build = command("build", "make the site, a PDF or an EPUB from executed pages; executes nothing")
+    build.add_argument("--format", choices=("html", "pdf", "epub", "all"), default="html", help="default: html")
+    build.add_argument("--archive", action="store_true", help="pack the site into one ZIP that opens from disk, too")
     build.add_argument("--pages", choices=("latest", "committed"), default="latest", help="default: latest")
     build.add_argument("--force", action="store_true", help="build even if nothing has changed")
 
@@ -195,9 +197,19 @@ def _publish(project: Project, options: argparse.Namespace) -> int:
 
 
 def _build(project: Project, options: argparse.Namespace) -> int:
-    from .site import build
+    formats = ("html", "pdf", "epub") if options.format == "all" else (options.format,)
+    if "html" in formats or options.archive:
+        from .site import build
 
-    build(options.pages, project.root, force=options.force)
+        build(options.pages, project.root, force=options.force)
+    if printed := [kind for kind in formats if kind != "html"]:
+        from .editions.making import editions
+
+        editions(printed, options.pages, project.root)
+    if options.archive:
+        from .editions.archive import archive
+
+        print(f"archive: {archive(project)}")
     return 0
 
 

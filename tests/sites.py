@@ -237,6 +237,7 @@ def runnable(root: Path) -> Project:
     (root / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
     shutil.rmtree(root / "book/chapters")
     (root / "book/index.md").write_text("# A book of tests\n\nOne chapter: {doc}`chapters/sample`.\n")
+    (root / "book/diagnose.md").write_text("# Is my model stable?\n")  # its links lead into all chapters
     for prose in (root / "book").glob("*.md"):
         prose.write_text(re.sub(r"chapters/\w+", "chapters/sample", prose.read_text()))
     symbols = root / "book/notation.yml"  # those of one chapter lead to it

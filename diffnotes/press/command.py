@@ -1,4 +1,4 @@
-"""The command ``diffnotes``: run, verify, replicate, publish, build, lab, status, claims, clean."""
+"""The command ``diffnotes``: run, verify, replicate, publish, build, lab, diagnose, status, claims, clean."""
 
 from __future__ import annotations
 
@@ -72,6 +72,14 @@ def parser() -> argparse.ArgumentParser:
     lab.add_argument("--port", type=int, default=8888, help="the first port to try (default: 8888)")
     lab.add_argument("--no-browser", action="store_true", help="print the address only")
 
+    diagnose = command("diagnose", "say what a model's samples, beside data, tell of its stability")
+    diagnose.add_argument("samples", type=Path, metavar="SAMPLES.npy", help="what the model made, one sample a row")
+    diagnose.add_argument("reference", type=Path, metavar="REFERENCE.npy", help="data, best those it was trained on")
+    diagnose.add_argument("--held-out", type=Path, metavar="FILE", help="data that it was not trained on")
+    diagnose.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, for machines")
+    diagnose.add_argument("--html", type=Path, metavar="FILE", help="write the report there, with figures")
+    diagnose.add_argument("--seed", type=int, default=0, help="of random rows and splits (default: 0)")
+
     command("status", "show profile, device, duration, age, networks and freshness of each page")
     claims = command("claims", "print the ledger of claims with their verdicts")
     claims.add_argument("--json", action="store_true", help="for machines")
@@ -90,7 +98,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         options = parser().parse_args(argv)
         command = f"diffnotes {options.command}"
-        status = globals()[f"_{options.command}"](Project.find(), options)
+        if options.command == "diagnose":  # of anybody's samples, anywhere: no book is needed
+            status = _diagnose(options)
+        else:
+            status = globals()[f"_{options.command}"](Project.find(), options)
         _flush()
         return status
     except PressError as error:
@@ -208,6 +219,16 @@ def _lab(project: Project, options: argparse.Namespace) -> int:
     say = partial(print, flush=True)  # whoever reads it through a pipe waits for the address
     return lab(project, options.chapter, fresh=options.fresh, port=options.port, browser=not options.no_browser,
                say=say)  # fmt: skip
+
+
+def _diagnose(options: argparse.Namespace) -> int:
+    from .diagnose import Files, diagnose
+
+    if not 0 <= options.seed < 2**63:
+        raise PressError(f"seed = {options.seed}; allowed: whole numbers >= 0", 2)
+    files = Files(options.samples, options.reference, options.held_out, options.json, options.html)
+    print(diagnose(files, options.seed), end="")
+    return 0
 
 
 def _status(project: Project, options: argparse.Namespace) -> int:

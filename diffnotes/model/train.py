@@ -233,8 +233,9 @@ class Regression(Task):
         self.seeds = sorted(set(seeds))
         self.device, self.dtype = net.device, net.dtype
         self.loss = self._one_loss()
-        self.stream = [self.seeds.index(seed) for seed in seeds]
-        self.eps_of = self.x0_of = torch.tensor(self.stream, device=self.device)
+        stream = [self.seeds.index(seed) for seed in seeds]
+        self.eps_of = self.x0_of = torch.tensor(stream, device=self.device)
+        self.groups = self._grouped(stream)
         self.data = data
         if isinstance(data, Tensor):
             if data.ndim not in (2, 3) or data.shape[-1] != net.dim or (data.ndim == 3 and len(data) != net.members):
@@ -267,6 +268,22 @@ class Regression(Task):
                              f"net, {self.members}")
         return plain[0]
 
+    def _grouped(self, stream: list[int]) -> list[tuple[Setting, tuple[int, ...]]]:
+        """(setting, streams of its members): the members of one setting, whose levels are computed together."""
+        members: dict[int, list[int]] = {}
+        for i, setting in enumerate(self.settings):
+            members.setdefault(id(setting), []).append(i)
+        self.order = torch.tensor([i for at in members.values() for i in at], device=self.device).argsort()
+        found = [(self.settings[at[0]], tuple(stream[i] for i in at)) for at in members.values()]
+        self.rows = {streams: torch.tensor(streams, device=self.device) for _, streams in found}
+        return found
+
+    def _joined(self, parts: Sequence[Tensor], axis: int) -> Tensor:
+        """What the groups have, as one tensor in the order of the members, which are on ``axis``."""
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat(parts, axis).index_select(axis, self.order)
+
     def name(self, member: int) -> str:
         return f"member {member} (target {self.settings[member].target!r}, seed {self.net.seeds[member]})"
 
@@ -280,43 +297,46 @@ class Regression(Task):
         eps = torch.stack([
             torch.randn(*shape, self.net.dim, generator=g, device=self.device, dtype=self.dtype) for g in self.noises
         ])
-        u = [torch.rand(shape, generator=g, device=self.device, dtype=torch.float64) for g in self.noises]
-        drawn: dict[tuple, Tensor] = {}  # members of equal seed, schedule and density share their times
-        rows, ts = [], []
-        for i, setting in enumerate(self.settings):
+        u = torch.stack([
+            torch.rand(shape, generator=g, device=self.device, dtype=torch.float64) for g in self.noises
+        ])
+        drawn: dict[tuple, Tensor] = {}  # groups of equal seeds, schedule and density share their times
+        parts = []
+        for setting, streams in self.groups:
             density = times or setting.times
-            key = (self.stream[i], setting.schedule, density)
+            key = (setting.schedule, density, streams)
             if key not in drawn:
-                drawn[key] = density(u[key[0]], setting.schedule)
+                drawn[key] = density(u[self.rows[streams]], setting.schedule)
             alpha, sigma = setting.schedule(drawn[key])
-            w = setting.weight(alpha, sigma)
-            rows.append(torch.stack([alpha, sigma, *coefficients(setting.target, alpha, sigma), w]))
-            ts.append(drawn[key])
-        levels, t = torch.stack(rows, 1), torch.stack(ts)
+            a, b = coefficients(setting.target, alpha, sigma)
+            parts.append(torch.stack([alpha, sigma, a, b, setting.weight(alpha, sigma), drawn[key]]))
+        found = self._joined(parts, 1)
+        levels, t = found[:5], found[5]
         sequence, seen = None, t
         if isinstance(self.loss, Window):
             sequence, seen, first = self._sequence(steps, u)
             levels[:4] = first
             t = seen[:, :, : self.batch]
         features, scale = self.net.see(seen.flatten(1) if self.members else seen[0].flatten())
-        full = (len(ts), steps, seen.shape[2], -1)
+        full = (len(t), steps, seen.shape[2], -1)
         return _Chunk(
             x0, eps, levels[..., None].to(self.dtype), features.to(self.dtype).reshape(full),
             None if scale is None else scale.to(self.dtype).reshape(full), 2 * (levels[0] / levels[1]).log(), t,
             sequence,
         )
 
-    def _sequence(self, steps: int, u: list[Tensor]) -> tuple[_Sequence, Tensor, Tensor]:
+    def _sequence(self, steps: int, u: Tensor) -> tuple[_Sequence, Tensor, Tensor]:
         """The windows of the members, their times (members, steps, K batch), and the levels of their first steps."""
         rows = []
-        for setting, stream in zip(self.settings, self.stream):
+        for setting, streams in self.groups:
             window, chain = setting.loss, setting.schedule
-            s, w, plain = (v.movedim(-1, 1) for v in window.times(window.start(u[stream], chain), chain))
-            alpha, sigma = chain(s)  # (steps, K, batch)
+            start = window.start(u[self.rows[streams]], chain)
+            s, w, plain = (v.movedim(-1, 2) for v in window.times(start, chain))
+            alpha, sigma = chain(s)  # (members, steps, K, batch)
             a, b = coefficients(setting.target, alpha, sigma)
-            rho = correlation(chain, s[:, 1:], s[:, :-1], window.coupling)
-            rows.append((torch.stack([alpha, sigma, a, b]), w * alpha / (alpha * b - sigma * a), plain, rho, s))
-        levels, *parts, s = (torch.stack(part) for part in zip(*rows))
+            rho = correlation(chain, s[:, :, 1:], s[:, :, :-1], window.coupling)
+            rows.append((torch.stack([alpha, sigma, a, b], 1), w * alpha / (alpha * b - sigma * a), plain, rho, s))
+        levels, *parts, s = (self._joined(part, 0) for part in zip(*rows))
         fresh = torch.stack([
             torch.randn(steps, self.loss.size - 1, self.batch, self.net.dim, generator=g, device=self.device,
                         dtype=self.dtype) for g in self.others

@@ -38,7 +38,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.denoiser import Denoiser, members_of, working_of
+from ..core import cost
+from ..core.denoiser import Denoiser, home_of, members_of, working_of
 from ..core.generators import generator_of
 from ..core.numbers import count, floating, number, samples, tensor, working
 from ..core.schedule import Chain, Schedule
@@ -268,10 +269,12 @@ class _Path:
         self.a, self.b = coefficients(denoiser.target, self.alpha, self.sigma)
         self.det = self.alpha * self.b - self.sigma * self.a
         self._predictors = denoiser.at(self.times)
+        self._part = "sampling" if home_of(denoiser)[0] == torch.float32 else "host"  # of the costs: a network, or none
         self._axis = 0 if members is None else 1  # an ensemble's samples are on axis 1
         n = x.shape[self._axis]
         if rows is None:
-            rows = max(1, _ROWS * n * x.shape[-1] // max(1, x.numel())) if x.device.type == "cpu" else max(1, n)
+            split = x.device.type == "cpu" and not cost.dry()  # what is counted is what a GPU would do
+            rows = max(1, _ROWS * n * x.shape[-1] // max(1, x.numel())) if split else max(1, n)
         self._blocks = -(-n // rows)
 
     def predict(self, k: int, x: Tensor) -> Tensor:
@@ -310,7 +313,7 @@ class _Path:
         if callback is not None:
             A, B = self.combine(torch.ones_like(self.alpha[:-1]), torch.zeros_like(self.alpha[:-1]))
         with torch.no_grad():
-            for k, (y, after) in enumerate(states):
+            for k, (y, after) in enumerate(cost.repeated(states, len(self.times) - 1, self._part)):
                 if callback is not None:
                     callback(self.times[k].item(), x.to(self.dtype), (A[k] * x + B[k] * y).to(self.dtype))
                 x = after

@@ -35,6 +35,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..core import cost
 from ..core.denoiser import Denoiser
 from ..core.law import Law
 from ..core.schedule import Chain
@@ -47,6 +48,7 @@ TRAINING = 1
 
 _used: dict[str, dict[str, Any]] = {}  # key -> how this process came by the networks
 _under_way: list[str] = []  # keys of the experiments that are being trained, each a part of the one before
+_counted: dict[str, Trained] = {}  # key -> what came of an experiment whose costs were counted
 
 
 class Experiment(Protocol):
@@ -294,6 +296,8 @@ def kept(experiment: Experiment, device: torch.device | str = "cpu", name: str =
     """
     device, text = _there(device), text_of(experiment)
     key = _key(text)
+    if cost.dry():
+        return experiment.read(_count(experiment, key, device, name), key)
     anew = os.environ.get("DIFFNOTES_TRAIN", "0") not in ("", "0") and _used.get(key, {}).get("source") != "trained"
     found = None if anew else _found(experiment, key, text)
     if found is None:
@@ -310,6 +314,15 @@ def kept(experiment: Experiment, device: torch.device | str = "cpu", name: str =
                   "device": header["device"], "date": header["date"], "bytes": size, "checksum": header["checksum"],
                   "part": bool(_under_way) and _used.get(key, {}).get("part", True)}  # fmt: skip
     return experiment.read({name: net.to(device) for name, net in networks.items()}, key)
+
+
+def _count(experiment: Experiment, key: str, device: torch.device, name: str) -> dict[str, nn.Module]:
+    """The networks of an experiment of which the costs alone are wanted: nothing is read or written."""
+    if key not in _counted:
+        with cost.dry().experiment() as told:
+            _counted[key] = experiment.train(device)
+        told["name"] = name or ", ".join(_counted[key].networks)
+    return {name: net.to(device) for name, net in _counted[key].networks.items()}
 
 
 def _there(device: torch.device | str) -> torch.device:
@@ -395,6 +408,8 @@ def log_of(experiment: Experiment) -> dict[str, Tensor]:
     """
     text = text_of(experiment)
     key = _key(text)
+    if key in _counted:
+        return _counted[key].log
     for folder in _folders():
         if folder is not None and (path := folder / f"{key}.safetensors").is_file():
             with contextlib.suppress(ValueError):

@@ -31,6 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..core import cost
 from ..core.law import Law
 from ..core.progress import progress
 from ..core.schedule import Chain
@@ -109,12 +110,13 @@ def minimise(net: nn.Module, task: Task, run: Run) -> History:
     pairs = [] if average is None else [(a.detach(), p.detach()) for a, p in zip(average.parameters(), parameters)]
 
     began = time.perf_counter()
+    cost.note(task.members or 1, run.steps, run.batch)
     log = _Log(task, task.edges(run.bins))
     every = max(1, math.ceil((run.log_every or run.steps / 50) / CHUNK))
-    for c, first in enumerate(progress(range(0, run.steps, CHUNK), "training")):
+    for c, first in enumerate(progress(cost.few(range(0, run.steps, CHUNK), "training"), "training")):
         chunk = task.draw(CHUNK)
         done = []
-        for k in range(min(CHUNK, run.steps - first)):
+        for k in cost.few(range(min(CHUNK, run.steps - first))):
             if run.decay == "cosine":
                 optimiser.param_groups[0]["lr"] = run.rate * (1 + math.cos(math.pi * (first + k) / run.steps)) / 2
             loss, error = task.errors(chunk, k)
@@ -458,7 +460,7 @@ def gradient_statistics(
         chunk = task.draw(run.steps, LogSnrBand(low, high))
         total = [torch.zeros_like(p, dtype=torch.float64) for p in parameters]
         squares = torch.zeros(net.members or 1, dtype=torch.float64, device=task.device)
-        for k in range(run.steps):
+        for k in cost.few(range(run.steps), "training"):
             loss, _ = task.errors(chunk, k)
             gradients = torch.autograd.grad(loss.mean(1).sum(), parameters)
             for sum_, g in zip(total, gradients):

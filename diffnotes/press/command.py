@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--train", action="store_true", help="train all networks anew, whichever are kept; runs all")
     run.add_argument("--cell-timeout", type=int, metavar="SECONDS", help="what a cell may take (default: two hours)")
     run.add_argument("--workers", metavar="URL", help="a Dask scheduler that shares the work, e.g. tcp://host:8786")
+    run.add_argument("--dry-run", action="store_true", help="train and execute nothing in full; say what it would cost")
 
     verify = command("verify", "train all networks anew elsewhere, and compare with what is kept")
     verify.add_argument("chapters", nargs="*", metavar="CHAPTER", help="default: all chapters")
@@ -160,6 +161,8 @@ def _run(project: Project, options: argparse.Namespace) -> int:
     from .chapter import CELL_TIMEOUT, Order
     from .run import run
 
+    if options.dry_run:
+        return _dry_run(project, options)
     timeout = CELL_TIMEOUT if options.cell_timeout is None else options.cell_timeout
     order = Order(options.profile, options.device, options.seed, timeout, options.train)
     status = run(project, options.chapters, order, force=options.force, workers=options.workers)
@@ -168,6 +171,18 @@ def _run(project: Project, options: argparse.Namespace) -> int:
 
         build("latest", project.root)
     return status
+
+
+def _dry_run(project: Project, options: argparse.Namespace) -> int:
+    from .chapter import Order
+    from .dry import dry_run
+
+    others = {"--force": options.force, "--train": options.train, "--workers": options.workers is not None,
+              "--cell-timeout": options.cell_timeout is not None}  # fmt: skip
+    if given := [name for name, wanted in others.items() if wanted]:
+        raise PressError(f"--dry-run with {', '.join(given)}: it trains nothing, keeps nothing and makes no page; "
+                         "allowed beside it: chapters, --profile, --device, --seed", 2)
+    return dry_run(project, options.chapters, Order(options.profile, options.device, options.seed))
 
 
 def _verify(project: Project, options: argparse.Namespace) -> int:

@@ -71,10 +71,11 @@ class Images:
 
 
 def image_net(name: str, width: int) -> Dense | Convolutional:
-    """The sizes of the book's networks for a set of images: three layers of ``width`` for the digits, else a U-Net."""
+    """The sizes of the book's networks for a set of images: three layers of ``width`` for the digits, else a U-Net of
+    width/16 channels (a multiple of 8, at least 8)."""
     if name == "digits":
         return Dense(math.prod(SHAPES[name]), width, 3)
-    return Convolutional(SHAPES[name], channels=32)
+    return Convolutional(SHAPES[name], channels=8 * max(1, width // 128))
 
 
 class Trained(NamedTuple):

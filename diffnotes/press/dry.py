@@ -111,7 +111,8 @@ def table(found: dict[str, Any]) -> list[str]:
     head = ["experiment", "networks", "steps", "batch", "launches", "TFLOP", "TB moved", "peak GiB", *machines]
     rows = [head]
     for one in found["experiments"]:
-        rows.append([_cut("  " * one["within"] + one["name"]), *_trained(one["trainings"]), *_sizes(one), f"{one['peak'] / 2**30:.2f}",
+        label = "  " * one["within"] + one["name"]
+        rows.append([_cut(label), *_trained(one["trainings"]), *_sizes(one), f"{one['peak'] / 2**30:.2f}",
                      *(clock(one["seconds"][name]) for name in machines)])  # fmt: skip
     for name, part in found["parts"].items():
         rows.append([f"all {name}", "", "", "", *_sizes(part), "",

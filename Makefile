@@ -35,6 +35,7 @@ lab: $(READY)  ## open JupyterLab on working copies of the chapters, CHAPTER=NAM
 
 test: $(READY)  ## run all tests
 	@.ci/system-packages browser
+	@.ci/system-packages sandbox
 	$(BIN)/ruff check --quiet .
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 

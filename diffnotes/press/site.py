@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from . import gates
+from . import exercises, gates
 from .errors import PressError
 from .files import at_work, lock, require_room
 from .imprint import edition
@@ -71,6 +71,7 @@ def build(pages: str, root: Path, *, force: bool = False, say: Callable[[str], N
         if fingerprint(project, taken, source) != inputs:
             raise PressError("a page or the prose was changed while the build took it; build again")
         check(project, chosen, taken)
+        exercises.add_pages(project, source)
         for name in chosen:
             if chosen[name] == project.published(name):
                 for fault in published_faults(project, record(read(taken[name])).get("networks", [])):
@@ -163,6 +164,7 @@ def fingerprint(project: Project, chosen: dict[str, Path], root: Path | None = N
     digest, root = hashlib.sha256(repr(edition(project.root)).encode()), root or project.root
     own = Path(__file__).parent
     press = [(path, own) for path in _files(own) if path.suffix in (".py", ".toml", ".json")]
+    press += [(path, project.root) for path in exercises.files(project).values()]
     for path, above in [(path, root) for path in _prose(root)] + press:
         digest.update(f"{path.relative_to(above).as_posix()}\0{_sha256(path)}\n".encode())
     for name, page in chosen.items():

@@ -11,8 +11,8 @@ import torch
 from diffnotes.exercises import check, exercise
 from diffnotes.exercises.checking import Choice, Construction, Function, Value, judge
 from diffnotes.model import store
+from diffnotes.press.exercises import LEVELS, student, tasks
 from diffnotes.press.layout import Project
-from diffnotes.press.teach.exercises import LEVELS, student, tasks
 
 PROJECT = Project.find()
 FOLDER = PROJECT.root / "notebooks" / "exercises"

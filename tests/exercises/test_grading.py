@@ -9,8 +9,8 @@ import nbformat
 import pytest
 
 from diffnotes.press.errors import PressError
+from diffnotes.press.exercises import student
 from diffnotes.press.layout import Project
-from diffnotes.press.teach.exercises import student
 from diffnotes.press.teach.grading import exercises_of, grade, table_of
 from diffnotes.press.teach.sandbox import command
 

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import PressError
+from ..exercises import LEVELS, Task, checks_of, tasks
 from ..files import write_whole
 from ..layout import Project
 from ..page import read
-from .exercises import LEVELS, Task, checks_of, tasks
 from .sandbox import command
 
 __all__ = ["Mark", "exercises_of", "grade"]

@@ -14,18 +14,27 @@ from __future__ import annotations
 
 import ast
 import copy
+import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ..errors import PressError
+import yaml
 
-__all__ = ["LEVELS", "Task", "student", "tasks"]
+from .errors import PressError
+from .files import read_yaml
+from .layout import Project
+from .page import read
+
+__all__ = ["LEVELS", "Task", "add_pages", "files", "student", "tasks", "without_solutions"]
 
 LEVELS = ("Understand", "Derive", "Build")
 HEAD = re.compile(r"^## (\d+)\. (.+)$", re.M)
 LINE = re.compile(r"^\*(\w+) · objectives? ([\d, and]+) · (\d+) minutes\*$", re.M)
 INLINE = re.compile(r"^(\s*(?:[\w, ]+ = |return ))(.+?)\s*# SOLUTION\s*$")
+GATE = re.compile(r"^\s*(`{3,}|:{3,})\{solution-(start|end)\}")
+PART = "Exercises"
 BEGIN, END = "# BEGIN SOLUTION", "# END SOLUTION"
 
 
@@ -44,6 +53,33 @@ class Task:
     """The variable that holds the answer."""
     first: int
     """Index of its first cell; its last one is that before the next exercise."""
+
+
+def files(project: Project) -> dict[str, Path]:
+    """The exercise notebooks of a book, by chapter, in its order."""
+    places = {name: project.source(f"exercises/{name}") for name in project.chapters()}
+    return {name: path for name, path in places.items() if path.is_file()}
+
+
+def add_pages(project: Project, source: Path, solutions: bool = False) -> None:
+    """Add a page of exercises for each chapter that has some to the tree ``source``, in a part of their own."""
+    found = files(project)
+    for name, path in found.items():
+        page = read(path) if solutions else student(read(path))
+        place = source / "book" / "exercises" / f"{name}.ipynb"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(json.dumps(page, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    toc = read_yaml(source / "_toc.yml")
+    if found and not any(part.get("caption") == PART for part in toc.get("parts", ())):
+        part = {"caption": PART, "chapters": [{"file": f"book/exercises/{name}"} for name in found]}
+        toc.setdefault("parts", []).insert(_place(toc["parts"]), part)
+        (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _place(parts: list[dict]) -> int:
+    """After the last part that has chapters of the book."""
+    with_chapters = [i for i, part in enumerate(parts) if "book/chapters/" in str(part)]
+    return max(with_chapters, default=len(parts) - 1) + 1
 
 
 def tasks(notebook: Any, chapter: str) -> list[Task]:
@@ -105,6 +141,31 @@ def student(notebook: Any) -> Any:
         if cell.cell_type == "code":
             cell.source, cell.outputs, cell.execution_count = blank(cell.source), [], None
     return new
+
+
+def without_solutions(notebook: Any) -> Any:
+    """A copy of a chapter without the solutions of its own exercises: what stands between their gates."""
+    new, inside = copy.deepcopy(notebook), False
+    for cell in new.cells:
+        if cell.cell_type == "markdown":
+            cell.source, inside = _outside(cell.source, inside)
+        elif inside:
+            cell.source = ""
+    new.cells = [cell for cell in new.cells if cell.source.strip()]
+    return new
+
+
+def _outside(text: str, inside: bool) -> tuple[str, bool]:
+    """The lines of ``text`` that lie outside of solutions, and whether its end lies within one."""
+    kept, fence = [], ""
+    for line in text.splitlines():
+        if fence:  # of the gate itself
+            fence = "" if line.strip() == fence else fence
+        elif found := GATE.match(line):
+            inside, fence = found[2] == "start", found[1]
+        elif not inside:
+            kept.append(line)
+    return "\n".join(kept).strip("\n"), inside
 
 
 def blank(source: str) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from nbformat import v4
 
 from .errors import PressError
 from .files import read_yaml
@@ -35,6 +36,10 @@ LINE = re.compile(r"^\*(\w+) · objectives? ([\d, and]+) · (\d+) minutes\*$", r
 INLINE = re.compile(r"^(\s*(?:[\w, ]+ = |return ))(.+?)\s*# SOLUTION\s*$")
 GATE = re.compile(r"^\s*(`{3,}|:{3,})\{solution-(start|end)\}")
 PART = "Exercises"
+HOW = """:::{{tip}}
+`make lab CHAPTER=exercises/{name}` opens this page as a notebook to work in; the button at the top of the page
+downloads it. What the chapter says is in {{doc}}`/book/chapters/{name}`.
+:::"""
 BEGIN, END = "# BEGIN SOLUTION", "# END SOLUTION"
 
 
@@ -64,15 +69,20 @@ def files(project: Project) -> dict[str, Path]:
 def add_pages(project: Project, source: Path, solutions: bool = False) -> None:
     """Add a page of exercises for each chapter that has some to the tree ``source``, in a part of their own."""
     found = files(project)
+    entries = []
     for name, path in found.items():
         page = read(path) if solutions else student(read(path))
+        title = re.search(r"^# Exercises: (.+)$", page.cells[0].source, re.M)
+        if not title:
+            raise PressError(f"exercises of {name}: the first cell lacks its title; allowed: # Exercises: WORDS")
+        page.cells.insert(1, v4.new_markdown_cell(HOW.format(name=name), id=f"ex-{name}-how"))
+        entries.append({"file": f"book/exercises/{name}", "title": title[1][0].upper() + title[1][1:]})
         place = source / "book" / "exercises" / f"{name}.ipynb"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(json.dumps(page, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     toc = read_yaml(source / "_toc.yml")
     if found and not any(part.get("caption") == PART for part in toc.get("parts", ())):
-        part = {"caption": PART, "chapters": [{"file": f"book/exercises/{name}"} for name in found]}
-        toc.setdefault("parts", []).insert(_place(toc["parts"]), part)
+        toc.setdefault("parts", []).insert(_place(toc["parts"]), {"caption": PART, "chapters": entries})
         (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 

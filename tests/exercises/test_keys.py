@@ -3,9 +3,12 @@
 import pytest
 import torch
 
-from diffnotes import Exact, GaussianMixture, Linear, grid, ode
+from diffnotes import Chain, Exact, GaussianMixture, Linear, ddim, ddpm, grid, ode
 from diffnotes.chapters.collapse import final_variance
-from diffnotes.exercises.keys import collapse
+from diffnotes.chapters.sequence import gap, wider
+from diffnotes.core.denoiser import Learned
+from diffnotes.exercises.keys import collapse, sequence
+from diffnotes.model.sample import sampled_variance
 
 LINEAR = Linear()
 
@@ -44,3 +47,42 @@ def test_variance_of_averaged_weights(m, rho):
     if rho == 0:
         covariance = torch.eye(len(j), dtype=torch.float64)
     assert collapse.averaged.right(m, rho) == pytest.approx(float(weight @ covariance @ weight), rel=1e-9)
+
+
+def test_weights_of_a_deterministic_sampler():
+    chain = Chain.linear(10, 1e-2, 0.3)
+    x0, start = 0.7, torch.tensor([[0.4]], dtype=torch.float64)
+    alpha, sigma = (level.tolist() for level in chain(torch.arange(11)))
+
+    def ends(wrong_at):
+        def noise(x, t):
+            t = int(t)
+            return (x - alpha[t] * x0) / sigma[t] + (t == wrong_at)
+
+        return float(ddim(Learned(noise, chain, "eps"), start, torch.arange(10, 0, -1)))
+
+    power = chain.alpha_bar.tolist()
+    for i in range(2, 11):
+        weight = sequence.deterministic.right(power[i], power[i - 1], power[1])
+        assert weight == pytest.approx(ends(0) - ends(i), rel=1e-9)
+
+
+def test_what_a_step_leaves_out():
+    levels = torch.tensor([0.3, 1.0], dtype=torch.float64)
+    chain = Chain(1 - levels[:-1] / levels[1:])
+    alpha, sigma = (float(level) for level in chain(1))
+    started = alpha**2 + sigma**2  # the law of x_t, which the sampler's start leaves out
+    step = sampled_variance(chain, wider(chain, 0.0), torch.tensor([1, 0])) * started / sigma**2
+    assert sequence.missing.right(1.0, 0.3, 1.0) == pytest.approx(1 - step, rel=1e-9)
+
+
+def test_gap_is_that_of_the_package():
+    chain = Chain.linear(1000)
+    law = GaussianMixture([-1.0, 1.0], 0.2).to(dtype=torch.float64)
+    net, times = Exact(law, chain), grid(chain, 30, "skip")[:-1]
+    x0 = law.sample(50, torch.Generator().manual_seed(0))
+    begin = torch.randn(50, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    path = ddpm(net, begin, times, torch.Generator().manual_seed(2), trajectory=True)
+    guess = torch.stack([net.eps(x, int(t)) for x, t in zip(path, times[:-1])])
+    mine = sequence.gap.right(path[:-1], guess, x0, chain.alpha_bar[times])
+    assert torch.allclose(mine, gap(net, path, times, x0).total, atol=1e-10)

@@ -7,7 +7,9 @@ from diffnotes import Chain, Exact, GaussianMixture, Linear, ddim, ddpm, grid, o
 from diffnotes.chapters.collapse import final_variance
 from diffnotes.chapters.sequence import gap, wider
 from diffnotes.core.denoiser import Learned
-from diffnotes.exercises.keys import collapse, sequence
+from diffnotes.core.law import two_modes
+from diffnotes.exercises.keys import collapse, measuring, sequence
+from diffnotes.measure.crowding import law_renyi2, mixture_split
 from diffnotes.model.sample import sampled_variance
 
 LINEAR = Linear()
@@ -86,3 +88,38 @@ def test_gap_is_that_of_the_package():
     guess = torch.stack([net.eps(x, int(t)) for x, t in zip(path, times[:-1])])
     mine = sequence.gap.right(path[:-1], guess, x0, chain.alpha_bar[times])
     assert torch.allclose(mine, gap(net, path, times, x0).total, atol=1e-10)
+
+
+@pytest.mark.parametrize("eps", [0.07, 0.5])
+def test_neighbours_on_an_interval(eps):
+    x = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
+    near = (x + eps).clamp(max=1) - (x - eps).clamp(min=0)
+    assert measuring.uniform.right(eps) == pytest.approx([float(near.mean()), float(near.var())], rel=1e-4)
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_ratio_of_modes_far_apart(d):
+    places = torch.zeros(3, d, dtype=torch.float64)
+    places[:, 0] = torch.tensor([-50.0, 0.0, 50.0])
+    weights, widths = torch.tensor([0.5, 0.3, 0.2]).double(), torch.tensor([0.1, 0.3, 0.25]).double()
+    quotient = law_renyi2(GaussianMixture(places, widths, weights)) / law_renyi2(GaussianMixture(places, 0.2))
+    assert measuring.modes.right(weights, widths, 0.2, d) == pytest.approx(quotient, rel=1e-9)
+
+
+def test_split_over_cells():
+    laws = [GaussianMixture([-0.9, 1.1], 0.25).to(dtype=torch.float64), two_modes(1.0, 0.2).to(dtype=torch.float64)]
+    edges = torch.linspace(-4, 4, 4001, dtype=torch.float64)
+    q, p = (one.cdf(edges).diff() for one in laws)
+    assert measuring.split.right(edges, p, q).tolist() == pytest.approx(mixture_split(*laws, 1e-4)[1:], abs=1e-4)
+
+
+def test_ratio_of_some_copies():
+    n, q, count = 40, 0.6, 200
+    random, near, eps = torch.Generator().manual_seed(0), [], 0.1
+    for _ in range(400):
+        points, fresh = (torch.rand(size, generator=random, dtype=torch.float64) for size in (n, count))
+        copies = points[torch.randint(n, (count,), generator=random)]
+        x = torch.where(torch.rand(count, generator=random) < q, copies, fresh)
+        near.append(measuring.share.right(x, eps))
+    close = measuring.uniform.right(eps)[0]
+    assert measuring.copies.right(q, n, close) == pytest.approx(sum(near) / len(near) / close, rel=0.01)

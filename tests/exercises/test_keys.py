@@ -101,7 +101,8 @@ def test_neighbours_on_an_interval(eps):
 def test_ratio_of_modes_far_apart(d):
     places = torch.zeros(3, d, dtype=torch.float64)
     places[:, 0] = torch.tensor([-50.0, 0.0, 50.0])
-    weights, widths = torch.tensor([0.5, 0.3, 0.2]).double(), torch.tensor([0.1, 0.3, 0.25]).double()
+    weights = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    widths = torch.tensor([0.1, 0.3, 0.25], dtype=torch.float64)
     quotient = law_renyi2(GaussianMixture(places, widths, weights)) / law_renyi2(GaussianMixture(places, 0.2))
     assert measuring.modes.right(weights, widths, 0.2, d) == pytest.approx(quotient, rel=1e-9)
 

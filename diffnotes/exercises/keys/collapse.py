@@ -73,8 +73,8 @@ distance = Function(
     [
         Mistake("The factor 1/2 is missing: mass that is too much in one place is missing in another, and is counted "
                 "twice.", lambda levels, below: 2 * _total_variation(levels, below)),
-        Mistake("This is the largest difference of the distribution functions, the Kolmogorov distance. It sees one "
-                "set of the form (-infinity, x], and total variation all sets.",
+        Mistake("This is the largest difference of the distribution functions, the Kolmogorov distance. It looks at "
+                "sets of the form (-infinity, x] alone, and total variation at all sets.",
                 lambda levels, below: (levels - below).abs().max()),
         Mistake("The two tails are missing: the mass below the first point and that above the last one.",
                 lambda levels, below: (levels.diff() - below.diff()).abs().sum() / 2),

@@ -257,8 +257,8 @@ ranks = Function(
                 "its inverse, argsort of argsort.", _of_ranks(torch.argsort)),
         Mistake("Equal values have different ranks here, by the order in which they stand. They share the mean of "
                 "their ranks.", _of_ranks(lambda x: x.argsort(stable=True).argsort())),
-        Mistake("This is Kendall's coefficient, which counts pairs in the same order. It is smaller than that of "
-                "ranks.", lambda a, b: float(stats.kendalltau(a.numpy(), b.numpy()).statistic)),
+        Mistake("This is Kendall's coefficient, which counts pairs in the same order. The correlation of "
+                "ranks is another number.", lambda a, b: float(stats.kendalltau(a.numpy(), b.numpy()).statistic)),
     ],
     "It asks for the order alone, and is the same for a measure and for any increasing function of it.",
 )  # fmt: skip

@@ -75,7 +75,8 @@ def judge(exercise: Exercise, answer: Any) -> Feedback:
     try:
         exercise.judge(answer)
     except Wrong as wrong:
-        return Feedback(False, str(wrong))
+        said = str(wrong)
+        return Feedback(False, said[:1].upper() + said[1:])
     return Feedback(True, exercise.praise)
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 __all__ = [
     "Choice", "Construction", "Exercise", "Feedback", "Function", "Mistake", "Raised", "Value", "Wrong", "judge",
-    "result_of",
+    "result_of", "tensor_of",
 ]  # fmt: skip
 
 

@@ -38,7 +38,7 @@ belongs = Choice(
              "Only the exact predictor says what the target does.",
     },
     "ac",
-    "The singularity belongs to a target, a law and a clock; a network only tries to follow.",
+    "The singularity is one of a target, a law and a clock. A network has none, whatever it was trained on.",
 )  # fmt: skip
 
 

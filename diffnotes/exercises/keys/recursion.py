@@ -31,7 +31,7 @@ exact = Choice(
              "unless p_i = p.",
     },
     "ad",
-    "One identity in one space, and all else is in its cross terms.",
+    "Where the discounted sum of the cross terms vanishes, that of the J_i is exact.",
 )  # fmt: skip
 
 

@@ -20,7 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Choice", "Construction", "Exercise", "Feedback", "Function", "Mistake", "Raised", "Value", "Wrong", "judge"]
+__all__ = [
+    "Choice", "Construction", "Exercise", "Feedback", "Function", "Mistake", "Raised", "Value", "Wrong", "judge",
+    "result_of", "tensor_of",
+]  # fmt: skip
 
 
 class Wrong(Exception):
@@ -118,6 +121,25 @@ def close(one: Tensor, other: Tensor, tolerance: float) -> bool:
     return one.shape == other.shape and bool(((one - other).abs() <= tolerance * max(scale, 1e-12)).all())
 
 
+def result_of(answer: Any, case: tuple) -> Tensor:
+    """What a function that was given as an answer gives for the arguments ``case``; Wrong if it gives no numbers."""
+    if not callable(answer):
+        raise Wrong(f"the answer is {shown(answer)}; it should be a function")
+    given = ", ".join(map(shown, case))
+    copies = tuple(one.clone() if isinstance(one, Tensor) else one for one in case)
+    try:
+        result = answer(*copies)
+    except Raised as error:
+        raise Wrong(f"for ({given}) it raises {error}") from None
+    except NotImplementedError:
+        result = None
+    except Exception as error:
+        raise Wrong(f"for ({given}) it raises {type(error).__name__}: {error}") from None
+    if result is None or result is Ellipsis:
+        raise Wrong("The function returns nothing yet: put your answer where the three dots are.")
+    return tensor_of(result, f"the result for ({given})")
+
+
 @dataclass(frozen=True)
 class Function:
     """An answer that is a function of numbers and tensors: it is right if it gives what ``right`` gives.
@@ -142,9 +164,7 @@ class Function:
 
     def judge(self, answer: Any) -> None:
         """Call the answer with all cases; see :class:`Exercise`."""
-        if not callable(answer):
-            raise Wrong(f"the answer is {shown(answer)}; it should be a function")
-        found = [self._result(answer, case) for case in self.cases]
+        found = [result_of(answer, case) for case in self.cases]
         right = [tensor_of(self.right(*case)) for case in self.cases]
         wrong = [i for i in range(len(right)) if not close(found[i], right[i], self.tolerance)]
         if not wrong:
@@ -158,21 +178,6 @@ class Function:
         if one.shape != other.shape:
             raise Wrong(f"for ({given}) the result has the shape {tuple(one.shape)}; it should be {tuple(other.shape)}")
         raise Wrong(f"for ({given}) the result is {shown(one)}; it should be {shown(other)}")
-
-    def _result(self, answer: Callable[..., Any], case: tuple) -> Tensor:
-        given = ", ".join(map(shown, case))
-        copies = tuple(one.clone() if isinstance(one, Tensor) else one for one in case)
-        try:
-            result = answer(*copies)
-        except Raised as error:
-            raise Wrong(f"for ({given}) it raises {error}") from None
-        except NotImplementedError:
-            result = None
-        except Exception as error:
-            raise Wrong(f"for ({given}) it raises {type(error).__name__}: {error}") from None
-        if result is None or result is Ellipsis:
-            raise Wrong("The function returns nothing yet: put your answer where the three dots are.")
-        return tensor_of(result, f"the result for ({given})")
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,7 @@ def judge(exercise: Exercise, answer: Any) -> Feedback:
     try:
         exercise.judge(answer)
     except Wrong as wrong:
-        said = str(wrong)
-        return Feedback(False, said[:1].upper() + said[1:])
+        return Feedback(False, str(wrong))
     return Feedback(True, exercise.praise)
 
 
@@ -101,7 +100,7 @@ def shown(value: Any) -> str:
         return "a number beyond all floats"
 
 
-def tensor_of(value: Any, what: str = "the answer") -> Tensor:
+def tensor_of(value: Any, what: str = "The answer") -> Tensor:
     """``value`` in float64; Wrong if it is no number, tensor, or list of numbers, or is not finite."""
     if isinstance(value, (str, bytes, bool)) or callable(value):
         raise Wrong(f"{what} is {shown(value)}; it should be a number or a tensor")
@@ -124,20 +123,20 @@ def close(one: Tensor, other: Tensor, tolerance: float) -> bool:
 def result_of(answer: Any, case: tuple) -> Tensor:
     """What a function that was given as an answer gives for the arguments ``case``; Wrong if it gives no numbers."""
     if not callable(answer):
-        raise Wrong(f"the answer is {shown(answer)}; it should be a function")
+        raise Wrong(f"The answer is {shown(answer)}; it should be a function")
     given = ", ".join(map(shown, case))
     copies = tuple(one.clone() if isinstance(one, Tensor) else one for one in case)
     try:
         result = answer(*copies)
     except Raised as error:
-        raise Wrong(f"for ({given}) it raises {error}") from None
+        raise Wrong(f"For ({given}) it raises {error}") from None
     except NotImplementedError:
         result = None
     except Exception as error:
-        raise Wrong(f"for ({given}) it raises {type(error).__name__}: {error}") from None
+        raise Wrong(f"For ({given}) it raises {type(error).__name__}: {error}") from None
     if result is None or result is Ellipsis:
         raise Wrong("The function returns nothing yet: put your answer where the three dots are.")
-    return tensor_of(result, f"the result for ({given})")
+    return tensor_of(result, f"The result for ({given})")
 
 
 @dataclass(frozen=True)
@@ -170,14 +169,20 @@ class Function:
         if not wrong:
             return
         for mistake in self.mistakes:
-            others = (tensor_of(mistake.answer(*case)) for case in self.cases)
-            if all(close(one, other, self.tolerance) for one, other in zip(found, others)):
+            if self._agrees(mistake, found):
                 raise Wrong(mistake.said)
         case, one, other = self.cases[wrong[0]], found[wrong[0]], right[wrong[0]]
         given = ", ".join(map(shown, case))
         if one.shape != other.shape:
-            raise Wrong(f"for ({given}) the result has the shape {tuple(one.shape)}; it should be {tuple(other.shape)}")
-        raise Wrong(f"for ({given}) the result is {shown(one)}; it should be {shown(other)}")
+            raise Wrong(f"For ({given}) the result has the shape {tuple(one.shape)}; it should be {tuple(other.shape)}")
+        raise Wrong(f"For ({given}) the result is {shown(one)}; it should be {shown(other)}")
+
+    def _agrees(self, mistake: Mistake, found: list[Tensor]) -> bool:
+        try:
+            others = [tensor_of(mistake.answer(*case)) for case in self.cases]
+        except (Wrong, ArithmeticError, ValueError):  # what this mistake leads to is not defined in some case
+            return False
+        return all(close(one, other, self.tolerance) for one, other in zip(found, others))
 
 
 @dataclass(frozen=True)
@@ -212,7 +217,7 @@ class Value:
             if close(found, tensor_of(other), self.tolerance):
                 raise Wrong(mistake.said)
         if found.shape != right.shape:
-            raise Wrong(f"the answer has the shape {tuple(found.shape)}; it should be {tuple(right.shape)}")
+            raise Wrong(f"The answer has the shape {tuple(found.shape)}; it should be {tuple(right.shape)}")
         if found.numel() == 1:
             far = f"{shown(found)} is too {'large' if bool((found > right).all()) else 'small'}"
         else:
@@ -252,12 +257,12 @@ class Choice:
         """Compare letter by letter; see :class:`Exercise`."""
         letters = answer.replace(",", " ").replace(" ", "") if isinstance(answer, str) else answer
         if not isinstance(letters, (str, set, frozenset, list, tuple)) or not all(isinstance(a, str) for a in letters):
-            raise Wrong(f"the answer is {shown(answer)}; it should be letters, such as {{'a', 'b'}}")
+            raise Wrong(f"The answer is {shown(answer)}; it should be letters, such as {{'a', 'b'}}")
         chosen = {letter.strip().lower() for letter in letters}
         if not chosen:
             raise Wrong("There is no answer yet: name the letters of the statements that are true.")
         if unknown := chosen - set(self.reasons):
-            raise Wrong(f"there is no statement {sorted(unknown)[0]!r}; allowed: {', '.join(self.reasons)}")
+            raise Wrong(f"There is no statement {sorted(unknown)[0]!r}; allowed: {', '.join(self.reasons)}")
         for letter in self.reasons:
             if (letter in chosen) != (letter in self.true):
                 raise Wrong(self._said(letter))
@@ -290,10 +295,10 @@ class Construction:
         except (Wrong, AssertionError):
             raise
         except Raised as error:
-            raise Wrong(f"it raises {error}") from None
+            raise Wrong(f"It raises {error}") from None
         except NotImplementedError:
             raise Wrong("There is no answer yet: put yours where the three dots are.") from None
         except Exception as error:
-            raise Wrong(f"the answer cannot be used: {type(error).__name__}: {error}") from None
+            raise Wrong(f"The answer cannot be used: {type(error).__name__}: {error}") from None
 
 

@@ -47,7 +47,7 @@ def test_both_forms_of_the_exercises_cover_the_same() -> None:
 
 def test_a_row_links_to_all_that_it_counts() -> None:
     text = coverage_markdown({"targets": rows()})
-    assert text.count("\n| targets-") == 5
+    assert text.count("\n| **targets-") == 5
     assert "| {ref}`sec-targets-bound` | {ref}`ex-targets-gaussian` | {doc}`2, 3 </book/exercises/targets>` |" in text
     assert "{ref}`3, 4 <quiz-targets>` |" in text
 

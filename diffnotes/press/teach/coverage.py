@@ -25,7 +25,7 @@ __all__ = ["Objective", "coverage", "coverage_markdown", "holes", "setup"]
 EXERCISES = "book/exercises"
 START = re.compile(r"\{exercise-start\}[^\n]*\n:label: (\S+)")
 AIM = re.compile(r"\*\(objectives? ([\d, and]+)\)\*")
-COLUMNS = ("Objective", "After the chapter you can", "Sections", "On the page", "In the notebook", "Questions")
+COLUMNS = ("After the chapter you can", "Sections", "On the page", "In the notebook", "Questions")
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def coverage_markdown(found: dict[str, Sequence[Objective]]) -> str:
 
 def _row(name: str, one: Objective) -> tuple[str, ...]:
     return (
-        one.name, one.text, _listed(f"{{ref}}`{label}`" for label in one.sections),
+        f"**{one.name}:** {one.text}", _listed(f"{{ref}}`{label}`" for label in one.sections),
         _listed(f"{{ref}}`{label}`" for label in one.exercises),
         f"{{doc}}`{_listed(one.tasks)} </{EXERCISES}/{name}>`" if one.tasks else "",
         f"{{ref}}`{_listed(one.questions)} <quiz-{name}>`",

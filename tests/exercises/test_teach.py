@@ -24,7 +24,8 @@ def secrets():
              for notebook, _ in sources for cell in notebook.cells for line in cell.source.splitlines()}  # fmt: skip
     told = {line for line in lines if len(line) > 25 and line not in kept and "{solution-" not in line}
     alone = (path.read_text(encoding="utf-8") for path in (PROJECT.root / INSTRUCTOR).glob("*.md"))
-    return sorted(told | {line.strip() for text in alone for line in text.splitlines() if len(line.strip()) > 40})
+    pages = {line.strip() for text in alone for line in text.splitlines() if not line.startswith("#")}
+    return sorted(told | {line for line in pages if len(line) > 40})
 
 
 @pytest.fixture(scope="module")

@@ -236,6 +236,7 @@ def runnable(root: Path) -> Project:
     toc["parts"] = [part for part in toc["parts"] if part["chapters"]]
     (root / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
     shutil.rmtree(root / "book/chapters")
+    shutil.rmtree(root / "book/slides")
     (root / "book/index.md").write_text("# A book of tests\n\nOne chapter: {doc}`chapters/sample`.\n")
     (root / "book/diagnose.md").write_text("# Is my model stable?\n")  # its links lead into all chapters
     for prose in (root / "book").glob("*.md"):

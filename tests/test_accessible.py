@@ -34,7 +34,8 @@ def sample(site: Path, browser: Browser) -> str:
 
 def pages(site: Path) -> list[Path]:
     """The pages that a reader can come to."""
-    listed = [path for path in sorted(site.rglob("*.html")) if "_static" not in path.parts and path.parent != site]
+    listed = [path for path in sorted(site.rglob("*.html")) if not {"_static", "slides"} & {*path.parts}
+              and path.parent != site]
     return [*listed, site / "search.html"]
 
 

@@ -62,7 +62,7 @@ def pages(site: Path) -> list[Path]:
     return [
         path
         for path in sorted(site.rglob("*.html"))
-        if path.name not in ("index.html", "search.html") or path.parent != site
+        if (path.name not in ("index.html", "search.html") or path.parent != site) and path.parent.name != "slides"
     ]
 
 

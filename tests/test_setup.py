@@ -75,7 +75,7 @@ def tracked():
     listing = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True)
     if listing.returncode:
         pytest.skip("not a git checkout")
-    vendored = ("book/_static/mathjax/", "book/_static/widgets/")
+    vendored = ("book/_static/mathjax/", "book/_static/reveal/", "book/_static/widgets/")
     names = [name for name in listing.stdout.split("\0") if name and not name.startswith(vendored)]
     return [name for name in names if (ROOT / name).is_file()]
 

@@ -106,15 +106,17 @@ def test_vendored_files_are_the_published_ones_and_carry_their_licences() -> Non
     )
     present = [
         path
-        for folder in ("mathjax", "widgets")
+        for folder in ("mathjax", "reveal", "widgets")
         for path in (STATIC / folder).rglob("*")
-        if path.suffix in (".js", ".woff", ".woff2")
+        if path.suffix in (".css", ".js", ".woff", ".woff2")
     ]
     assert {path.relative_to(STATIC).as_posix() for path in present} == set(listed)
     for path in present:
         assert hashlib.sha256(path.read_bytes()).hexdigest() == listed[path.relative_to(STATIC).as_posix()], path
     for licence, words in {
         "mathjax/LICENSE": "Apache License",
+        "reveal/LICENSE": "Hakim El Hattab",
+        "reveal/LICENSE.marked": "Copyright (c) 2018+, MarkedJS",
         "widgets/LICENSE.requirejs": "MIT License",
         "widgets/LICENSE.html-manager": "Redistribution and use in source and binary forms",
         "widgets/LICENSE.html-manager-bundled": "Released under the MIT",

@@ -15,8 +15,8 @@ from test_accessible import faults
 from diffnotes.press import site as sites
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project
-from diffnotes.press.teach import slides
-from diffnotes.press.teach.decks import known_commands
+from diffnotes.press.lessons import slides
+from diffnotes.press.lessons.decks import known_commands
 
 DECKS = sorted(path.stem for path in (ROOT / "book/slides").glob("*.md"))
 HEAD = "---\ntitle: A deck\nminutes: 90\n---\n\n"

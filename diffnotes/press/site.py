@@ -25,11 +25,11 @@ from .errors import PressError
 from .files import at_work, lock, require_room
 from .imprint import edition
 from .layout import CHAPTERS, NETWORKS, PUBLISHED, Project
+from .lessons import slides
 from .networks import published_faults
 from .page import read, shared
 from .processes import Owned, environment, interruptible, workspace
 from .provenance import faults, freshness, latest, record
-from .teach import slides
 from .web import Document, script_loads, style_loads
 
 PROSE = ("_config.yml", "_toc.yml", "book")

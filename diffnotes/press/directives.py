@@ -8,6 +8,7 @@
 * `{notation}` is the table of symbols, `{terms}` the glossary. They and the MathJax macros come from the one file
   `book/notation.yml`.
 * `{equations}` is the table of the labelled equations, with what computes and what checks them (`book/equations.yml`).
+* Beside each figure and verdict of a chapter are links to its code and its run (:mod:`diffnotes.press.traced`).
 * A chapter's page leads to its notebooks, and to where they can be run (:mod:`diffnotes.press.launch`).
 * Every page tells the browser to load nothing from elsewhere, and readers without JavaScript how to read its formulas.
 * The footer of every page has the edition of the book, and how the page is cited.
@@ -32,14 +33,17 @@ from .launch import buttons, downloads, sentence, write_notebooks
 from .layout import Project
 from .ledger import GROUPS, VERDICTS, box, errata_table, registry
 from .markdown import table
-from .overview import runs_markdown
+from .overview import RUN, runs_markdown
+from .page import shared
 from .progress import clock
 from .prose import foreign
 from .provenance import freshness
 from .summary import totals
+from .traced import trace
 from .web import elsewhere, unsafe_link
 
 CHAPTERS = "book/chapters/"
+RUNS = "book/runs"
 REPRODUCE, LAB = "book/reproduce", "by-hand"  # the page and the section on opening a chapter in JupyterLab
 SIGNS = "✓≈✗??"  # of the verdicts, as in the style sheet
 # What a browser may load for a page: files beside it, and what the page itself holds. From disk these are "file:".
@@ -276,6 +280,15 @@ def _doctree_read(app: Any, doctree: Any) -> None:
             warn("a link of the page does something: %s", node["refuri"], location=name)
 
 
+def _traced(app: Any, doctree: Any, docname: str) -> None:
+    if app.builder.name != "html" or not docname.startswith(CHAPTERS):
+        return
+    name, page, run = docname.removeprefix(CHAPTERS), Path(app.srcdir, f"{docname}.ipynb"), ""
+    if page.is_file() and RUNS in app.env.all_docs and "provenance" in shared(page).metadata.get("diffnotes", {}):
+        run = f"{app.builder.get_relative_uri(docname, RUNS)}#{RUN}{name}"
+    trace(doctree, run)
+
+
 def _macros(app: Any, config: Any) -> None:
     path = Path(app.srcdir) / reference.NOTATION
     if path.exists():
@@ -451,6 +464,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("config-inited", _repository)
     app.connect("source-read", _source_read)
     app.connect("doctree-read", _doctree_read)
+    app.connect("doctree-resolved", _traced)
     app.connect("html-page-context", _open_elsewhere, priority=900)
     app.connect("html-page-context", _safe_without_script, priority=950)
     app.connect("html-page-context", _imprint, priority=950)

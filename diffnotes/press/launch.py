@@ -1,9 +1,9 @@
 """Chapters opened elsewhere: their notebooks in the site, the first cell of these, and the buttons that open them.
 
-The site holds each chapter twice, ``notebooks/NAME.ipynb`` without outputs and ``executed/NAME.ipynb`` with them. Their
-prose needs no book around it (:mod:`diffnotes.press.alone`), and below the title stands a cell that gets the package and
-the trained networks where the package is missing, and does nothing where it is there. The notebooks in ``notebooks/`` of
-the repository have no such cell: there all is at hand.
+The site holds each chapter twice, ``notebooks/NAME.ipynb`` without outputs and ``executed/NAME.ipynb`` with them.
+Their prose needs no book around it (:mod:`diffnotes.press.alone`), and below the title stands a cell that gets the
+package and the trained networks where the package is missing, and does nothing where it is there. The notebooks in
+``notebooks/`` of the repository have no such cell: there all is at hand.
 
 The address of the repository is told once, as ``repository: url`` of ``_config.yml``. Without it a page has no buttons
 that need it, and the cell says how to come by the package. Colab opens the notebooks of the site, which
@@ -49,7 +49,7 @@ if importlib.util.find_spec("diffnotes") is None:
         [*git, "fetch", "--quiet", "--depth=1", ADDRESS, REVISION],
         [*git, "checkout", "--quiet", "--force", "FETCH_HEAD"],
         [*pip, "--no-deps", book],
-        [*pip, *IMPORTS.split()],
+        [*pip, "--no-warn-conflicts", *IMPORTS.split()],
     ):
         subprocess.run(command, check=True)
     importlib.invalidate_caches()
@@ -72,8 +72,8 @@ if importlib.util.find_spec("diffnotes") is None:
 def first_cell(name: str, address: str, book: Edition) -> str:
     """The code that gets the package in the notebook of the chapter ``name``, from the repository at ``address``.
 
-    Without an address, it says what to do. The revision that it fetches is the commit of the edition, or else the tag of
-    its version.
+    Without an address, it says what to do. The revision that it fetches is the commit of the edition, or else the tag
+    of its version.
 
     >>> "v1.0" in first_cell("targets", "https://example.org/a", Edition("1.0"))
     True
@@ -133,10 +133,10 @@ def downloads(name: str, pathto: Callable[[str, int], str]) -> list[dict[str, st
 
 
 def sentence(name: str, top: str) -> str:
-    """The same as links in a sentence, HTML, for readers without a script and for keyboards; ``top`` leads to the site."""
-    links = " or ".join(f'<a class="download" href="{top}{folder}/{name}.ipynb" download>{words}</a>'
+    """The same as links in a sentence, HTML, for readers without a script; ``top`` leads to the site's own folder."""
+    links = " or ".join(f'<a href="{top}{folder}/{name}.ipynb" download>{words}</a>'
                         for folder, words in FOLDERS.items())  # fmt: skip
-    return f" The notebook, {links}."
+    return f'<span class="download"> The notebook, {links}.</span>'
 
 
 def buttons(name: str, address: str, branch: str, local: str) -> list[dict[str, str]]:

@@ -67,7 +67,7 @@ def plain(title: str, author: str, address: str, book: Edition, year: str) -> st
     >>> plain("Collapse", "Somebody", "https://example.org", Edition("1.0", "abc", "2026-01-02"), "2026")[-60:]
     'version 1.0, revision abc of 2026-01-02. https://example.org'
     """
-    return f"{author} ({year}). {title}. In: {BOOK}, version {book.version}{_revision(book)}. {address}"
+    return f"{author} ({year}). {title}. In: {BOOK}, version {book.version}{_revision(book)}. {address}".rstrip()
 
 
 def bibtex(key: str, title: str, author: str, address: str, book: Edition, year: str) -> str:

@@ -57,7 +57,18 @@ def test_the_code_is_that_of_the_chapter_and_prose_needs_no_book() -> None:
     code = [[cell.source for cell in one.cells if cell.cell_type == "code"] for one in (source, clean)]
     assert code[1][1:] == code[0]
     prose = "\n".join(cell.source for cell in clean.cells if cell.cell_type == "markdown")
-    assert not re.search(r"\{(?:glue:text|cite|term|doc)\b", prose) and "\\abar" in prose
+    assert not re.search(r"\{(?:glue:text|cite|term|doc)\b", prose) and r"{\bar\alpha}" in prose
+
+
+def test_formulas_need_no_macros() -> None:
+    macros = yaml.safe_load((ROOT / "book/notation.yml").read_text(encoding="utf8"))["macros"]
+    used = re.compile(rf"\\(?:{'|'.join(macros)})(?![A-Za-z])")
+    for name in ("targets", "sequence", "lipschitz"):
+        source = nbformat.read(ROOT / f"notebooks/{name}.ipynb", as_version=4)
+        assert any(used.search(cell.source) for cell in source.cells)
+        for folder in launch.FOLDERS:
+            prose = [cell.source for cell in notebook(folder, name).cells if cell.cell_type == "markdown"]
+            assert not [found for text in prose for found in used.findall(text)] and not prose[0].startswith("---")
 
 
 # The cell

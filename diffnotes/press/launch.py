@@ -1,9 +1,9 @@
 """Chapters opened elsewhere: their notebooks in the site, the first cell of these, and the buttons that open them.
 
 The site holds each chapter twice, ``notebooks/NAME.ipynb`` without outputs and ``executed/NAME.ipynb`` with them.
-Their prose needs no book around it (:mod:`diffnotes.press.alone`), and below the title stands a cell that gets the
-package and the trained networks where the package is missing, and does nothing where it is there. The notebooks in
-``notebooks/`` of the repository have no such cell: there all is at hand.
+Their prose needs no book around it (:mod:`diffnotes.press.alone`), their formulas no macros, and below the title stands
+a cell that gets the package and the trained networks where the package is missing, and does nothing where it is there.
+The notebooks in ``notebooks/`` of the repository have no such cell: there all is at hand.
 
 The address of the repository is told once, as ``repository: url`` of ``_config.yml``. Without it a page has no buttons
 that need it, and the cell says how to come by the package. Colab opens the notebooks of the site, which
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .alone import alone, glued, sources
+from .alone import alone, glued, sources, spelled_out
 from .files import read_yaml
 from .imprint import Edition
 from .page import read, tags, text
@@ -92,15 +92,18 @@ def opened_elsewhere(page: Any, name: str, cell: str, root: Path, outputs: bool)
         page: the notebook; it stays as it is.
         name: the chapter.
         cell: the code that gets the package, of :func:`first_cell`.
-        root: where the book lies, for the sources that its prose cites and the macros of its formulas.
+        root: where the book lies, for the sources that its prose cites and what its macros stand for.
         outputs: keep them; else also what another profile has changed is left out.
     """
     from nbformat.v4 import new_code_cell
 
     notebook = copy.deepcopy(page)
     table = root / "book" / "notation.yml"
-    alone(notebook, glued(page), sources(root / "book" / "references.bib"),
-          (read_yaml(table) or {}).get("macros") if table.is_file() else None)  # fmt: skip
+    alone(notebook, glued(page), sources(root / "book" / "references.bib"))
+    macros = (read_yaml(table) or {}).get("macros", {}) if table.is_file() else {}
+    for one in notebook.cells:
+        if one.cell_type == "markdown":
+            one.source = spelled_out(one.source, macros)
     if not outputs:
         notebook.cells = [one for one in notebook.cells if "injected-parameters" not in tags(one)]
         notebook.metadata.pop("diffnotes", None)

@@ -405,7 +405,7 @@ def _tidy(app: Any, exception: Exception | None) -> None:
         pages = {page.stem: page for page in quoting.pages(app.srcdir) if f"{CHAPTERS}{page.stem}" in app.env.all_docs}
         write_notebooks(pages, Path(app.outdir), Path(app.srcdir), _address(app), _edition(app))
         for name in pages:
-            (Path(app.outdir, "_sources", CHAPTERS) / f"{name}.ipynb").unlink()  # nothing leads to it
+            (Path(app.outdir, "_sources", CHAPTERS) / f"{name}.ipynb").unlink(missing_ok=True)  # no link leads to it
 
 
 def setup(app: Any) -> dict[str, Any]:

@@ -292,8 +292,10 @@ def test_a_page_is_printed_light_whole_and_without_what_is_around_it(sample: str
 
 WATCH = """window.order = [];
 new MutationObserver(list => { for (const {addedNodes, target} of list) for (const node of addedNodes)
-  if (node.nodeName === "MJX-CONTAINER" && target.closest(".bd-article .math"))
-    order.push(target.closest(".math").getBoundingClientRect().top < 2 * innerHeight);
+  if (node.nodeName === "MJX-CONTAINER" && target.closest(".bd-article .math")) {
+    const formula = target.closest(".math");  // what is not shown has no place, near or far
+    order.push(formula.getClientRects().length > 0 && formula.getBoundingClientRect().top < 2 * innerHeight);
+  }
 }).observe(document, {childList: true, subtree: true});"""
 
 

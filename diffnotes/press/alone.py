@@ -17,6 +17,7 @@ from typing import Any
 __all__ = ["alone", "glued", "labels", "sources", "spelled_out"]
 
 ROLE = re.compile(r"\{(glue:text|term|numref|cite(?::\w+)?|doc|ref|prf:ref|eq)\}`([^`\n]+)`")
+QUIZ = re.compile(r"^```\{quiz\} \w+\n```[ \t]*$", re.M)  # of diffnotes.press.teach
 LABEL = re.compile(r"^\(([\w-]+)\)=\s*$|^:label:\s*(\S+)\s*$|\$\$\s*\(([\w-]+)\)\s*$", re.M)
 
 
@@ -54,6 +55,7 @@ def alone(
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = ROLE.sub(written, cell.source)
+            cell.source = QUIZ.sub("The questions stand on the page of this chapter in the book.", cell.source)
     if macros and notebook.cells and notebook.cells[0].cell_type == "markdown":
         told = {f"\\{name}": value if isinstance(value, str) else value[0] for name, value in macros.items()}
         notebook.cells[0].source = f"---\nmath: {json.dumps(told)}\n---\n{notebook.cells[0].source}"

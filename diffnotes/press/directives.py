@@ -254,7 +254,7 @@ def _source_read(app: Any, docname: str, source: list[str]) -> None:
             logging.getLogger(__name__).warning("%s. %s.", what, remedy, location=docname)
     if docname.startswith(CHAPTERS) and source[0].lstrip().startswith("{"):
         name = docname.removeprefix(CHAPTERS)
-        links = sentence(name, "../../") if app.builder.name == "html" else ""
+        links = sentence(name, "../../", Path(app.srcdir)) if app.builder.name == "html" else ""
         boxes = page_boxes(source[0], name, Path(app.srcdir), links)
         if boxes:
             source[0] = with_boxes(source[0], boxes)

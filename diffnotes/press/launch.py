@@ -135,11 +135,21 @@ def downloads(name: str, pathto: Callable[[str, int], str]) -> list[dict[str, st
             for (folder, words), icon in zip(FOLDERS.items(), ("fas fa-file", "fas fa-file-code"))]  # fmt: skip
 
 
-def sentence(name: str, top: str) -> str:
-    """The same as links in a sentence, HTML, for readers without a script; ``top`` leads to the site's own folder."""
+def sentence(name: str, top: str, source: Path) -> str:
+    """What else there is of a chapter, as links in a sentence, HTML: its notebooks, its exercises, its slides.
+
+    Args:
+        name: the chapter.
+        top: leads from its page to the site's own folder.
+        source: the tree that the site is built from.
+    """
     links = " or ".join(f'<a href="{top}{folder}/{name}.ipynb" download>{words}</a>'
                         for folder, words in FOLDERS.items())  # fmt: skip
-    return f'<span class="download"> The notebook, {links}.</span>'
+    more = {f"book/exercises/{name}.html": ("book/exercises/{}.ipynb", "Exercises that are checked"),
+            f"slides/{name}.html": ("book/slides/{}.md", "Slides")}  # fmt: skip
+    others = "".join(f' <a href="{top}{page}">{words}</a>.' for page, (file, words) in more.items()
+                     if (source / file.format(name)).is_file())  # fmt: skip
+    return f'<span class="download"> The notebook, {links}.{others}</span>'
 
 
 def buttons(name: str, address: str, branch: str, local: str) -> list[dict[str, str]]:

@@ -24,7 +24,7 @@ from . import exercises, gates
 from .errors import PressError
 from .files import at_work, lock, require_room
 from .imprint import edition
-from .layout import CHAPTERS, NETWORKS, PUBLISHED, Project
+from .layout import CHAPTERS, INSTRUCTOR, NETWORKS, PUBLISHED, Project
 from .lessons import slides
 from .networks import published_faults
 from .page import read, shared
@@ -177,8 +177,8 @@ def fingerprint(project: Project, chosen: dict[str, Path], root: Path | None = N
 
 
 def _prose(root: Path) -> list[Path]:
-    """The files of the site that are no pages of chapters, and no networks."""
-    made = (root / CHAPTERS, root / NETWORKS)
+    """The files of the site that are no pages of chapters or of teachers alone, and no networks."""
+    made = (root / CHAPTERS, root / NETWORKS, root / INSTRUCTOR)
     return [path for name in PROSE for path in _files(root / name) if path.parent not in made]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from diffnotes.press import exercises
 from diffnotes.press.errors import PressError
-from diffnotes.press.layout import Project
+from diffnotes.press.layout import INSTRUCTOR, Project
 from diffnotes.press.page import read
 from diffnotes.press.provenance import record
 from diffnotes.press.teach.editions import dress, edition
@@ -24,7 +24,9 @@ def secrets():
     kept = "\n".join(cell.source for notebook, cut in sources for cell in cut(notebook).cells)
     lines = {line.removesuffix("  # SOLUTION").removeprefix("    return").strip()
              for notebook, _ in sources for cell in notebook.cells for line in cell.source.splitlines()}  # fmt: skip
-    return sorted(line for line in lines if len(line) > 25 and line not in kept and "{solution-" not in line)
+    told = {line for line in lines if len(line) > 25 and line not in kept and "{solution-" not in line}
+    alone = (path.read_text(encoding="utf-8") for path in (PROJECT.root / INSTRUCTOR).glob("*.md"))
+    return sorted(told | {line.strip() for text in alone for line in text.splitlines() if len(line.strip()) > 40})
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,18 @@ def test_teachers_have_all_solutions(tmp_path):
         assert [cell.source for cell in page.cells] == [cell.source for cell in nbformat.read(path, 4).cells]
     toc = (tmp_path / "_toc.yml").read_text()
     assert toc.index("book/chapters/gradients") < toc.index("caption: Exercises") < toc.index("caption: Back matter")
+    assert toc.index("book/teaching/guide") < toc.index("caption: For teachers") < toc.index("caption: Back matter")
+    for page in ("answers", "exam"):
+        assert f"{INSTRUCTOR}/{page}" in toc and (tmp_path / INSTRUCTOR / f"{page}.md").is_file()
+
+
+def test_the_teachers_edition_has_answers_and_the_exam(tmp_path):
+    made = edition(PROJECT, "instructor", tmp_path / "instructor", "committed")
+    place = made / "site" / "book" / "teaching" / "instructor"
+    assert "Solutions with partial credit" in (place / "exam.html").read_text(encoding="utf-8")
+    assert "Marking the projects" in (place / "answers.html").read_text(encoding="utf-8")
+    contents = (made / "site" / "book" / "index.html").read_text(encoding="utf-8")
+    assert "For teachers" in contents and "teaching/instructor/exam.html" in contents
 
 
 def test_a_folder_with_something_else_is_not_replaced(tmp_path):

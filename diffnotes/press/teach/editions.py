@@ -7,14 +7,17 @@ and a ``README.md`` that says how to begin. It needs the package, and no reposit
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from .. import exercises
 from ..errors import PressError
 from ..files import at_work, lock, read_yaml, require_room
-from ..layout import Project
+from ..layout import INSTRUCTOR, Project
 from ..page import read
 from ..processes import interruptible
 from ..site import assemble, check, choose, fingerprint, remove, render, replace, scan, seal
@@ -22,6 +25,7 @@ from ..site import assemble, check, choose, fingerprint, remove, render, replace
 __all__ = ["KINDS", "edition"]
 
 KINDS = ("student", "instructor")
+PART = "For teachers"
 README = "README.md"
 TITLE = "# diffnotes: {kind} edition\n"
 WORDS = {
@@ -35,7 +39,8 @@ below each says whether an answer is right, and if it is not, often why. Hand in
 """,
     "instructor": """
 This edition holds all solutions. Open `site/index.html` in a browser to read the book, and `notebooks/exercises/` in
-JupyterLab to work through the exercises as your students will.
+JupyterLab to work through the exercises as your students will. Its part "For teachers" has answers to the questions of
+the guide, the marking schemes, and an exam with solutions.
 
 `diffnotes teach student` writes the edition to hand out, `diffnotes grade FOLDER` marks what comes back.
 """,
@@ -95,10 +100,26 @@ def _is_edition(folder: Path) -> bool:
 
 
 def dress(project: Project, source: Path, kind: str, taken: dict[str, Path]) -> None:
-    """Make the tree ``source`` that of an edition: exercises with solutions, or chapters without theirs."""
+    """Make the tree ``source`` that of an edition: chapters without solutions, or exercises and pages with them."""
     exercises.add_pages(project, source, solutions=kind == "instructor")
+    if kind == "instructor":
+        _for_teachers(project, source)
     for path in taken.values() if kind == "student" else ():
         _write(path, exercises.without_solutions(read(path)))
+
+
+def _for_teachers(project: Project, source: Path) -> None:
+    """Add the pages that teachers alone see to the tree ``source``, in a part of their own after the public guide."""
+    if not (pages := sorted((project.root / INSTRUCTOR).glob("*.md"))):
+        return
+    (source / INSTRUCTOR).mkdir(parents=True, exist_ok=True)
+    for page in pages:
+        shutil.copyfile(page, source / INSTRUCTOR / page.name)
+    toc = read_yaml(source / "_toc.yml")
+    entries = [{"file": f"{INSTRUCTOR}/{page.stem}"} for page in pages]
+    place = next((i for i, part in enumerate(toc["parts"], 1) if "book/teaching/" in str(part)), len(toc["parts"]))
+    toc["parts"].insert(place, {"caption": PART, "chapters": entries})
+    (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def _write(path: Path, notebook: Any) -> None:

@@ -205,7 +205,7 @@ def test_a_command_that_does_not_exist_would_be_noticed(capsys):
 
 
 def test_papers_name_only_files_that_exist():
-    made = ("_build/", ".venv/", "mnist.npz", "notebooks/NAME.ipynb")
+    made = ("_build/", ".venv/", "executed/", "mnist.npz", "notebooks/NAME.ipynb")
     for name in ("README.md", "CONTRIBUTING.md"):
         for span in re.findall(r"`([\w.]+/[\w./-]*|[A-Z_]+\.(?:md|cff)|[\w.]+\.(?:yml|toml|html))`", text(name)):
             if not span.startswith(made) and "NAME" not in span and span not in ("index.html", "profiles.toml"):

@@ -17,7 +17,7 @@ from typing import Any
 __all__ = ["alone", "glued", "labels", "sources", "spelled_out"]
 
 ROLE = re.compile(r"\{(glue:text|term|numref|cite(?::\w+)?|doc|ref|prf:ref|eq)\}`([^`\n]+)`")
-QUIZ = re.compile(r"^```\{quiz\} \w+\n```[ \t]*$", re.M)  # of diffnotes.press.teach
+QUIZ = re.compile(r"^```\{quiz\} \w+\n```[ \t]*$", re.M)  # of diffnotes.press.lessons
 LABEL = re.compile(r"^\(([\w-]+)\)=\s*$|^:label:\s*(\S+)\s*$|\$\$\s*\(([\w-]+)\)\s*$", re.M)
 
 

@@ -237,7 +237,7 @@ def runnable(root: Path) -> Project:
     toc["parts"][0]["chapters"] = [{"file": "book/chapters/sample"}]
     toc["parts"] = [part for part in toc["parts"] if part["chapters"]]
     (root / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
-    for folder in OF_CHAPTERS:
+    for folder in (*OF_CHAPTERS, "book/slides"):
         shutil.rmtree(root / folder)
     (root / "book/index.md").write_text("# A book of tests\n\nOne chapter: {doc}`chapters/sample`.\n")
     for name in ("diagnose", "teaching/guide", "teaching/projects"):  # their links lead into all chapters

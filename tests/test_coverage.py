@@ -13,9 +13,9 @@ from sites import ROOT, project
 from diffnotes.press import exercises
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project
+from diffnotes.press.lessons.coverage import coverage, coverage_markdown, covered, holes
 from diffnotes.press.page import read
 from diffnotes.press.site import render
-from diffnotes.press.teach.coverage import coverage, coverage_markdown, covered, holes
 
 BOOK = Project(ROOT)
 

@@ -13,10 +13,10 @@ from sites import ROOT
 
 from diffnotes.press import exercises
 from diffnotes.press.layout import INSTRUCTOR, Project
+from diffnotes.press.lessons.questions import chapter
 from diffnotes.press.page import read
 from diffnotes.press.quoting import collected
 from diffnotes.press.site import assemble, choose
-from diffnotes.press.teach import chapter
 from diffnotes.press.teach.grading import POINTS, exercises_of
 
 BOOK = Project(ROOT)

@@ -17,9 +17,9 @@ from test_accessible import faults
 from diffnotes.press import alone, page, reference
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project
+from diffnotes.press.lessons.questions import TEACHING, Chapter, chapter, quiz
 from diffnotes.press.prose import numerals
 from diffnotes.press.site import assemble, choose, render
-from diffnotes.press.teach import TEACHING, Chapter, chapter, quiz
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = Project(ROOT).chapters()

@@ -9,6 +9,8 @@ import pytest
 from diffnotes.press import exercises
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import INSTRUCTOR, Project
+from diffnotes.press.page import read
+from diffnotes.press.provenance import record
 from diffnotes.press.teach.editions import dress, edition
 
 PROJECT = Project.find()
@@ -160,3 +162,13 @@ def test_a_task_is_read_from_its_cells():
 def test_exercises_that_are_not_as_they_should_be_are_told(notebook, said):
     with pytest.raises(PressError, match=re.escape(said)):
         exercises.tasks(notebook, "targets")
+
+
+# --- a class of students with small machines ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PROJECT.chapters())
+def test_a_chapter_runs_in_under_a_minute_and_four_gigabytes_with_its_networks_at_hand(name):
+    told = record(read(PROJECT.published(name)))
+    assert told["profile"] == "cpu" and {one["source"] for one in told["networks"]} <= {"own", "published"}
+    assert told["seconds"] < 60 and told["memory_mib"] < 4096

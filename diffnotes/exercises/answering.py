@@ -19,6 +19,7 @@ import signal
 import sys
 from typing import Any
 
+from .checking import told
 from .wire import pack, unpack
 
 OPEN = ("/usr/", "/lib", "/etc/", "/proc/", "/dev/", "/sys/", "/tmp/work")  # what programs look at by themselves
@@ -77,10 +78,10 @@ class Host:
                 return {"error": None if error is None else _told(error)}
             case {"get": name}:
                 space = self.shell.user_ns
-                return {"value": pack(space[name])} if name in space else {}
+                return {"value": _packed(space[name])} if name in space else {}
             case {"call": name, "with": given}:
                 try:
-                    return {"value": pack(self.shell.user_ns[name](*map(unpack, given)))}
+                    return {"value": _packed(self.shell.user_ns[name](*map(unpack, given)))}
                 except (Exception, OutOfTime, SystemExit) as error:
                     return {"raised": _told(error)}
             case {"tried": True}:
@@ -88,10 +89,18 @@ class Host:
         raise ValueError(f"unknown request {sorted(request)}")
 
 
+def _packed(value: Any) -> Any:
+    """``value`` as it is sent; of a class of the student's own that fails at this, its name."""
+    try:
+        return pack(value)
+    except Exception:
+        return {"other": f"a value of type {type(value).__name__} that cannot be read"[:100]}
+
+
 def _told(error: BaseException) -> str:
     if isinstance(error, OutOfTime):
         return LATE
-    return f"{type(error).__name__}: {error}"[:500]
+    return told(error)
 
 
 def main(receive: int, send: int, seconds: float) -> None:

@@ -1,7 +1,10 @@
 """The editions for a course: nothing of a solution is in the students', everything is in the teachers'."""
 
 import json
+import os
 import re
+import tempfile
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -11,6 +14,7 @@ from diffnotes.press.errors import PressError
 from diffnotes.press.layout import INSTRUCTOR, Project
 from diffnotes.press.page import read
 from diffnotes.press.provenance import record
+from diffnotes.press.teach import editions
 from diffnotes.press.teach.editions import dress, edition
 
 PROJECT = Project.find()
@@ -107,6 +111,90 @@ def test_a_folder_with_something_else_is_not_replaced(tmp_path):
     with pytest.raises(PressError, match="allowed: student, instructor"):
         edition(PROJECT, "parents")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.fixture
+def quickly(monkeypatch, tmp_path):
+    """Editions in no time: the site is one page, which lies on the disk of the book."""
+    book = tmp_path / "disk" / "book"
+    book.mkdir(parents=True)
+
+    def rendered(*_):
+        site = book / "_build" / "rendered"
+        site.mkdir(parents=True)
+        (site / "index.html").write_text("a page")
+        return site
+
+    for name in ("choose", "assemble", "fingerprint", "check", "dress", "seal", "_notebooks"):
+        monkeypatch.setattr(editions, name, lambda *_: {})
+    monkeypatch.setattr(editions, "scan", lambda _: [])
+    monkeypatch.setattr(editions, "render", rendered)
+    return Project(book)
+
+
+def everything(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+WHOLE = ["README.md", "site", "site/index.html"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="needs a second disk")
+def test_an_edition_may_lie_on_another_disk(quickly):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        assert os.stat(other).st_dev != os.stat(quickly.root).st_dev
+        assert everything(edition(quickly, "student", Path(other) / "new" / "folder")) == WHOLE
+        assert everything(Path(other)) == ["new", "new/folder", *(f"new/folder/{name}" for name in WHOLE)]
+
+
+def test_an_edition_replaces_its_forerunner_and_nothing_beside_it(quickly, tmp_path):
+    for name in ("course.old", "course.new", ".course.new"):
+        (tmp_path / "to" / name).mkdir(parents=True)
+        (tmp_path / "to" / name / "thesis.tex").write_text("mine")
+    for kind in editions.KINDS:
+        assert everything(edition(quickly, kind, tmp_path / "to" / "course")) == WHOLE
+        assert (tmp_path / "to" / "course" / "README.md").read_text().startswith(f"# diffnotes: {kind}")
+    assert len(list((tmp_path / "to").rglob("thesis.tex"))) == 3 and len(list((tmp_path / "to").iterdir())) == 4
+
+
+@pytest.mark.parametrize("when", ["scan", "seal", "_notebooks", "rename"])
+def test_what_fails_leaves_the_old_edition_and_nothing_else(quickly, tmp_path, monkeypatch, when):
+    target = edition(quickly, "student", tmp_path / "to" / "course")
+
+    def fail(*_):
+        raise OSError("no")
+
+    if when == "rename":
+        true = Path.rename
+        monkeypatch.setattr(Path, "rename", lambda one, to: fail() if one.name == "new" else true(one, to))
+    else:
+        monkeypatch.setattr(editions, when, fail)
+    editions.remove(quickly.root / "_build" / "rendered")
+    with pytest.raises(OSError, match="no"):
+        edition(quickly, "instructor", target)
+    assert everything(target) == WHOLE and list(target.parent.iterdir()) == [target]
+    assert (target / "README.md").read_text().startswith("# diffnotes: student")
+
+
+def test_places_where_no_edition_belongs_are_refused_before_anything_is_built(quickly, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for place, said in (
+        (tmp_path / "file", "is a file"), (tmp_path / "file" / "below", "a file, and should be a folder"),
+        (quickly.root / "book" / "course", "lies in the book"), (quickly.root / "_build" / "site", "lies in the book"),
+        (quickly.root / "_build" / "teach-source", "lies in the book"),
+        (quickly.root / "_build" / "teach", "lies in the book"), (quickly.root.parent, "no edition"),
+    ):  # fmt: skip
+        with pytest.raises(PressError, match=said):
+            edition(quickly, "student", place)
+    assert everything(tmp_path) == ["disk", "disk/book", "file"]
+    assert edition(quickly, "student") == quickly.root / "_build" / "teach" / "student"
+
+
+def test_a_link_is_followed_and_stays(quickly, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    assert everything(edition(quickly, "student", tmp_path / "link")) == WHOLE
+    assert (tmp_path / "link").is_symlink() and everything(tmp_path / "real") == WHOLE
 
 
 @pytest.mark.parametrize("code, given", [

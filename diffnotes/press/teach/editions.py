@@ -6,9 +6,11 @@ and a ``README.md`` that says how to begin. It needs the package, and no reposit
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from ..files import at_work, lock, read_yaml, require_room
 from ..layout import INSTRUCTOR, Project
 from ..page import read
 from ..processes import interruptible
-from ..site import assemble, check, choose, fingerprint, remove, render, replace, scan, seal
+from ..site import assemble, check, choose, fingerprint, remove, render, scan, seal
 
 __all__ = ["KINDS", "edition"]
 
@@ -63,12 +65,12 @@ def edition(project: Project, kind: str, folder: Path | None = None, pages: str 
     """
     if kind not in KINDS:
         raise PressError(f"kind = {kind!r}; allowed: {', '.join(KINDS)}", 2)
-    target = (folder or project.root / "_build" / "teach" / kind).resolve()
-    if target.exists() and any(target.iterdir() if target.is_dir() else [target]) and not _is_edition(target):
-        raise PressError(f"{target} holds something that is no edition; choose another folder, or remove it by hand", 2)
     place = project.root / "_build"
-    source, work, new = place / "teach-source", place / "teach-work", target.with_name(f".{target.name}.new")
+    target = (folder or place / "teach" / kind).resolve()
+    _require_place(project, target)
+    source, work = place / "teach-source", place / "teach-work"
     require_room(place, "an edition")
+    require_room(target.parent, "an edition")
     with interruptible(), at_work(project.root), lock(source, lambda: say("another edition is made; waiting for that")):
         chosen = choose(project, pages)
         taken = assemble(project, chosen, source)
@@ -80,16 +82,47 @@ def edition(project: Project, kind: str, folder: Path | None = None, pages: str 
         if problems := scan(site):
             raise PressError("the site has faults:\n  " + "\n  ".join(problems))
         seal(site, taken, inputs)
-        remove(new)
-        new.mkdir(parents=True)
-        _notebooks(project, new / "notebooks", kind, chosen)
-        (new / README).write_text(TITLE.format(kind=kind) + WORDS[kind], encoding="utf-8")
-        site.rename(new / "site")
-        replace(target, new)
+        with _beside(target) as new:
+            _notebooks(project, new / "notebooks", kind, chosen)
+            (new / README).write_text(TITLE.format(kind=kind) + WORDS[kind], encoding="utf-8")
+            shutil.move(site, new / "site")  # perhaps to another disk
         remove(work)
         remove(source)
     say(f"{kind} edition: {target}")
     return target
+
+
+def _require_place(project: Project, target: Path) -> None:
+    """PressError unless an edition may be put at ``target``, and nothing else is lost by it."""
+    if target.exists() and not target.is_dir():
+        raise PressError(f"{target} is a file; an edition is a folder", 2)
+    if target.exists() and any(target.iterdir()) and not _is_edition(target):
+        raise PressError(f"{target} holds something that is no edition; choose another folder, or remove it by hand", 2)
+    own = project.root / "_build" / "teach"
+    if target.is_relative_to(project.root) and (target == own or not target.is_relative_to(own)):
+        raise PressError(f"{target} lies in the book, which is made from what is there; choose a folder outside of it, "
+                         f"or below {own}", 2)  # fmt: skip
+
+
+@contextlib.contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A new folder on the disk of ``target``, which it replaces in the end; if there is an error, nothing is left."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    hidden = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    new, old = hidden / "new", hidden / "old"
+    try:
+        new.mkdir()
+        yield new
+        if target.exists():
+            target.rename(old)
+        try:
+            new.rename(target)
+        except BaseException:
+            if old.exists():
+                old.rename(target)
+            raise
+    finally:
+        remove(hidden)
 
 
 def _is_edition(folder: Path) -> bool:

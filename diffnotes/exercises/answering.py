@@ -7,6 +7,8 @@ It reads requests from the file descriptor IN and answers on OUT, a line of JSON
 * ``{"call": NAME, "with": [...]}`` calls a function: ``{"value": ...}`` or ``{"raised": TEXT}``
 * ``{"tried": true}`` lists what the code has tried that no exercise needs: ``{"tried": [...]}``
 
+A request has a number ``n``, which its answer repeats.
+
 What takes longer than SECONDS is interrupted. All limits that must hold are held from outside; see
 :mod:`diffnotes.exercises.marking`.
 """
@@ -115,13 +117,14 @@ def main(receive: int, send: int, seconds: float) -> None:
         watch(host.tried)
         for line in requests:
             signal.setitimer(signal.ITIMER_REAL, seconds)
+            asked = json.loads(line)
             try:
-                found = host.answer(json.loads(line))
+                found = host.answer(asked)
             except OutOfTime as error:
                 found = {"error": _told(error), "raised": _told(error)}
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
-            print(json.dumps(found), file=answers, flush=True)
+            print(json.dumps({**found, "n": asked.get("n")}), file=answers, flush=True)
 
 
 if __name__ == "__main__":

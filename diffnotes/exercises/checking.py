@@ -212,7 +212,7 @@ class Function:
         case, one, other = self.cases[wrong[0]], found[wrong[0]], right[wrong[0]]
         given = ", ".join(map(shown, case))
         if one.shape != other.shape:
-            raise Wrong(f"For ({given}) the result has {shape(one)}; it should be {shape(other)}")
+            raise Wrong(f"For ({given}) the result has {shape(one)}; it should have {shape(other)}")
         if said := rough(one, other, self.tolerance):
             raise Wrong(f"For ({given}) the result {said}")
         raise Wrong(f"For ({given}) the result is {shown(one)}; it should be {shown(other)}")
@@ -258,7 +258,7 @@ class Value:
             if close(found, tensor_of(other), self.tolerance):
                 raise Wrong(mistake.said)
         if found.shape != right.shape:
-            raise Wrong(f"The answer has {shape(found)}; it should be {shape(right)}")
+            raise Wrong(f"The answer has {shape(found)}; it should have {shape(right)}")
         if found.numel() == 1:
             far = f"{shown(found)} is too {'large' if bool((found > right).all()) else 'small'}"
         else:

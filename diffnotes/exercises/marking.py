@@ -80,7 +80,7 @@ class Process:
 
     def __init__(self, command: list[str], limits: Limits) -> None:
         self.limits, self.reason, self.output = limits, "", ""
-        self._buffer, self._ended = bytearray(), threading.Event()
+        self._buffer, self._ended, self._asked = bytearray(), threading.Event(), 0
         memory = psutil.virtual_memory()
         self._least = min(memory.total // 16, memory.available // 2)
         receive, self._send = os.pipe()
@@ -136,7 +136,9 @@ class Process:
 
     def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Its answer to a request; Stopped if there is none within ``seconds``, or the process is at an end."""
-        deadline, line = time.monotonic() + seconds, memoryview((json.dumps(request) + "\n").encode())
+        self._asked += 1
+        text = json.dumps({**request, "n": self._asked}) + "\n"
+        deadline, line = time.monotonic() + seconds, memoryview(text.encode())
         while line:
             _, ready, _ = select.select([], [self._send], [], max(0.0, deadline - time.monotonic()))
             if not ready:
@@ -147,7 +149,10 @@ class Process:
                 continue
             except OSError:
                 self._over()
-        return self.answer(deadline - time.monotonic(), seconds)
+        found = self.answer(deadline - time.monotonic(), seconds)
+        if found.get("n") != self._asked:
+            self._over("it wrote into the line to the marking")
+        return found
 
     def answer(self, seconds: float, told: float | None = None) -> dict[str, Any]:
         """The next line that it answers; a line that does not come is late after ``told`` seconds."""

@@ -55,7 +55,9 @@ def _pack(value: Any, depth: int, left: list[int]) -> Any:
             return {name: [_pack(one, depth - 1, left) for one in value]}
     if isinstance(value, dict):
         return {"dict": [[_pack(one, depth - 1, left) for one in pair] for pair in value.items()]}
-    return FUNCTION if callable(value) else {"other": f"a value of type {type(value).__name__}"}
+    if callable(value):
+        return FUNCTION if depth == DEEPEST else {"other": "a function"}
+    return {"other": f"a value of type {type(value).__name__}"}
 
 
 def _text(value: str, left: list[int]) -> Any:
@@ -66,7 +68,7 @@ def _text(value: str, left: list[int]) -> Any:
 def _array(value: Tensor | np.ndarray, left: list[int]) -> dict[str, Any]:
     try:
         if isinstance(value, Tensor):
-            value = value.detach().cpu().resolve_neg()
+            value = value.detach().cpu().to_dense().resolve_neg()
             value = (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).numpy()
         value = np.asarray(value.astype(np.float64) if value.dtype == np.float16 else value, order="C")
     except (TypeError, RuntimeError) as error:

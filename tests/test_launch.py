@@ -48,7 +48,7 @@ def test_each_chapter_can_be_downloaded_without_and_with_outputs() -> None:
         for folder in launch.FOLDERS:
             assert page.count(f'href="../../{folder}/{name}.ipynb"') == 2  # in the head, and without a script
         assert "_sources/" not in page
-    assert not list((built() / "_sources").rglob("*.ipynb"))
+    assert not list((built() / "_sources/book/chapters").rglob("*.ipynb"))
 
 
 def test_the_code_is_that_of_the_chapter_and_prose_needs_no_book() -> None:

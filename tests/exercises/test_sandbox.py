@@ -82,7 +82,7 @@ def test_answers_that_lie_in_a_folder_to_read_are_hidden(tmp_path, monkeypatch):
     assert "notebooks" in found and "keys" in found and "forty-two" not in found
 
 
-@pytest.mark.parametrize("what", ["create_connection(('1.1.1.1', 53), 1)", "getaddrinfo('pypi.org', 443)"])
+@pytest.mark.parametrize("what", ["create_connection(('1.1.1.1', 53), 1)", "getaddrinfo('example.org', 443)"])
 def test_there_is_no_network(what):
     code = f"import socket\ntry: socket.{what}\nexcept OSError as error: print('none', error)"
     assert inside(code).startswith("none")

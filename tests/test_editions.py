@@ -1,5 +1,6 @@
 """PDF, EPUB and archive: one small chapter through both builders, and staged faults that the checks must see."""
 
+import json
 import os
 import re
 import shutil
@@ -75,16 +76,25 @@ def test_the_picture_of_a_verdict_has_its_numbers():
     assert length == pytest.approx(high - low, abs=1e-6)
 
 
+def test_a_book_without_an_address_names_the_page_without_a_link():
+    output = {"output_type": "display_data", "metadata": {}, "data": {"text/html": '<div class="player"></div>'}}
+    page = json.dumps({"cells": [{"metadata": {}, "outputs": [output]}]})
+    for address, words in (("", "On the page of this chapter it"), ("https://a.org/b", "[page of this chapter](https://a")):
+        assert words in json.dumps(json.loads(writers.without_moving(page, address)), ensure_ascii=False)
+
+
 # --- both books -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """A book of one chapter, ready for a builder."""
+    """A book of one chapter, whose repository has an address, ready for a builder."""
     folder = tmp_path_factory.mktemp("editions")
     project = sites.runnable(folder / "project")
     chosen = choose(project, "latest")
     assemble(project, chosen, folder / "source")
+    config = folder / "source/_config.yml"
+    config.write_text(config.read_text().replace('  url: ""', "  url: https://github.com/diffnotes/diffnotes"))
     return folder
 
 

@@ -20,15 +20,25 @@ from diffnotes.press.teach.editions import dress, edition
 PROJECT = Project.find()
 
 
+GATED = re.compile(r"\{solution-start\}.*?\{solution-end\}", re.S)
+MARKED = re.compile(r"# BEGIN SOLUTION\n.*?# END SOLUTION|^[^\n]*# SOLUTION$", re.S | re.M)
+
+
+def solutions(path):
+    """The text of the solutions in a notebook and that of the rest, read without the code that takes them out."""
+    cells = nbformat.read(path, 4).cells
+    tagged = [cell.source for cell in cells if "solution" in cell.metadata.get("tags", [])]
+    whole = "\n".join(cell.source for cell in cells if "solution" not in cell.metadata.get("tags", []))
+    cut = re.compile(f"{GATED.pattern}|{MARKED.pattern}", re.S | re.M)
+    return "\n".join([*tagged, *cut.findall(whole)]), cut.sub("", whole)
+
+
 def secrets():
     """Lines of solutions that are long enough to be told from other text, of chapters and exercises."""
-    pairs = [(PROJECT.source(name), exercises.without_solutions) for name in PROJECT.chapters()]
-    pairs += [(path, exercises.student) for path in exercises.files(PROJECT).values()]
-    sources = [(nbformat.read(path, 4), cut) for path, cut in pairs]
-    kept = "\n".join(cell.source for notebook, cut in sources for cell in cut(notebook).cells)
-    lines = {line.removesuffix("  # SOLUTION").removeprefix("    return").strip()
-             for notebook, _ in sources for cell in notebook.cells for line in cell.source.splitlines()}  # fmt: skip
-    told = {line for line in lines if len(line) > 25 and line not in kept and "{solution-" not in line}
+    paths = [*map(PROJECT.source, PROJECT.chapters()), *exercises.files(PROJECT).values()]
+    hidden, kept = ("\n".join(texts) for texts in zip(*map(solutions, paths)))
+    lines = {line.removesuffix("# SOLUTION").strip().removeprefix("return").strip() for line in hidden.splitlines()}
+    told = {line for line in lines if len(line) > 25 and line not in kept and "solution-" not in line}
     alone = (path.read_text(encoding="utf-8") for path in (PROJECT.root / INSTRUCTOR).glob("*.md"))
     pages = {line.strip() for text in alone for line in text.splitlines() if not line.startswith("#")}
     return sorted(told | {line for line in pages if len(line) > 40})
@@ -45,6 +55,10 @@ def words(text):
 
 
 def test_there_are_solutions_to_hide():
+    for name in PROJECT.chapters():
+        assert len(solutions(PROJECT.source(name))[0]) > 1000
+    for path in exercises.files(PROJECT).values():
+        assert len(solutions(path)[0]) > 1000
     assert len(secrets()) > 100
 
 

@@ -73,6 +73,17 @@ def parser() -> argparse.ArgumentParser:
     lab.add_argument("--port", type=int, default=8888, help="the first port to try (default: 8888)")
     lab.add_argument("--no-browser", action="store_true", help="print the address only")
 
+    teach = command("teach", "write the book for a course: notebooks and site, for students without solutions")
+    teach.add_argument("kind", choices=("student", "instructor"), help="without or with solutions")
+    teach.add_argument("--to", type=Path, metavar="FOLDER", help="where to (default: _build/teach/KIND)")
+    teach.add_argument("--pages", choices=("latest", "committed"), default="latest", help="default: latest")
+
+    grade = command("grade", "mark a folder of exercise notebooks that were handed in")
+    grade.add_argument("folder", type=Path, metavar="FOLDER", help="of STUDENT.ipynb, or STUDENT/NAME.ipynb")
+    grade.add_argument("--csv", type=Path, default=Path("marks.csv"), metavar="FILE", help="default: marks.csv")
+    grade.add_argument("--feedback", type=Path, metavar="FOLDER", help="write what is said of each submission there")
+    grade.add_argument("--seconds", type=float, default=60, help="what a cell or a call may take (default: 60)")
+
     diagnose = command("diagnose", "say what a model's samples, beside data, tell of its stability")
     diagnose.add_argument("samples", type=Path, metavar="SAMPLES.npy", help="what the model made, one sample a row")
     diagnose.add_argument("reference", type=Path, metavar="REFERENCE.npy", help="data, best those it was trained on")
@@ -234,6 +245,24 @@ def _lab(project: Project, options: argparse.Namespace) -> int:
     say = partial(print, flush=True)  # whoever reads it through a pipe waits for the address
     return lab(project, options.chapter, fresh=options.fresh, port=options.port, browser=not options.no_browser,
                say=say)  # fmt: skip
+
+
+def _teach(project: Project, options: argparse.Namespace) -> int:
+    from .teach.editions import edition
+
+    edition(project, options.kind, options.to, options.pages, partial(print, flush=True))
+    return 0
+
+
+def _grade(project: Project, options: argparse.Namespace) -> int:
+    from .teach.grading import grade
+
+    marks = grade(project, options.folder, options.csv, options.feedback, options.seconds, partial(print, flush=True))
+    refused = sum(one.state == "refused" for one in marks)
+    failed = sum(one.state == "failed" for one in marks)
+    print(f"{len(marks)} submissions: {options.csv}" + (f"; {refused} could not be read" if refused else "")
+          + (f"; {failed} could not be marked: grade them again" if failed else ""))  # fmt: skip
+    return int(failed > 0)
 
 
 def _diagnose(options: argparse.Namespace) -> int:

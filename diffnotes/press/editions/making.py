@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from .. import exercises
 from ..errors import PressError
 from ..files import at_work, lock, require_room, write_whole
 from ..layout import Project
@@ -53,6 +54,7 @@ def editions(
         if fingerprint(project, taken, source) != inputs:
             raise PressError("a page or the prose was changed while the build took it; build again")
         check(project, chosen, taken)
+        exercises.add_pages(project, source)
         dates = [record(read(page)).get("date", "") for page in taken.values()]
         make = {"pdf": typeset, "epub": bound}
         for kind in (kind for kind in FORMATS if kind in formats):

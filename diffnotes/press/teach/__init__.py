@@ -1,0 +1,1 @@
+"""What a course needs beside its pages: editions without and with solutions, and marks."""

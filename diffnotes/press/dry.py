@@ -96,7 +96,8 @@ def _counted(chapter: Chapter) -> tuple[dict[str, Any] | None, list[str]]:
             stderr.seek(0)
             said = stderr.read().strip().splitlines()
         if not (work / "stopped.json").is_file():
-            raise PressError(said[-1] if said else "it was ended from outside, or had not enough memory")
+            raised = any(line.startswith("Traceback") for line in said)
+            raise PressError(said[-1] if raised else "it was ended from outside, or had not enough memory")
         stopped = json.loads((work / "stopped.json").read_text(encoding="utf-8"))
         cost = work / "cost.json"
         return (json.loads(cost.read_text(encoding="utf-8")) if cost.is_file() else None), stopped

@@ -18,7 +18,7 @@ CLAIMS = Path(__file__).parents[1] / "claims"
 GROUPS = {
     "C": "Collapse errors", "S": "Estimation gap and sequence-aware loss", "L": "Lipschitz singularities",
     "M": "Recursive training", "G": "Gradient part of score errors",
-    "T": "The ELBO and the four prediction targets", "X": "Across the sources",
+    "T": "The ELBO and the four prediction targets", "I": "On images", "X": "Across the sources",
 }  # fmt: skip
 KEYS = {
     "claim": {"id", "statement", "source", "kind", "chapter", "test", "part", "change"},

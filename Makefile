@@ -19,8 +19,7 @@ $(READY): pyproject.toml $(CONSTRAINTS) .ci/system-packages
 	@touch $@
 
 book: $(READY)  ## run what is out of date (on a GPU where there is one) and build the site
-	$(BIN)/diffnotes run
-	$(BIN)/diffnotes build
+	$(BIN)/diffnotes run --build
 
 lab: $(READY)  ## open JupyterLab on working copies of the chapters, CHAPTER=NAME on one
 	$(BIN)/diffnotes lab $(CHAPTER)

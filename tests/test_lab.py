@@ -358,6 +358,9 @@ def test_every_chapter_in_jupyterlab(tmp_path: Path) -> None:
     copied = project(tmp_path / "book", *real.chapters())
     for name in names:
         copied.source(name).write_bytes(real.source(name).read_bytes())
+    (copied.root / "book").mkdir(exist_ok=True)
+    for table in ("notation.yml", "references.bib"):
+        (copied.root / "book" / table).write_bytes((real.root / "book" / table).read_bytes())
     for kept in ("_build/networks", "book/networks"):
         if (real.root / kept).is_dir():
             (copied.root / kept).parent.mkdir(parents=True, exist_ok=True)
@@ -384,6 +387,8 @@ def test_every_chapter_in_jupyterlab(tmp_path: Path) -> None:
 
 
 def inject(notebook: Any, settings: dict[str, Any]) -> None:
+    if not settings:  # an empty cell never gets a number
+        return
     index = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
     code = "\n".join(f"{name} = {value!r}" for name, value in settings.items())
     notebook.cells.insert(index + 1, new_code_cell(code, id="injected"))

@@ -20,7 +20,7 @@ from diffnotes.press.ledger import Effect, Ledger, Unseen, box, errata_table, ju
 from diffnotes.press.ledger.box import _shown, counted, effect_text, picture, what_would_decide
 from diffnotes.press.ledger.claims import _read
 from diffnotes.press.ledger.judging import OPPOSITE, effort, is_narrow, region
-from diffnotes.press.ledger.replication import confirmed, measurements, pooled, repeats, runs
+from diffnotes.press.ledger.replication import confirmed, measurements, pooled, repeats, runs, steady
 from diffnotes.press.summary import collect, table_text, totals
 
 CLAIMS = """
@@ -634,6 +634,23 @@ def test_an_open_part_is_decided_by_all_runs_together(claims: Path, tmp_path: Pa
     assert "1 part was open or did not come again so often; all base seeds together decide 1 of these." in told[2]
     few = confirmed(record, repeated(tmp_path / "few", *[[0.1 + 0.01 * i, -0.5, 0.7] for i in range(4)]))
     assert "pooled" not in few["parts"][0] and few["state"] == "open"
+
+
+def test_how_firmly_a_part_stands_when_a_repetition_is_left_out(claims: Path, tmp_path: Path) -> None:
+    record = Ledger("one", "cpu", claims).judge("C1", slope=Effect(*WIDE), end_value=Effect(0.0))
+    folder = repeated(tmp_path / "repeats", GOOD, *[WIDE] * 4)  # without the first all say 0.1: it holds
+    assert confirmed(record, folder)["parts"][0]["state"] == "open"
+    assert steady(record, folder) == {"slope": (4, 5)}  # the other part is exact
+    row = registry(claims)["C1"] | {"record": confirmed(record, folder), "steady": steady(record, folder)}
+    assert "in four of five or more, 1 of 1 (100%) of the measured parts end as they do" in totals([row])[2]
+    assert steady(record, repeated(tmp_path / "again", *[GOOD] * 2, *[BAD] * 2, GOOD)) == {"slope": (5, 5)}
+    row["steady"] = {"slope": (3, 5)}
+    assert "0 of 1 (0%) of the measured parts end as they do" in totals([row])[2]
+    assert steady(record, repeated(tmp_path / "few", *[GOOD] * 4)) == {}
+    blind = Ledger("one", "cpu", claims).judge("C1", slope=Unseen("no pairs"), end_value=Effect(0.0))
+    assert steady(blind, folder) == {} and "left out" not in totals([row | {"steady": {}}])[2]
+    smoke = Ledger("one", "smoke", claims).judge("C1", slope=Effect(*GOOD), end_value=Effect(0.0))
+    assert steady(smoke, folder) == {}
 
 
 def test_what_is_called_exact_and_differs_on_other_seeds_is_none(claims: Path, tmp_path: Path) -> None:

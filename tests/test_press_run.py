@@ -277,6 +277,15 @@ def test_a_damaged_repetition_stops_a_run_before_it_begins_and_no_status(
     assert "8000.json is no record of a repetition" in said.err and "fresh" in said.out
 
 
+def test_a_run_builds_when_asked_to_and_when_all_is_up_to_date(book: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[tuple[str, Path]] = []
+    monkeypatch.setattr("diffnotes.press.site.build", lambda pages, root: built.append((pages, root)))
+    for status, wanted in ((1, []), (0, [("latest", book.root)])):
+        monkeypatch.setattr("diffnotes.press.run.run", lambda *_, status=status, **__: status)
+        assert shell(book, monkeypatch, "run", "--build") == status and built == wanted
+    assert shell(book, monkeypatch, "run") == 0 and len(built) == 1
+
+
 def test_build_and_interruption_speak_through_the_exit_status(
     book: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

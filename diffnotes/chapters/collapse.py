@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -58,10 +59,8 @@ def near_radius(x: Tensor, share: float | Sequence[float] = 0.01) -> float | lis
     wanted = floats(share, "share", torch.float64)
     if not bool(((wanted > 0) & (wanted < 1)).all()):
         raise ValueError(f"share = {share}; allowed: numbers between 0 and 1")
-    distances = torch.pdist(samples(x, "x").double()).sort().values  # torch's quantile takes no more than 2^24 numbers
-    places = wanted * (len(distances) - 1)
-    below, above = distances[places.floor().long()], distances[places.ceil().long()]
-    return torch.lerp(below, above, places - places.floor()).tolist()
+    distances = torch.pdist(samples(x, "x").double()).cpu().numpy()  # torch's quantile takes no more than 2^24 numbers
+    return np.quantile(distances, wanted.cpu().numpy()).tolist()
 
 
 class Crowding(NamedTuple):

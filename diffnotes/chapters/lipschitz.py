@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from ..core.denoiser import Denoiser, Exact, home_of
@@ -39,19 +39,21 @@ from ..core.law import GaussianMixture, Law
 from ..core.schedule import Chain, Schedule
 from ..core.shape import expand_like
 from ..core.target import Target, coefficients
-from ..measure.distance import wasserstein1, wasserstein1_to
+from ..measure.distance import SlicedDistance, wasserstein1, wasserstein1_to
 from ..measure.divergence import integral, knots_around
 from ..measure.information import expectation_nodes, fisher_information
 from ..measure.interval import Interval, ratio_interval
 from ..model.condition import Condition, left_ends, share_timesteps
+from ..model.fleet import Fleet, Table, Trained
 from ..model.sample import ddim, ddpm, grid, ode, prior
 from ..model.setting import Times, Uniform
+from ..model.store import kept
 
 __all__ = [
-    "CLOCKS", "FirstInterval", "LeftEnd", "Radii", "SharedExact", "SharedTimes", "SharingCost", "StepWaves",
-    "answers_at", "distances", "end_slopes", "first_interval", "left_end_error", "line_distance", "mean_score",
-    "misfit", "opposite_corners", "perturbation_response", "ratio", "sampled", "seen", "shared_over_plain",
-    "sharing_cost", "sine_chain", "slope", "step_constants", "time_derivative", "time_lipschitz",
+    "CLOCKS", "Distances", "FirstInterval", "LeftEnd", "Radii", "SharedExact", "SharedTimes", "SharingCost",
+    "StepWaves", "answers_at", "distances", "end_slopes", "first_interval", "left_end_error", "line_distance",
+    "mean_score", "misfit", "opposite_corners", "perturbation_response", "plane_measures", "ratio", "sampled", "seen",
+    "shared_over_plain", "sharing_cost", "sine_chain", "slope", "step_constants", "time_derivative", "time_lipschitz",
 ]  # fmt: skip
 
 CLOCKS = ("t", "sigma", "log_snr")
@@ -665,6 +667,66 @@ def distances(
             for kind, measure in measures.items():
                 found[kind][name][case] = measure(x)
     return found
+
+
+def plane_measures(law: Law, seed: int) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Two distances of samples in the plane from ``law``: "whole", sliced Wasserstein, and "radii", :class:`Radii`."""
+    return {"whole": SlicedDistance(law.sample(8000, seed + 99), 64, seed, p=1), "radii": Radii(law, 20_000, seed + 98)}
+
+
+@dataclass(frozen=True)
+class Distances:
+    """:func:`distances` of a fleet in the plane by :func:`plane_measures`: an experiment whose numbers are kept.
+
+    Args:
+        fleet: on a law in the plane and a chain; its networks are trained, or read, where the numbers are not known.
+        cases: samplers and their steps.
+        samples: of each network.
+        seed: of the samples and of the measures.
+        stops: the times at which alone the samplers stop, where they do not take the grid of the case.
+        names: of the networks that are measured; None takes all.
+
+    Raises:
+        ValueError: for no case, one twice, or a name that the fleet has not.
+    """
+
+    fleet: Fleet
+    cases: Sequence[Case]
+    samples: int
+    seed: int
+    stops: SharedTimes | None = None
+    names: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.names or () if name not in self.fleet.names]:
+            raise ValueError(f"names = {unknown}; allowed: {', '.join(map(repr, self.fleet.names))}")
+        if not self.cases or len({*self.cases}) < len(self.cases):
+            raise ValueError(f"cases = {list(self.cases)}; allowed: at least one, each once")
+
+    @property
+    def _measured(self) -> list[str]:
+        return [*(self.names or self.fleet.names)]
+
+    def blank(self) -> dict[str, nn.Module]:
+        """The numbers before they are known, (networks by name, cases, members) for each measure."""
+        shape = len(self._measured), len(self.cases), len(self.fleet.seeds)
+        return {kind: Table(torch.zeros(shape)) for kind in ("whole", "radii")}
+
+    def train(self, device: torch.device | str = "cpu") -> Trained:
+        """Sample, with the networks of the fleet on ``device``, and measure."""
+        known, measures = kept(self.fleet, device), plane_measures(self.fleet.data, self.seed)
+        nets, shape = {name: known[name] for name in self._measured}, (len(self.fleet.seeds), self.samples, 2)
+        found: dict[str, list[Tensor]] = {kind: [] for kind in measures}
+        for case in self.cases:
+            times = None if self.stops is None else self.stops.grid(nets[self._measured[0]].schedule, case[1])
+            for kind, of in distances(nets, measures, [case], shape, self.seed, times).items():
+                found[kind].append(torch.stack([one[case] for one in of.values()]))
+        return Trained({kind: Table(torch.stack(rows, 1)) for kind, rows in found.items()}, {})
+
+    def read(self, networks: Mapping[str, nn.Module], recipe: str = "") -> dict[str, dict[str, dict[Case, Tensor]]]:
+        """Measure -> network -> case -> (members,), float64 on the CPU, as :func:`distances` gives them."""
+        return {kind: {name: dict(zip(self.cases, rows)) for name, rows in zip(self._measured, table.values.cpu())}
+                for kind, table in networks.items()}  # fmt: skip
 
 
 def shared_over_plain(found: Mapping, of: Callable[[Tensor], Tensor]) -> dict:

@@ -43,6 +43,7 @@ def newlines(code: str) -> str:
 _one_at_a_time = threading.Lock()
 
 
+@lru_cache(maxsize=4096)  # a cell is read by the gates, for its imports, and for its hash
 def _python(code: str) -> ast.Module:
     try:
         with _one_at_a_time:  # threads that make trees together upset each other's count of levels in Python 3.11

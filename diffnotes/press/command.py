@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import gc
 import os
 import sys
 import unicodedata
@@ -38,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--profile", choices=PROFILES, help="size of the run (default: gpu where CUDA is found, else cpu)")
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     run.add_argument("--seed", type=int, help="replaces the seed in the parameters cell")
+    run.add_argument("--build", action="store_true", help="build the site when all is up to date")
     run.add_argument("--force", action="store_true", help="execute fresh chapters, too")
     run.add_argument("--train", action="store_true", help="train all networks anew, whichever are kept; runs all")
     run.add_argument("--cell-timeout", type=int, metavar="SECONDS", help="what a cell may take (default: two hours)")
@@ -81,6 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     # jsonschema, which reads notebooks for us, would build grammars of web addresses for a second and a half; it does
     # without where it does not find them.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+    gc.set_threshold(200_000, 20, 100)  # trees of code are many, and stay: to look them over takes a sixth of a run
     command = "diffnotes"
     try:
         options = parser().parse_args(argv)
@@ -146,7 +149,12 @@ def _run(project: Project, options: argparse.Namespace) -> int:
 
     timeout = CELL_TIMEOUT if options.cell_timeout is None else options.cell_timeout
     order = Order(options.profile, options.device, options.seed, timeout, options.train)
-    return run(project, options.chapters, order, force=options.force, workers=options.workers)
+    status = run(project, options.chapters, order, force=options.force, workers=options.workers)
+    if options.build and not status:
+        from .site import build
+
+        build("latest", project.root)
+    return status
 
 
 def _verify(project: Project, options: argparse.Namespace) -> int:

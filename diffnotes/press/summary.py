@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .ledger import CLAIMS, GROUPS, part_lines, registry
-from .ledger.replication import REPEATS, SHARE, confirmed
+from .ledger.replication import REPEATS, SHARE, confirmed, steady
 from .page import read, records
 
 __all__ = ["collect", "table_text", "totals"]
@@ -18,7 +18,7 @@ __all__ = ["collect", "table_text", "totals"]
 def collect(
     pages: Iterable[Path | str], folder: Path = CLAIMS, repeats: Path = REPEATS
 ) -> list[dict[str, Any]]:
-    """The rows of the ledger: every claim, with ``record``, ``device``, ``page``, ``cell`` where a page recorded it.
+    """The rows of the ledger: every claim; ``record``, ``steady``, ``device``, ``page``, ``cell`` where one told it.
 
     Args:
         pages: executed pages, named like their chapters.
@@ -31,8 +31,10 @@ def collect(
         provenance = notebook.metadata.get("diffnotes", {}).get("provenance", {})
         for cell, _, record in records(notebook, "claim"):
             if record["id"] in rows:
-                found = {"record": confirmed(record, repeats), "device": provenance.get("device", "unknown")}
-                rows[record["id"]] |= found | {"page": page.stem, "cell": cell.get("execution_count")}
+                rows[record["id"]] |= {
+                    "record": confirmed(record, repeats), "steady": steady(record, repeats), "page": page.stem,
+                    "cell": cell.get("execution_count"), "device": provenance.get("device", "unknown"),
+                }  # fmt: skip
     return list(rows.values())
 
 
@@ -58,6 +60,10 @@ def totals(rows: Iterable[dict[str, Any]]) -> list[str]:
         decided = sum(part["state"] != "open" for part in together)
         repeated += (f" {_parts(len(together), '')} open or did not come again so often; all base seeds together "
                      f"decide {decided} of these.")  # fmt: skip
+    if left := [found for row in done for found in row.get("steady", {}).values()]:
+        firm = sum(count >= SHARE * of for count, of in left)
+        repeated += (f" With one repetition left out, whichever it is in four of five or more, {firm} of {len(left)} "
+                     f"({firm / len(left):.0%}) of the measured parts end as they do here.")  # fmt: skip
     changed = "No rule or setting was changed after a run that it judges."
     if changes:
         changed = (

@@ -32,9 +32,11 @@ from diffnotes import (
     ddpm,
     fit,
     grid,
+    kept,
     two_modes,
 )
 from diffnotes.chapters.lipschitz import (
+    Distances,
     LeftEnd,
     Radii,
     SharedExact,
@@ -50,6 +52,7 @@ from diffnotes.chapters.lipschitz import (
     misfit,
     opposite_corners,
     perturbation_response,
+    plane_measures,
     ratio,
     sampled,
     seen,
@@ -577,6 +580,41 @@ def test_distances_of_networks_and_ratios_of_what_is_shared():
     assert float(found["a"]["dpm", 10].mean()) == pytest.approx(0.5 * math.sqrt(2 / math.pi), rel=0.05)
     two = {"plain": torch.tensor([[1.0, 3.0], [2.0, 2.0]]), "shared": torch.tensor([[1.0, 1.0], [1.0, 1.0]])}
     assert shared_over_plain({"at": two}, lambda k: k.mean(1))["at"].value == pytest.approx(0.5)
+
+
+def test_distances_that_are_kept_are_those_of_the_networks(monkeypatch, tmp_path):
+    monkeypatch.setenv("DIFFNOTES_NETWORKS", str(tmp_path / "own"))
+    monkeypatch.setenv("DIFFNOTES_PUBLISHED", str(tmp_path / "published"))
+    arms = {name: Setting("eps", CHAIN, condition=Condition("t", CHAIN, map=told))
+            for name, told in (("plain", None), ("shared", Shared(5, 100)))}  # fmt: skip
+    law, cases = gaussian(0.5, 2).to(dtype=torch.float32), [("ddim", 4), ("ddpm", 5)]
+    fleet = Fleet(arms, law, Dense(2, 8, 1), Run(32, 16), (0, 1, 2))
+    experiment = Distances(fleet, cases, 40, 7)
+    kept(experiment)
+    found = kept(experiment)  # read
+    wanted = distances(kept(fleet), plane_measures(law, 7), cases, (3, 40, 2), 7)
+    for measure, of in wanted.items():
+        assert list(found[measure]) == list(of) and all(list(found[measure][name]) == cases for name in of)
+        for name, own in of.items():
+            for case in cases:
+                torch.testing.assert_close(found[measure][name][case], own[case], rtol=1e-12, atol=0)
+    stops = SharedTimes(5, 100)
+    found = kept(Distances(fleet, [("ddim", 20)], 40, 7, stops, ["shared"]))["whole"]
+    alone = {"shared": kept(fleet)["shared"]}
+    wanted = distances(alone, plane_measures(law, 7), [("ddim", 20)], (3, 40, 2), 7, stops.grid(CHAIN, 20))["whole"]
+    assert list(found) == ["shared"]
+    torch.testing.assert_close(found["shared"]["ddim", 20], wanted["shared"]["ddim", 20], rtol=1e-12, atol=0)
+    for change, word in ((dict(cases=[]), "cases"), (dict(cases=[("ddim", 4)] * 2), "cases"),
+                         (dict(cases=cases, names=["other"]), "names = \\['other'\\]; allowed: 'plain', 'shared'")):
+        with pytest.raises(ValueError, match=word):
+            Distances(**dict(fleet=fleet, samples=40, seed=7) | change)
+
+
+def test_the_measures_of_the_plane_are_at_their_floor_on_the_law_itself():
+    law = gaussian(1.0, 2)
+    near, far = (torch.stack([s * law.sample(4000, seed) for seed in (1, 2)]) for s in (1.0, 1.5))
+    for kind, measure in plane_measures(law, 3).items():
+        assert float(measure(near).max()) < 0.05 < 0.3 < float(measure(far).min()), kind
 
 
 def test_answers_at_fixed_points_are_the_predictor_s():

@@ -24,7 +24,8 @@ from .claims import CLAIMS
 from .judging import is_narrow, judge, verdict
 from .recording import VERDICTS
 
-__all__ = ["ENOUGH", "REPEATS", "SHARE", "confirmed", "effects", "measurements", "pooled", "repeats", "run", "runs"]
+__all__ = ["ENOUGH", "REPEATS", "SHARE", "confirmed", "effects", "measurements", "pooled", "repeats", "run", "runs",
+           "steady"]  # fmt: skip
 
 REPEATS = CLAIMS.with_name("repeats")
 ENOUGH, SHARE = 5, 0.8  # from so many repetitions on, a state must have come again in so large a share of them
@@ -81,7 +82,11 @@ def measurements(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]
 
 def repeats(record: dict[str, Any], folder: Path = REPEATS) -> dict[str, list[str]]:
     """For each part of a record, its states in the repetitions of the record's profile."""
-    rules, found = {part["name"]: part["rule"] for part in record["parts"]}, effects(record, folder)
+    return _states(record, effects(record, folder))
+
+
+def _states(record: dict[str, Any], found: dict[str, list[Any]]) -> dict[str, list[str]]:
+    rules = {part["name"]: part["rule"] for part in record["parts"]}
     return {name: ["open" if isinstance(one, str) else judge(rules[name], *one[1:]) for one in own]
             for name, own in found.items()}  # fmt: skip
 
@@ -126,9 +131,11 @@ def confirmed(record: dict[str, Any], folder: Path = REPEATS) -> dict[str, Any]:
     as ``pooled``. The verdict follows the parts. An exact part is left out, unless it came out otherwise on another
     seed and is therefore none.
     """
-    if record["state"] == "unjudged":
-        return record
-    states, others, parts = repeats(record, folder), effects(record, folder), []
+    return record if record["state"] == "unjudged" else _confirmed(record, effects(record, folder), ENOUGH)
+
+
+def _confirmed(record: dict[str, Any], others: dict[str, list[Any]], enough: int) -> dict[str, Any]:
+    states, parts = _states(record, others), []
     for part in record["parts"]:
         if "value" in part:  # of the numbers, as all the rest
             part = {**part, "narrow": is_narrow(part["rule"], part["value"], part["low"], part["high"])}
@@ -136,7 +143,7 @@ def confirmed(record: dict[str, Any], folder: Path = REPEATS) -> dict[str, Any]:
         count = again.count(part["state"])
         if again and (count < len(again) or not part.get("exact")):
             part = {**part, "repeats": [count, len(again)]}
-            if len(again) >= ENOUGH and (count < SHARE * len(again) or part["state"] == "open"):
+            if len(again) >= enough and (count < SHARE * len(again) or part["state"] == "open"):
                 part |= {"measured": part["state"], "state": "open"}
                 own = [part[key] for key in ("value", "low", "high")] if "value" in part else part["unseen"]
                 seen = [own, *others[part["name"]]]
@@ -147,3 +154,23 @@ def confirmed(record: dict[str, Any], folder: Path = REPEATS) -> dict[str, Any]:
         parts.append(part)
     state = verdict(parts)
     return {**record, "state": state, "verdict": VERDICTS[state] + counted(state, parts), "parts": parts}
+
+
+def steady(record: dict[str, Any], folder: Path = REPEATS) -> dict[str, tuple[int, int]]:
+    """How firmly the parts of a record as its page has it stand after at least five repetitions: for each measured
+    part, (with how many of the repetitions left out its last state stays, of how many).
+
+    What is left out is one repetition at a time; the others, and the run of the page, judge as :func:`confirmed` does.
+    """
+    if record["state"] == "unjudged":
+        return {}
+    found = effects(record, folder)
+    last, stays = {part["name"]: part["state"] for part in confirmed(record, folder)["parts"]}, {}
+    exact = {part["name"] for part in record["parts"] if part.get("exact") or "unseen" in part}
+    for i in range(max(map(len, found.values()), default=0)):
+        fewer = {name: own[:i] + own[i + 1 :] for name, own in found.items()}
+        for part in _confirmed(record, fewer, ENOUGH - 1)["parts"]:
+            name = part["name"]
+            if name not in exact and ENOUGH <= len(found[name]) > i:
+                stays.setdefault(name, []).append(part["state"] == last[name])
+    return {name: (sum(own), len(own)) for name, own in stays.items()}

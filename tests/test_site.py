@@ -481,6 +481,12 @@ def test_an_unknown_choice_of_pages_is_refused(tmp_path: Path) -> None:
         site.build("best", tmp_path)
 
 
+def test_a_link_to_a_claim_says_its_verdict() -> None:
+    row = {"id": "I1", "record": None}
+    assert directives.claim_words(row) == "I1, not run yet"
+    assert directives.claim_words(row | {"record": {"verdict": "mixed (1 of 2 hold)"}}) == "I1, mixed (1 of 2 hold)"
+
+
 def test_the_ledger_page_leads_with_what_is_judged() -> None:
     rows = collect([])
     part = {"name": "gap", "measure": "", "rule": "< 1", "value": 2.0, "low": 1.5, "high": 3.0, "unit": ""}

@@ -3,6 +3,7 @@
 * `source-read` on an executed chapter (`book/chapters/NAME.ipynb`) puts a provenance box under its title, and a
   warning above it when the page is stale, i.e. no longer what `notebooks/NAME.ipynb` and the package would give.
 * `{ledger}` is the table of all claims with the verdicts that the executed pages recorded.
+* `{claim}` leads to the box of a claim, and says its verdict.
 * `{notation}` is the table of symbols. It and the MathJax macros come from the one file `book/notation.yml`.
 * Launch and source buttons of a chapter lead to the notebook it was run from, not to the executed page.
 * Every page tells the browser to load nothing from elsewhere, and readers without JavaScript how to read its formulas.
@@ -15,6 +16,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +213,22 @@ def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
     return "\n".join([*text, "", "## Errata of the sources", "", errata_table(), ""])
 
 
+def claim_words(row: dict[str, Any]) -> str:
+    """What a link to a claim says: its id and verdict."""
+    return f"{row['id']}, {row['record']['verdict'] if row['record'] else 'not run yet'}"
+
+
+@lru_cache(maxsize=8)
+def _collected(pages: tuple[tuple[Path, int], ...]) -> dict[str, dict[str, Any]]:
+    return {row["id"]: row for row in collect(path for path, _ in pages)}
+
+
+def _claims(srcdir: str | Path) -> dict[str, dict[str, Any]]:
+    """The rows of the ledger of the pages in the tree ``srcdir``, by id."""
+    pages = sorted((Path(srcdir) / CHAPTERS).glob("*.ipynb"))
+    return _collected(tuple((path, path.stat().st_mtime_ns) for path in pages))
+
+
 def _source_read(app: Any, docname: str, source: list[str]) -> None:
     if not source[0].lstrip().startswith("{"):
         from sphinx.util import logging
@@ -309,7 +327,9 @@ def _tidy(app: Any, exception: Exception | None) -> None:
 
 def setup(app: Any) -> dict[str, Any]:
     """Register everything with Sphinx."""
-    from sphinx.util.docutils import SphinxDirective
+    from docutils import nodes
+    from sphinx import addnodes
+    from sphinx.util.docutils import SphinxDirective, SphinxRole
 
     class Notation(SphinxDirective):
         def run(self) -> list[Any]:
@@ -319,11 +339,25 @@ def setup(app: Any) -> dict[str, Any]:
 
     class Ledger(SphinxDirective):
         def run(self) -> list[Any]:
-            pages = sorted((Path(self.env.app.srcdir) / CHAPTERS).glob("*.ipynb"))
-            for page in pages:
+            for page in (Path(self.env.app.srcdir) / CHAPTERS).glob("*.ipynb"):
                 self.env.note_dependency(str(page))
-            return self.parse_text_to_nodes(ledger_markdown(collect(pages)), allow_section_headings=True)
+            rows = _claims(self.env.app.srcdir).values()
+            return self.parse_text_to_nodes(ledger_markdown(rows), allow_section_headings=True)
 
+    class Claim(SphinxRole):
+        def run(self) -> tuple[list[Any], list[Any]]:
+            row = _claims(self.env.app.srcdir).get(self.text)
+            if row is None:
+                told = self.inliner.reporter.error(f"there is no claim {self.text}", line=self.lineno)
+                return [], [told]
+            words = nodes.inline("", claim_words(row))
+            if not row["record"]:
+                return [words], []
+            return [addnodes.pending_xref(
+                "", words, refdomain="std", reftype="ref", refexplicit=True, refwarn=True,
+                reftarget=f"claim-{self.text.lower()}", refdoc=self.env.docname)], []  # fmt: skip
+
+    app.add_role("claim", Claim())
     app.add_directive("notation", Notation)
     app.add_directive("ledger", Ledger)
     app.connect("config-inited", _macros)

@@ -1,6 +1,6 @@
 # Two commands do all the set-up on a fresh machine: `make book` rebuilds the book, `make test` passes the tests.
 .DEFAULT_GOAL := help
-.PHONY: help setup book lab test bench clean
+.PHONY: help setup book site print lab test bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,11 +21,21 @@ $(READY): pyproject.toml $(CONSTRAINTS) .ci/system-packages
 book: $(READY)  ## run what is out of date (on a GPU where there is one) and build the site
 	$(BIN)/diffnotes run --build
 
+site: $(READY)  ## build the site from the committed pages; executes nothing
+	$(BIN)/diffnotes build --pages committed
+
+print: $(READY)  ## make the PDF and the EPUB from the pages there are
+	@.ci/system-packages browser
+	@.ci/system-packages print
+	$(BIN)/diffnotes build --format pdf
+	$(BIN)/diffnotes build --format epub
+
 lab: $(READY)  ## open JupyterLab on working copies of the chapters, CHAPTER=NAME on one
 	$(BIN)/diffnotes lab $(CHAPTER)
 
 test: $(READY)  ## run all tests
 	@.ci/system-packages browser
+	@.ci/system-packages sandbox
 	$(BIN)/ruff check --quiet .
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 

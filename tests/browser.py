@@ -25,6 +25,13 @@ FLAGS = (
 )  # fmt: skip
 WAIT = 60.0  # seconds for any one answer
 
+# Everything folded is opened, and nothing is on its way from one colour to another.
+STILL = """(() => {
+  document.head.appendChild(document.createElement('style')).textContent =
+    '* { transition: none !important; animation: none !important }';
+  document.querySelectorAll('details').forEach(fold => { fold.open = true; });
+})()"""
+
 
 def executable() -> str:
     """Path of Chromium or Chrome; DIFFNOTES_CHROMIUM comes first. Raises FileNotFoundError that says how to get one."""
@@ -147,6 +154,14 @@ class Browser:
             raise RuntimeError(answer["exceptionDetails"]["exception"].get("description", str(answer)))
         return answer["result"].get("value")
 
+    def press(self, key: str) -> None:
+        """Press and release a key, by its name: "Enter", "Escape", "Tab", " "."""
+        code = {"Enter": 13, "Escape": 27, "Tab": 9, " ": 32}[key]
+        text = {"Enter": "\r", " ": " "}.get(key)
+        known = {"key": key, "windowsVirtualKeyCode": code, **({"text": text} if text else {})}
+        self.send("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **known)
+        self.send("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
+
     def view(self, *, dark: bool = False, width: int = 1280, height: int = 900) -> None:
         """Preferred colours and size of the window from now on."""
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
@@ -158,6 +173,8 @@ class Browser:
     def screenshot(self, path: Path, *, longest: int = 6000) -> Path:
         """PNG of the page from its top, at most ``longest`` pixels of it."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        drawn = "section { content-visibility: visible !important }"  # what is out of sight, too
+        self.run(f"document.head.append(Object.assign(document.createElement('style'), {{textContent: '{drawn}'}}))")
         width, height = self.run("[innerWidth, document.documentElement.scrollHeight]")
         clip = {"x": 0, "y": 0, "width": width, "height": min(height, longest), "scale": 1}
         data = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)["data"]

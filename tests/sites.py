@@ -224,7 +224,10 @@ def project(root: Path) -> Path:
 
 
 def runnable(root: Path) -> Project:
-    """A project at ``root`` with one chapter, "sample", whose fresh page lies where a run would have left it."""
+    """A project at ``root`` with one chapter, "sample", whose fresh page lies where a run would have left it.
+
+    Its first page quotes nothing: the chapters whose results it tells are not there.
+    """
     project(root)
     toc = yaml.safe_load((root / "_toc.yml").read_text())
     for part in toc["parts"]:
@@ -233,8 +236,12 @@ def runnable(root: Path) -> Project:
     toc["parts"] = [part for part in toc["parts"] if part["chapters"]]
     (root / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
     shutil.rmtree(root / "book/chapters")
-    index = root / "book/index.md"
-    index.write_text(re.sub(r"chapters/\w+", "chapters/sample", index.read_text()))
+    (root / "book/index.md").write_text("# A book of tests\n\nOne chapter: {doc}`chapters/sample`.\n")
+    (root / "book/diagnose.md").write_text("# Is my model stable?\n")  # its links lead into all chapters
+    for prose in (root / "book").glob("*.md"):
+        prose.write_text(re.sub(r"chapters/\w+", "chapters/sample", prose.read_text()))
+    symbols = root / "book/notation.yml"  # those of one chapter lead to it
+    symbols.write_text(re.sub(r"\n\s*only: .*", "", symbols.read_text()))
     made = Project(root)
     source = chapter("sample")
     for cell in source.cells:

@@ -12,6 +12,7 @@ import tomllib
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import matplotlib
@@ -26,7 +27,7 @@ from diffnotes.core.denoiser import Exact, Hybrid, Learned, Mirrored, Perturbed
 from diffnotes.core.law import Empirical, GaussianMixture, Law
 from diffnotes.core.schedule import Chain, Cosine, Linear
 from diffnotes.measure import crowding, distance, divergence, flow, information, interval
-from diffnotes.model import both, classifier, condition, fleet, sample, setting, train, window
+from diffnotes.model import both, classifier, condition, fleet, foreign, sample, setting, train, window
 from diffnotes.model.condition import Condition
 from diffnotes.model.loss import Smooth, Squares
 from diffnotes.model.net import MLP, Dense
@@ -438,7 +439,9 @@ HOST_ONLY = {
     "recursion.smoothed_variance": "takes numbers", "sample.grid": "takes numbers",
     "sequence.gaussian_minimiser": "takes numbers", "sequence.shrinkage": "takes numbers",
     "window.windows": "takes numbers", "condition.left_ends": "takes numbers",
-    "divergence.knots_around": "its law is on the host", "interval.largest": "takes numbers",
+    "diagnosis.diagnose": "reads arrays of numpy", "diagnosis.symptoms": "takes numbers",
+    "foreign.times_of": "is on the host", "divergence.knots_around": "its law is on the host",
+    "interval.largest": "takes numbers",
 }  # fmt: skip
 ABOVE = {
     "sample.ddpm", "sample.ddim", "sample.ode", "sample.sde", "sample.optimal_variance", "sample.predicted_variance",
@@ -478,6 +481,13 @@ def courses(device, energy=0.1):
     return recursion.recurse(cells.masses(LINE), torch.tensor([0.5], dtype=F64), 2, model)
 
 
+def theirs(device):
+    """What diffusers would give: a model that is asked about whole times, and a scheduler that clips."""
+    told = SimpleNamespace(betas=CHAIN.beta[1:], config={"prediction_type": "v_prediction", "clip_sample": True})
+    net = network(device, CHAIN, members=None).net
+    return foreign.from_diffusers(lambda x, t: net(x, t + 1), told, (1,))
+
+
 FUNCTIONS = {
     "crowding.ansd": lambda d: crowding.ansd(cloud(d), [0.5, 1.0]),
     "crowding.ansd_ratio": lambda d: crowding.ansd_ratio(cloud(d), cloud(d, seed=1), 1.0),
@@ -508,6 +518,10 @@ FUNCTIONS = {
     "divergence.integral": lambda d: divergence.integral(torch.cos, unit(d)),
     "law.on_line": lambda d: MODULES["law"].on_line(LINE.to(d)).means,
     "divergence.covariance_kl": lambda d: divergence.covariance_kl(square(d), 2 * square(d)),
+    "foreign.from_diffusers": lambda d: sample.ddpm(theirs(d), samples(d, 5, 1), times(CHAIN, 4), generator(d)),
+    "foreign.from_function": lambda d: sample.ode(
+        foreign.from_function(network(d, members=None).net, 1, "eps", LINEAR), samples(d, 5, 1), times(LINEAR, 4)
+    ),
     "gradients.critic_value": critic,
     "gradients.dual_value": lambda d: gradients.dual_value(cloud(d), cloud(d, seed=1)),
     "gradients.euler_covariance": lambda d: gradients.euler_covariance(square(d), lambda t: 0.1 * square(d), 5),

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from diffnotes.press.reference import NOTATION, notation
+
 ROOT = Path(__file__).parents[1]
-ENTRIES = re.findall(r"^(?!```)(\S.*)$", (ROOT / "book/glossary.md").read_text().split("```{glossary}")[1], flags=re.M)
+ENTRIES = list(notation(ROOT / NOTATION)["terms"])
 
 
 def test_entries_are_in_order_and_unique() -> None:

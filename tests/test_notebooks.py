@@ -52,6 +52,15 @@ def test_the_first_figure_comes_soon(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_head_says_what_to_know_before_and_what_can_be_skipped(name):
+    head = next(source for kind, _, source in cells(name) if kind == "markdown")
+    found = re.search(r"^:::\{admonition\} Before you read\n:class: before\n\n(.*?)\n:::", head, re.M | re.S)
+    rows = [line for line in found[1].splitlines() if line.startswith("| ")]
+    assert len(rows) >= 4 and all(line.count(" | ") == 2 for line in rows)  # a head and three concepts
+    assert re.search(r"^\*Can be skipped:\* .*\{ref\}`sec-", found[1], re.M)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_figures_are_calls_and_nothing_is_drawn_in_a_notebook(name):
     drawn = [source for _, source in code(name) if re.search(r"\baxes\b|\bplt\b|figures\.panels|figures\.show", source)]
     assert not drawn

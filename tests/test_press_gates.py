@@ -867,7 +867,7 @@ def test_every_chapter_of_the_book_passes() -> None:
     book = Project(Path(__file__).resolve().parents[1])
     for name in book.chapters():
         chapter, done = page.read(book.source(name)), page.read(book.published(name))
-        assert check_source(chapter, name) == []
+        assert check_source(chapter, name, book) == []
         stale = ("edited after the run", "its code is not", "its text, tags")
         problems = [str(problem) for problem in check_page(done, chapter, name)]
         assert [problem for problem in problems if not any(words in problem for words in stale)] == []

@@ -310,6 +310,25 @@ def test_root_on_debian_gets_what_is_missing(machine, arguments, package, makes)
     assert machine.log.read_text().count("\n") == 1  # not a second time
 
 
+def test_what_the_pdf_needs_is_looked_for_one_by_one(machine):
+    """LaTeX is there and a font is not: that alone is installed, and nothing where all is there."""
+    for tool in ("latexmk", "xelatex"):
+        machine.put(tool, "exit 0")
+    for tool in ("kpsewhich", "fc-list"):
+        machine.put(tool, "echo found")
+    machine.put("id", "echo 0")
+    machine.put("apt-get", 'echo "$@" >> "$LOG"')
+    assert machine.run("print").returncode == 0 and not machine.log.exists()
+    machine.put("kpsewhich", '[ "$1" != texgyretermes-math.otf ]')
+    machine.put("fc-list", '[ "$1" = FreeSerif ] || echo found')
+    assert machine.run("print").returncode == 0
+    packages = [line.split()[-1] for line in machine.log.read_text().splitlines()]
+    assert packages == ["fonts-texgyre-math", "fonts-freefont-otf"]
+    machine.put("id", "echo 1000")
+    refused = machine.run("print")
+    assert refused.returncode == 1 and "fonts-texgyre-math" in refused.stderr
+
+
 @pytest.mark.parametrize("arguments, package, brew", [
     (("python", "environment"), "python3-venv", "brew install python@3.13"),
     pytest.param(("browser",), "chromium", "brew install --cask chromium", marks=MAC),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 import logging
 import os
@@ -13,15 +15,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 import torch
 import yaml
 from faults import LOADING
 from sites import PROVENANCE, ROOT, built, chapter, runnable
 
-from diffnotes.press import directives, site
+from diffnotes.press import directives, quoting, site
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project
+from diffnotes.press.overview import runs_markdown
+from diffnotes.press.reference import NOTATION, notation
 from diffnotes.press.summary import collect
 
 STATIC = ROOT / "book" / "_static"
@@ -120,7 +125,7 @@ def test_vendored_files_are_the_published_ones_and_carry_their_licences() -> Non
 
 
 def test_notation_and_macros_come_from_one_table() -> None:
-    table = directives.notation(ROOT / directives.NOTATION)
+    table = notation(ROOT / NOTATION)
     page = (built() / "book/notation.html").read_text(encoding="utf8")
     for name, definition in table["macros"].items():
         assert json.dumps(definition)[1:-1] in page and f'"{name}"' in page
@@ -129,8 +134,8 @@ def test_notation_and_macros_come_from_one_table() -> None:
     assert {"abar", "SNR", "norm"} <= with_backslash & table["macros"].keys()
 
 
-def test_the_example_on_the_front_page_is_right() -> None:
-    text = (ROOT / "book" / "index.md").read_text(encoding="utf8")
+def test_the_example_for_users_of_the_tools_is_right() -> None:
+    text = (ROOT / "book" / "about.md").read_text(encoding="utf8")
     names: dict[str, Any] = {}
     exec(re.search(r"```python\n(.*?)```", text, flags=re.S)[1], names)
     torch.testing.assert_close(names["x0"], names["law"].posterior_mean(names["x"], names["alpha"], names["sigma"]))
@@ -455,9 +460,9 @@ def test_a_page_that_a_gate_refuses_is_not_built(project: Project, put: Any) -> 
 
 def test_a_stale_page_is_refused_and_says_so_to_readers(project: Project, put: Any) -> None:
     text = project.page("cpu", "sample").read_text()
-    assert len(directives.page_boxes(text, "sample", project.root)) == 1
+    assert len(directives.page_boxes(text, "sample", project.root)) == 2
     put(project.source("sample"), lambda text: text.replace("gap = 0.4213", "gap = 0.5"))
-    warning, _ = directives.page_boxes(text, "sample", project.root / "_build" / "site-source")
+    warning, *_ = directives.page_boxes(text, "sample", project.root / "_build" / "site-source")
     assert "This page is stale" in warning and "cell 2" in warning and "`diffnotes run sample`" in warning
     with pytest.raises(PressError, match="stale"):
         site.build("latest", project.root, say=lambda _: None)
@@ -481,12 +486,6 @@ def test_an_unknown_choice_of_pages_is_refused(tmp_path: Path) -> None:
         site.build("best", tmp_path)
 
 
-def test_a_link_to_a_claim_says_its_verdict() -> None:
-    row = {"id": "I1", "record": None}
-    assert directives.claim_words(row) == "I1, not run yet"
-    assert directives.claim_words(row | {"record": {"verdict": "mixed (1 of 2 hold)"}}) == "I1, mixed (1 of 2 hold)"
-
-
 def test_the_ledger_page_leads_with_what_is_judged() -> None:
     rows = collect([])
     part = {"name": "gap", "measure": "", "rule": "< 1", "value": 2.0, "low": 1.5, "high": 3.0, "unit": ""}
@@ -497,7 +496,7 @@ def test_the_ledger_page_leads_with_what_is_judged() -> None:
     assert f"Of {len(rows)} claims 1 have been measured. The verdict is ✗ does not hold here for 1." in text
     for shown in ("✗ does not hold here |", "2 [1.5, 3]", "<\N{NO-BREAK SPACE}1", "targets, cell 3", "on a processor"):
         assert shown in text
-    order = [text.index(part) for part in ("✗ does not", "(ledger-", "## Claims that wait", "## Errata of the sources")]
+    order = [text.index(part) for part in ("✗ does not", "(ledger-", "## Claims that wait")]
     assert order == sorted(order)
     assert all(text.count(f"| {row['id']} |") == 1 for row in rows[1:])
     assert "No claim has been measured yet." in directives.ledger_markdown(collect([]))
@@ -525,3 +524,106 @@ def test_a_finished_document_is_looked_at_once_more(tmp_path: Path) -> None:
     finally:
         logger.removeHandler(handler)
     assert len(said) == 3 and all(any(word in line for line in said) for word in ("passwd", "a.png", "javascript"))
+
+
+def test_a_page_says_how_long_it_takes_to_read_and_to_run() -> None:
+    """400 words, two displayed formulas, a figure and two visible cells: 2 + 5/4 minutes; exercises do not count."""
+    figure = nbformat.v4.new_output("display_data", {"image/png": "x"})
+    cells = [nbformat.v4.new_markdown_cell("# Title\n\n" + "word " * 399 + "\n\n$$a b c$$\n\n$$d$$ $inline words$"),
+             nbformat.v4.new_code_cell("x = 1", outputs=[figure]), nbformat.v4.new_code_cell("y = 1"),
+             nbformat.v4.new_code_cell("z = 1", metadata={"tags": ["hide-input"]}),
+             nbformat.v4.new_markdown_cell("## Exercises\n\n" + "word " * 4000)]  # fmt: skip
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    assert directives.reading_minutes(notebook) == 3
+    assert directives.times_markdown(notebook, {"seconds": 75.2}) == (
+        "About 3 minutes to read without the exercises. Running all of it took 1 min 15 s, with its networks at hand.\n"
+    )
+
+
+def test_the_page_of_the_runs_adds_up_what_they_recorded(tmp_path: Path) -> None:
+    one = {"seconds": 30.0, "bytes": 2**20, "name": "a", "key": "k", "date": "", "device": "", "checksum": ""}
+    other = {"networks": [], "versions": {"torch": "9.9"}}
+    for name, changes in (("first", {"networks": [one, one]}), ("second", other)):
+        record = {**PROVENANCE, "seconds": 60.0, "memory_mib": 100.4, "commit": "0123456789ab with changes"} | changes
+        notebook = nbformat.v4.new_notebook(metadata={"diffnotes": {"provenance": record}})
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+    text = runs_markdown([tmp_path / "first.ipynb", tmp_path / "second.ipynb"])
+    assert "took 2 min 00 s in all" in text and "2 sets of networks and of numbers" in text.replace("\n", " ")
+    assert "once, in 1 min 00 s; it takes 2.0 MiB" in text and "0123456 with changes" in text and "100 MiB" in text
+    assert "| first | second |" in text and re.search(r"\| torch \| [^|]+ \| 9.9 \|", text)
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "third.ipynb")
+    assert runs_markdown([tmp_path / "third.ipynb"]) == "No chapter has been run yet.\n"
+
+
+# What prose quotes from the runs
+
+
+def _row(**parts: Any) -> dict[str, Any]:
+    found = [{"name": name, "value": 0.4, "low": 0.3, "high": 0.5, "rule": "< 1", "state": "holds", "unit": ""} | part
+             for name, part in parts.items()]  # fmt: skip
+    return {"id": "C1", "page": "one", "record": {"verdict": "holds; reach 1 of 2", "parts": found}}
+
+
+@pytest.mark.parametrize(
+    ("manner", "said"),
+    [("", "0.4"), (" as value", "0.4"), (" as percent", "40 %"), (" as times", "0.4 times"), (" as less", "60 %"),
+     (" as interval", "0.4 [0.3, 0.5]")],
+)  # fmt: skip
+def test_an_effect_is_told_in_its_manner_with_its_interval_beside(manner: str, said: str) -> None:
+    rows = {"C1": _row(gap={}), "C2": {"id": "C2", "record": None}}
+    assert quoting.effect_words(rows, f"C1.gap{manner}") == ("C1", said, "0.4 [0.3, 0.5], holds")
+
+
+def test_an_effect_that_all_base_seeds_judge_is_theirs() -> None:
+    rows = {"C1": _row(gap={"pooled": [0.2, 0.1, 0.35], "state": "open"})}
+    assert quoting.effect_words(rows, "C1.gap as less") == ("C1", "80 %", "0.2 [0.1, 0.35], open")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("C1.other", "has no measured part other"), ("C1.blind", "has no measured part blind"),
+     ("C1", "allowed: CLAIM.PART"), ("C2.gap", "no page has recorded the claim C2"),
+     ("C9.gap", "no page has recorded the claim C9"),
+     ("C1.gap as cake", "one of value, percent, times, less, interval"), ("C1.gap, C1.gap", "allowed: CLAIM.PART")],
+)  # fmt: skip
+def test_what_there_is_not_is_not_quoted(text: str, words: str) -> None:
+    rows = {"C1": _row(gap={}, blind={"unseen": "no pairs"}), "C2": {"id": "C2", "record": None}}
+    with pytest.raises(ValueError, match=re.escape(words)):
+        quoting.effect_words(rows, text)
+
+
+def test_a_link_to_a_claim_says_its_verdict() -> None:
+    assert quoting.claim_words(_row()) == "C1, holds; reach 1 of 2"
+    assert quoting.claim_words({"id": "I1", "record": None}) == "I1, not run yet"
+
+
+def test_a_quoted_figure_is_that_of_the_page_or_a_part_of_it() -> None:
+    from PIL import Image
+
+    pages = quoting.pages(ROOT)
+    whole = quoting.figure(pages, "fig-collapse-planes")
+    outputs = [output for cell in json.loads((ROOT / "book/chapters/collapse.ipynb").read_text())["cells"]
+               for output in cell.get("outputs", [])]  # fmt: skip
+    shown = [output.get("data", {}).get("image/png", "").strip() for output in outputs]
+    assert base64.b64encode(whole).decode() in shown
+    full, cut = (Image.open(io.BytesIO(png)) for png in
+                 (whole, quoting.figure(pages, "fig-collapse-planes", (0.25, 0.5))))  # fmt: skip
+    assert cut.width == full.width and abs(cut.height - full.height / 4) <= 1
+    top = round(full.height / 4)
+    assert cut.tobytes() == full.crop((0, top, full.width, top + cut.height)).tobytes()
+    for name, part in (("fig-collapse-none", (0.0, 1.0)), ("fig-collapse-planes", (0.5, 0.5))):
+        with pytest.raises(ValueError, match="allowed"):
+            quoting.figure(pages, name, part)
+
+
+def test_the_front_page_says_what_was_found() -> None:
+    """Five results, each with a number of a run and a link to it; a picture; three doors."""
+    book = built() / "book"
+    text = (book / "index.html").read_text(encoding="utf-8")
+    numbers = re.findall(r'<a class="effect reference internal" href="([^"]+)" title="([^"]+)">([^<]+)</a>', text)
+    assert len(numbers) >= 5 and all(re.search(r"\[.*\]|exact", told) for _, told, _ in numbers)
+    for address, _, _ in numbers:
+        page, _, anchor = address.partition("#")
+        assert f'id="{anchor}"' in (book / page).read_text(encoding="utf-8")
+    assert text.count("<li><p><strong>") == 5 and 'class="quoted' in text
+    assert len(re.findall(r'class="sd-card[ "]', text)) == 3

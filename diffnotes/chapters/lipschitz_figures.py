@@ -7,14 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from ..core.denoiser import Exact
+from ..core.law import Law
+from ..core.schedule import Schedule
 from ..measure.interval import Interval
-from ..model.condition import Shared
+from ..model.condition import Shared, left_ends
 from ..show import figures
+from ..show.explore import Frame, Panel
+from ..show.explore import explorer as explorer_of
 from ..show.figures import COLOURS, TARGET_STYLE
-from .lipschitz import Case, FirstInterval, SharingCost, end_slopes
+from .lipschitz import Case, FirstInterval, SharedExact, SharingCost, answers_at, end_slopes
 
 __all__ = [
-    "alternatives", "budget", "constants", "images", "price", "quality", "rates", "schedules", "table", "target",
+    "alternatives", "budget", "constants", "explorer", "images", "price", "quality", "rates", "schedules",
+    "sharing_frames", "table", "target",
 ]  # fmt: skip
 
 KINDS = {"smooth": "modes of width 0.2", "points": "two points"}
@@ -447,3 +453,42 @@ def images(
         "splits.",
         alt=f"Left: {trends}. Right, ratios of distances: {'; '.join(notes)}.",
     )
+
+
+# --- to be moved by hand --------------------------------------------------------------------------------------------
+
+
+def sharing_frames(laws: Mapping[str, Law], schedule: Schedule, until: float) -> Callable[[str, int], Frame]:
+    """(data, sub-intervals of [0, until)) -> eps(x, t) at a fixed x over t, exact and shared, and their difference."""
+    points = torch.tensor([0.9], dtype=torch.float64)
+
+    def compute(data: str, sub_intervals: int) -> Frame:
+        times = 1.25 * until * torch.linspace(0.2, 1, 97, dtype=torch.float64).square()
+        exact = answers_at(Exact(laws[data], schedule), points, times)[0]
+        ends = left_ends(sub_intervals, until)  # within a sub-interval the shared answer is one
+        within = answers_at(SharedExact(laws[data], schedule, sub_intervals, until), points, ends)[0]
+        own = within[torch.bucketize(times, ends, right=True) - 1]
+        answers = {"exact": exact, "shared": torch.where(times < until, own, exact)}
+        slopes = {name: one.diff().abs() / times.diff() for name, one in answers.items()}
+        off = {"shared": (times, answers["shared"] - exact)}
+        panels = [Panel({name: (times, one) for name, one in answers.items()}, "time", "noise predicted at 0.9"),
+                  Panel(off, "time", "shared less exact")]  # fmt: skip
+        return Frame(panels, {"largest change, exact": float(slopes["exact"].max()),
+                              "shared, at a border": float(slopes["shared"].max()),
+                              "shared, median": float(slopes["shared"].median())})  # fmt: skip
+
+    return compute
+
+
+def explorer(laws: Mapping[str, Law], schedule: Schedule, sub_intervals: Sequence[int], until: float) -> None:
+    """What sharing time steps does to the function that a network has to learn."""
+    named = {KINDS[kind]: law for kind, law in laws.items()}
+    frames = sharing_frames(named, schedule, until)
+    first = {"data": [*named][-1], "sub_intervals": sub_intervals[-1]}
+    explorer_of(
+        frames, {"data": list(named), "sub_intervals": sub_intervals}, start=first,
+        name="fig-lipschitz-explorer",
+        caption=r"An explorer. Left: the best prediction of $\epsilon$ at a fixed point against time, and the best one "
+        "that is told the sub-interval alone. Right: what that costs at each time. Shown first: two points.",
+        alt=f"Two panels for {first['data']}, {sub_intervals[-1]} sub-intervals. {frames(**first).words}",
+    )  # fmt: skip

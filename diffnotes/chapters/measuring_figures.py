@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
 
-from ..core.law import GaussianMixture
-from ..measure.crowding import law_pair_fraction, law_renyi2, pair_fraction
+from ..core.law import GaussianMixture, on_line
+from ..measure.crowding import Split, law_pair_fraction, law_renyi2, mixture_split, pair_fraction
 from ..measure.flow import FlowMap
 from ..measure.interval import Interval, mean_interval
 from ..show import figures
+from ..show.explore import Frame, Panel
+from ..show.explore import explorer as explorer_of
 from ..show.figures import COLOURS, TARGET_STYLE, trend
 from .measuring import RADII, linear_range
 
-__all__ = ["error", "fleet", "images", "integral", "maps", "memory", "sensitivity", "split", "tid"]
+__all__ = [
+    "DEFECTS", "defect", "error", "explorer", "fleet", "images", "integral", "maps", "memory", "sensitivity", "split",
+    "split_frames", "tid",
+]  # fmt: skip
 
 Key = tuple[str, str, int]
 """A setting of the fleet: target, kind of training, training steps."""
@@ -299,4 +305,74 @@ def images(curves: Mapping[str, Mapping[str, Tensor]], shares: Tensor, n: int) -
         caption=f"The ratio of pair fractions to the training images against the radius: {n} samples of the ODE and of "
         f"the SDE at equal network evaluations, and held-out images; mean and interval over {splits} splits and seeds.",
         alt="; ".join(words) + ".",
+    )  # fmt: skip
+
+
+# --- to be moved by hand --------------------------------------------------------------------------------------------
+
+DEFECTS = ("narrow modes", "a lost mode", "clumps", "washed out")
+
+
+def defect(law: GaussianMixture, kind: str, strength: float) -> GaussianMixture:
+    """The mixture on the line with one of :data:`DEFECTS`, of a strength in [0, 1); none at 0.
+
+    Modes are narrower by the strength; the first mode loses that share of its weight; that share of each mode is drawn
+    together in clumps, an eighth as wide and as heavy as the mode is there; the variance of each mode grows by it.
+
+    Raises:
+        ValueError: for another kind or strength.
+    """
+    if kind not in DEFECTS or not 0 <= strength < 1:
+        raise ValueError(f"kind = {kind!r}, strength = {strength}; allowed: one of {', '.join(DEFECTS)}, [0, 1)")
+    means, std, weights = law.means, law.std, law.weights
+    if kind == "narrow modes":
+        std = std * (1 - strength)
+    elif kind == "washed out":
+        std = std * (1 + strength) ** 0.5
+    elif kind == "a lost mode":
+        weights = weights.clone()
+        weights[0] *= 1 - strength
+    elif strength:
+        comb = 0.75 * torch.arange(-5, 6, dtype=means.dtype)
+        heavy = (-(comb**2) / 2).softmax(0)
+        at = (means + std[:, None] * comb).reshape(-1, 1)
+        means, std = torch.cat([means, at]), torch.cat([std, (std / 8).repeat_interleave(len(comb))])
+        weights = torch.cat([(1 - strength) * weights, strength * torch.outer(weights, heavy).flatten()])
+    return GaussianMixture(means, std, weights / weights.sum())
+
+
+def split_frames(law: GaussianMixture, strengths: Sequence[float]) -> Callable[[str, float, float], Frame]:
+    """(kind, strength, radius) -> densities, and what the excess of close pairs is made of over the strengths."""
+    law = on_line(law)
+    x = torch.linspace(-2.2, 2.2, 111, dtype=torch.float64)
+
+    @cache
+    def parts(kind: str, strength: float, radius: float) -> Split:
+        return mixture_split(defect(law, kind, strength), law, radius)
+
+    def compute(kind: str, strength: float, radius: float) -> Frame:
+        made = defect(law, kind, strength)
+        densities = {name: (x, one.log_prob(x[:, None]).exp()) for name, one in (("data", law), ("generated", made))}
+        over = [parts(kind, one, radius) for one in strengths]
+        curves = {"ratio less one": [one.ratio - 1 for one in over], "shift": [one.shift for one in over],
+                  "unevenness": [one.unevenness for one in over]}  # fmt: skip
+        excess = {name: (strengths, values) for name, values in curves.items()}
+        panels = [Panel(densities, "sample", "density"), Panel(excess, "strength", "excess of close pairs")]
+        now = parts(kind, strength, radius)
+        numbers = {"ratio": now.ratio, "shift": now.shift, "unevenness": now.unevenness}
+        return Frame(panels, {name: round(value, 9) + 0.0 for name, value in numbers.items()})  # no rounding errors
+
+    return compute
+
+
+def explorer(law: GaussianMixture, strengths: Sequence[float], radii: Sequence[float]) -> None:
+    """What each defect of a generated law does to the ratio and to its two parts."""
+    frames = split_frames(law, strengths)
+    first = {"kind": "clumps", "strength": strengths[-1], "radius": radii[0]}
+    explorer_of(
+        frames, {"kind": DEFECTS, "strength": strengths, "radius": radii}, start=first, name="fig-measuring-explorer",
+        caption="An explorer. Left: the density of the data and of a generated law with one defect. Right: the excess "
+        "of the ratio over one, and the two parts that add up to it, over the strength of the defect. Shown first: "
+        "clumps.",
+        alt=f"Two panels for clumps at the radius {radii[0]:g}. {frames(**first).words}",
     )  # fmt: skip

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -12,13 +13,17 @@ from torch import Tensor
 from ..core.law import GaussianMixture
 from ..core.schedule import Chain
 from ..measure.interval import Interval, mean_interval, ratio_interval
+from ..model.sample import grid, sampled_variance
 from ..model.window import Window
 from ..show import figures
+from ..show.explore import Frame, Panel
+from ..show.explore import explorer as explorer_of
 from ..show.figures import COLOURS, trend
-from .sequence import Gaps, best_weights, crossings, share_of_squares, shrinkage
+from .sequence import Gaps, best_weights, crossings, gaussian_minimiser, implied_variance, share_of_squares, shrinkage
 
 __all__ = [
-    "compensation", "covariances", "gaps", "images", "implied", "mixture", "tau", "trained", "weights",
+    "compensation", "covariances", "explorer", "gaps", "images", "implied", "mixture", "step_frames", "tau", "trained",
+    "weights",
 ]  # fmt: skip
 
 ARMS = {
@@ -416,3 +421,47 @@ def covariances(
         alt=f"{'; '.join(said)}. The variance of K = 2 at {few[0]} steps is above that of the plain networks with "
         f"{', '.join(above) if above else 'no method'}.",
     )
+
+
+# --- to be moved by hand --------------------------------------------------------------------------------------------
+
+
+def step_frames(chain: Chain, counts: Sequence[int]) -> Callable[[int, float, int], Frame]:
+    """(K, lambda, steps) -> the exact law of samples of data N(0, 1) by the predictor that a loss is minimised by."""
+    x = torch.linspace(-3.5, 3.5, 57, dtype=torch.float64)
+
+    @cache
+    def solved(K: int, weight: float) -> Tensor:
+        return gaussian_minimiser(chain, 1.0, Window(K, weight))
+
+    @cache
+    def variance(K: int, weight: float, n: int) -> float:
+        return sampled_variance(chain, solved(K, weight), grid(chain, n, "skip"))
+
+    def density(v: float) -> Tensor:
+        return torch.exp(-(x**2) / (2 * v)) / math.sqrt(2 * math.pi * v)
+
+    def compute(K: int, weight: float, steps: int) -> Frame:
+        plain, own = variance(2, 0.0, steps), variance(K, weight, steps)
+        curves = {"data": (x, density(1.0)), "plain loss": (x, density(plain)), "this loss": (x, density(own))}
+        over = {name: (range(len(counts)), [variance(*loss, n) for n in counts])
+                for name, loss in (("plain loss", (2, 0.0)), ("this loss", (K, weight)))}  # fmt: skip
+        data = {"data": (range(len(counts)), [1.0] * len(counts))}
+        panels = [Panel(curves, "sample", "density", y_limits=(0, 0.75)),
+                  Panel(data | over, f"number of steps: {', '.join(map(str, counts))}", "variance of samples")]
+        believed = float(implied_variance(chain, solved(K, weight))[chain.T // 2])  # far from the ends of windows
+        return Frame(panels, {"variance": own, "with the plain loss": plain, "of data, as believed": believed})
+
+    return compute
+
+
+def explorer(chain: Chain, counts: Sequence[int], weights: Sequence[float]) -> None:
+    """What the number of steps takes away, and what the bias of the loss gives back, on Gaussian data."""
+    frames = step_frames(chain, counts)
+    first = {"K": 2, "weight": 1.0, "steps": counts[0]}
+    explorer_of(
+        frames, {"K": [2, 4], "weight": weights, "steps": counts}, start=first, name="fig-sequence-explorer",
+        caption=r"An explorer, for data $N(0, 1)$. Left: densities of the data and of samples. Right: the variance of "
+        r"samples against the number of steps. Shown first: $K=2$ and $\lambda=1$ in the fewest steps.",
+        alt=f"Two panels for K = 2, weight 1 and {counts[0]} steps. {frames(**first).words}",
+    )  # fmt: skip

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from ..core.denoiser import Exact
 from ..core.law import GaussianMixture
 from ..core.schedule import Schedule
-from ..core.target import TARGETS
+from ..core.target import TARGETS, convert
 from ..measure.information import fisher_information
 from ..measure.interval import Interval
 from ..model.setting import LogNormal, log_snr_density
 from ..show import figures
+from ..show.explore import Frame, Panel
+from ..show.explore import explorer as explorer_of
 from .targets import Elbo
 
 __all__ = [
-    "conditioning", "densities", "digits", "erratum", "forward", "gradients", "increments", "information", "mean",
-    "rates", "score", "step_weights", "terms", "trained_bounds", "training", "variance", "weightings",
+    "conditioning", "densities", "digits", "erratum", "explorer", "forward", "gradients", "increments", "information",
+    "mean", "rates", "score", "step_weights", "target_frames", "terms", "trained_bounds", "training", "variance",
+    "weightings",
 ]  # fmt: skip
 
 C = figures.COLOURS
@@ -431,4 +435,42 @@ def increments(sizes: Sequence[float], relative: Mapping[str, Tensor], reference
         "to the increment of an evenly spaced chain: plain $\\epsilon$-loss and the bound's own weight (median and "
         "range over seeds). Left: fresh networks. Right: networks trained with that loss on that chain.",
         alt=f"Doubly logarithmic plots of the gradient against the increment: {', '.join(told)}.",
+    )  # fmt: skip
+
+
+# --- to be moved by hand --------------------------------------------------------------------------------------------
+
+
+def target_frames(law: GaussianMixture, schedule: Schedule, error: float = 0.1) -> Callable[[str, float], Frame]:
+    """(target, time) -> the best prediction of the target, and that with a constant ``error``; both read as x0.
+
+    x0 is affine in the target, so that a constant error stays one; its size is the number "error of the clean sample".
+    """
+    exact, x = Exact(law, schedule), torch.linspace(-2.5, 2.5, 61, dtype=DOUBLE)
+
+    def compute(target: str, time: float) -> Frame:
+        alpha, sigma = (float(level) for level in schedule(time))
+        best = convert(exact.eps(x[:, None], time)[:, 0], x, alpha, sigma, "eps", target)
+        off = best + error
+        as_x0 = {name: convert(value, x, alpha, sigma, target, "x0")
+                 for name, value in (("best", best), ("with the error", off))}  # fmt: skip
+        panels = [Panel({"best": (x, best), "with the error": (x, off)}, "noisy sample", "prediction",
+                        y_limits=(-5, 5)),
+                  Panel({name: (x, value) for name, value in as_x0.items()}, "noisy sample", "clean sample it means",
+                        y_limits=(-3, 3))]  # fmt: skip
+        grown = float((as_x0["with the error"] - as_x0["best"]).abs().max())
+        return Frame(panels, {"signal": alpha, "noise": sigma, "error of the clean sample": grown})
+
+    return compute
+
+
+def explorer(law: GaussianMixture, schedule: Schedule, times: Sequence[float]) -> None:
+    """What each target asks for, and what an error in it does to the clean sample."""
+    frames = target_frames(law, schedule)
+    first = {"target": "eps", "time": times[-2]}
+    explorer_of(
+        frames, {"target": TARGETS, "time": times}, start=first, name="fig-targets-explorer",
+        caption="An explorer. Left: the best prediction of a target, and one that is off by a tenth everywhere. Right: "
+        r"the clean sample that each means. Shown first: $\epsilon$ with much noise, where the error grows.",
+        alt=f"Two panels for eps at time {first['time']:g}. {frames(**first).words}",
     )  # fmt: skip

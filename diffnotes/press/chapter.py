@@ -183,7 +183,7 @@ class Chapter:
 
     def settle(self, notebook: Any) -> list[str]:
         """Check the page and put it in place, or leave a report; returns what is wrong with it."""
-        problems = gates.check_source(self.source, self.name)
+        problems = gates.check_source(self.source, self.name, self.project)
         problems += gates.check_page(notebook, self.source, self.name, self.project, self.settings)
         across = gates.check_across({**self._others(), self.name: notebook})
         problems += [problem for problem in across if problem.where == self.name]

@@ -1,4 +1,4 @@
-"""The command ``diffnotes``: run, verify, replicate, publish, build, lab, status, claims, clean."""
+"""The command ``diffnotes``: run, verify, replicate, publish, build, lab, diagnose, status, claims, clean."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def parser() -> argparse.ArgumentParser:
     publish.add_argument("chapters", nargs="+", metavar="CHAPTER")
     publish.add_argument("--profile", choices=PROFILES, default="cpu", help="default: cpu")
 
-    build = command("build", "make the site from executed pages; executes nothing")
+    build = command("build", "make the site, a PDF or an EPUB from executed pages; executes nothing")
+    build.add_argument("--format", choices=("html", "pdf", "epub", "all"), default="html", help="default: html")
+    build.add_argument("--archive", action="store_true", help="pack the site into one ZIP that opens from disk, too")
     build.add_argument("--pages", choices=("latest", "committed"), default="latest", help="default: latest")
     build.add_argument("--force", action="store_true", help="build even if nothing has changed")
 
@@ -69,6 +71,25 @@ def parser() -> argparse.ArgumentParser:
     lab.add_argument("--fresh", action="store_true", help="start over; what you have changed is moved aside")
     lab.add_argument("--port", type=int, default=8888, help="the first port to try (default: 8888)")
     lab.add_argument("--no-browser", action="store_true", help="print the address only")
+
+    teach = command("teach", "write the book for a course: notebooks and site, for students without solutions")
+    teach.add_argument("kind", choices=("student", "instructor"), help="without or with solutions")
+    teach.add_argument("--to", type=Path, metavar="FOLDER", help="where to (default: _build/teach/KIND)")
+    teach.add_argument("--pages", choices=("latest", "committed"), default="latest", help="default: latest")
+
+    grade = command("grade", "mark a folder of exercise notebooks that were handed in")
+    grade.add_argument("folder", type=Path, metavar="FOLDER", help="of STUDENT.ipynb, or STUDENT/NAME.ipynb")
+    grade.add_argument("--csv", type=Path, default=Path("marks.csv"), metavar="FILE", help="default: marks.csv")
+    grade.add_argument("--feedback", type=Path, metavar="FOLDER", help="write what is said of each submission there")
+    grade.add_argument("--seconds", type=float, default=60, help="what a cell or a call may take (default: 60)")
+
+    diagnose = command("diagnose", "say what a model's samples, beside data, tell of its stability")
+    diagnose.add_argument("samples", type=Path, metavar="SAMPLES.npy", help="what the model made, one sample a row")
+    diagnose.add_argument("reference", type=Path, metavar="REFERENCE.npy", help="data, best those it was trained on")
+    diagnose.add_argument("--held-out", type=Path, metavar="FILE", help="data that it was not trained on")
+    diagnose.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, for machines")
+    diagnose.add_argument("--html", type=Path, metavar="FILE", help="write the report there, with figures")
+    diagnose.add_argument("--seed", type=int, default=0, help="of random rows and splits (default: 0)")
 
     command("status", "show profile, device, duration, age, networks and freshness of each page")
     claims = command("claims", "print the ledger of claims with their verdicts")
@@ -88,7 +109,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         options = parser().parse_args(argv)
         command = f"diffnotes {options.command}"
-        status = globals()[f"_{options.command}"](Project.find(), options)
+        if options.command == "diagnose":  # of anybody's samples, anywhere: no book is needed
+            status = _diagnose(options)
+        else:
+            status = globals()[f"_{options.command}"](Project.find(), options)
         _flush()
         return status
     except PressError as error:
@@ -184,9 +208,19 @@ def _publish(project: Project, options: argparse.Namespace) -> int:
 
 
 def _build(project: Project, options: argparse.Namespace) -> int:
-    from .site import build
+    formats = ("html", "pdf", "epub") if options.format == "all" else (options.format,)
+    if "html" in formats or options.archive:
+        from .site import build
 
-    build(options.pages, project.root, force=options.force)
+        build(options.pages, project.root, force=options.force)
+    if printed := [kind for kind in formats if kind != "html"]:
+        from .editions.making import editions
+
+        editions(printed, options.pages, project.root)
+    if options.archive:
+        from .editions.archive import archive
+
+        print(f"archive: {archive(project)}")
     return 0
 
 
@@ -196,6 +230,32 @@ def _lab(project: Project, options: argparse.Namespace) -> int:
     say = partial(print, flush=True)  # whoever reads it through a pipe waits for the address
     return lab(project, options.chapter, fresh=options.fresh, port=options.port, browser=not options.no_browser,
                say=say)  # fmt: skip
+
+
+def _teach(project: Project, options: argparse.Namespace) -> int:
+    from .teach.editions import edition
+
+    edition(project, options.kind, options.to, options.pages, partial(print, flush=True))
+    return 0
+
+
+def _grade(project: Project, options: argparse.Namespace) -> int:
+    from .teach.grading import grade
+
+    marks = grade(project, options.folder, options.csv, options.feedback, options.seconds, partial(print, flush=True))
+    refused = sum(one.state == "refused" for one in marks)
+    print(f"{len(marks)} submissions: {options.csv}" + (f"; {refused} could not be read" if refused else ""))
+    return 0
+
+
+def _diagnose(options: argparse.Namespace) -> int:
+    from .diagnose import Files, diagnose
+
+    if not 0 <= options.seed < 2**63:
+        raise PressError(f"seed = {options.seed}; allowed: whole numbers >= 0", 2)
+    files = Files(options.samples, options.reference, options.held_out, options.json, options.html)
+    print(diagnose(files, options.seed), end="")
+    return 0
 
 
 def _status(project: Project, options: argparse.Namespace) -> int:

@@ -2,11 +2,15 @@
 
 * `source-read` on an executed chapter (`book/chapters/NAME.ipynb`) puts a provenance box under its title, and a
   warning above it when the page is stale, i.e. no longer what `notebooks/NAME.ipynb` and the package would give.
-* `{ledger}` is the table of all claims with the verdicts that the executed pages recorded.
-* `{claim}` leads to the box of a claim, and says its verdict.
-* `{notation}` is the table of symbols. It and the MathJax macros come from the one file `book/notation.yml`.
+* `{ledger}` is the table of all claims with the verdicts that the executed pages recorded, `{errata}` that of
+  the errata of the sources, `{runs}` that of the runs behind the pages.
+* Roles and a directive quote verdicts, effects and figures of the pages (:mod:`diffnotes.press.quoting`).
+* `{notation}` is the table of symbols, `{terms}` the glossary. They and the MathJax macros come from the one file
+  `book/notation.yml`.
+* `{equations}` is the table of the labelled equations, with what computes and what checks them (`book/equations.yml`).
 * Launch and source buttons of a chapter lead to the notebook it was run from, not to the executed page.
 * Every page tells the browser to load nothing from elsewhere, and readers without JavaScript how to read its formulas.
+* The footer of every page has the edition of the book, and how the page is cited.
 * What a page takes from outside the book, or would run, is a warning, and warnings end the build.
 """
 
@@ -16,29 +20,37 @@ import json
 import re
 import sys
 from collections.abc import Iterable
-from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from . import quoting, reference
 from .errors import PressError
+from .finish import accessible, drawn, sized
+from .imprint import Edition, edition, footer
 from .layout import Project
-from .ledger import GROUPS, VERDICTS, box, errata_table
+from .ledger import GROUPS, VERDICTS, box, errata_table, registry
 from .markdown import table
+from .overview import runs_markdown
 from .progress import clock
 from .prose import foreign
 from .provenance import freshness
-from .summary import collect, totals
+from .summary import totals
 from .web import elsewhere, unsafe_link
 
 CHAPTERS = "book/chapters/"
-NOTATION = "book/notation.yml"
 SIGNS = "✓≈✗??"  # of the verdicts, as in the style sheet
 # What a browser may load for a page: files beside it, and what the page itself holds. From disk these are "file:".
 POLICY = (
     '<meta http-equiv="Content-Security-Policy" content="default-src \'self\' file: data: blob: \'unsafe-inline\' '
     "'unsafe-eval'; base-uri 'none'; object-src 'none'\" />"
+)
+# A browser may refuse to keep anything for pages from disk; then the theme and the book's script would stop half-way.
+STORE = (
+    "<script>try { localStorage.getItem('mode') } catch { const kept = new Map(); "
+    "Object.defineProperty(window, 'localStorage', {configurable: true, value: { "
+    "getItem: (key) => kept.get(key) ?? null, "
+    "setItem: (key, value) => kept.set(key, String(value)), removeItem: (key) => kept.delete(key)}}) }</script>"
 )
 NO_SCRIPT = (
     '<noscript><p class="without-script">Without JavaScript the formulas of this page stand as LaTeX source, between '
@@ -46,21 +58,6 @@ NO_SCRIPT = (
 )
 REPEATED = re.compile(r'(<[a-z][^<>]*?\sid=")((?:proof|exercise|solution)(?:-content)?|search-input)(?=")')
 PROMPTS = {"parameters": "the parameters", "injected-parameters": "what this profile changes"}
-
-
-def notation(path: str | Path) -> dict[str, Any]:
-    """The notation file: `macros`, name -> TeX or [TeX, arguments], and `groups` of rows (symbol, meaning, code)."""
-    return yaml.safe_load(Path(path).read_text(encoding="utf8"))
-
-
-def notation_markdown(symbols: dict[str, Any]) -> str:
-    """One Markdown table a group, with symbols, meanings and the names in the code."""
-    lines: list[str] = []
-    for group in symbols["groups"]:
-        rows = [(f"${row['symbol']}$", row["meaning"], f"`{row['code']}`" if row["code"] else "")
-                for row in group["rows"]]  # fmt: skip
-        lines += ["", f"## {group['title']}", "", table(("Symbol", "Meaning", "In the code"), rows)]
-    return "\n".join([*lines, ""])
 
 
 def provenance_markdown(record: dict[str, Any]) -> str:
@@ -88,6 +85,31 @@ def provenance_markdown(record: dict[str, Any]) -> str:
                     f"`{one['key'][:12]}`") for one in networks]  # fmt: skip
         shown += "\n\n" + table(("Networks", "Trained", "Key"), trained)
     return f":::{{dropdown}} {summary}\n:class-container: provenance\n\n{shown}\n\n{note}\n:::\n"
+
+
+def reading_minutes(notebook: Any) -> int:
+    """About how long a page takes to read: 200 words a minute, a quarter of one for a displayed formula or a figure.
+
+    Words are those of the prose without its exercises, code and formulas; a cell of code counts for a quarter, too.
+    """
+    words, looks = 0, 0
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            hidden = {"hide-input", "remove-input", "remove-cell"} & set(cell.metadata.get("tags", []))
+            looks += not hidden
+            looks += any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+        elif "{exercise-start}" in cell.source or re.match(r"#+ Exercises", cell.source):
+            break
+        else:
+            looks += cell.source.count("$$") // 2
+            words += len(re.sub(r"\$\$.*?\$\$|\$[^$]*\$|```.*?```", " ", cell.source, flags=re.S).split())
+    return max(1, round(words / 200 + looks / 4))
+
+
+def times_markdown(notebook: Any, record: dict[str, Any]) -> str:
+    """What a chapter costs: minutes to read, seconds to run."""
+    return (f"About {reading_minutes(notebook)} minutes to read without the exercises. Running all of it took "
+            f"{clock(record['seconds'])}, with its networks at hand.\n")  # fmt: skip
 
 
 def stale_markdown(name: str, reasons: Iterable[str]) -> str:
@@ -165,11 +187,12 @@ def page_boxes(text: str, name: str, source: Path) -> list[str]:
         reasons = freshness(notebook, Project(Project.find(source).root), name).reasons
     except PressError:  # built away from the notebooks: nothing to compare with
         reasons = []
-    return ([stale_markdown(name, reasons)] if reasons else []) + [provenance_markdown(record)]
+    stale = [stale_markdown(name, reasons)] if reasons else []
+    return [*stale, f":::{{div}} times\n{times_markdown(notebook, record)}:::\n", provenance_markdown(record)]
 
 
 def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
-    """The ledger's page: totals and an overview of the verdicts, each in full, changed rules, the rest, the errata."""
+    """The ledger's page: totals and an overview of the verdicts, each in full, changed rules, and the rest."""
     signs = dict(zip(VERDICTS, SIGNS, strict=True))
 
     rows = list(rows)
@@ -193,7 +216,8 @@ def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
         )
         for row, state in zip(done, states, strict=True)
     ]
-    text += ["", table(("Claim", "Statement", "Source", "Verdict"), shown), ""] if done else []
+    overview = table(("Claim", "Statement", "Source", "Verdict"), shown)
+    text += ["", "::::{div} ledger-overview", overview, "::::", ""] if done else []
     for group, title in GROUPS.items():
         members = [row for row in done if row["id"][0] == group]
         text += ["", f"## {title}"] if members else []
@@ -210,23 +234,7 @@ def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
             (row["id"], row["statement"], row["source"], row["kind"]) for row in waiting if row["id"][0] == group
         ]:
             text += ["", f"**{title}**", "", table(("Claim", "Statement", "Source", "Kind"), members), ""]
-    return "\n".join([*text, "", "## Errata of the sources", "", errata_table(), ""])
-
-
-def claim_words(row: dict[str, Any]) -> str:
-    """What a link to a claim says: its id and verdict."""
-    return f"{row['id']}, {row['record']['verdict'] if row['record'] else 'not run yet'}"
-
-
-@lru_cache(maxsize=8)
-def _collected(pages: tuple[tuple[Path, int], ...]) -> dict[str, dict[str, Any]]:
-    return {row["id"]: row for row in collect(path for path, _ in pages)}
-
-
-def _claims(srcdir: str | Path) -> dict[str, dict[str, Any]]:
-    """The rows of the ledger of the pages in the tree ``srcdir``, by id."""
-    pages = sorted((Path(srcdir) / CHAPTERS).glob("*.ipynb"))
-    return _collected(tuple((path, path.stat().st_mtime_ns) for path in pages))
+    return "\n".join([*text, ""])
 
 
 def _source_read(app: Any, docname: str, source: list[str]) -> None:
@@ -262,10 +270,10 @@ def _doctree_read(app: Any, doctree: Any) -> None:
 
 
 def _macros(app: Any, config: Any) -> None:
-    path = Path(app.srcdir) / NOTATION
+    path = Path(app.srcdir) / reference.NOTATION
     if path.exists():
         tex = (config.mathjax3_config or {}).get("tex", {})
-        macros = {**notation(path)["macros"], **tex.get("macros", {})}
+        macros = {**reference.notation(path)["macros"], **tex.get("macros", {})}
         config.mathjax3_config = {**(config.mathjax3_config or {}), "tex": {**tex, "macros": macros}}
 
 
@@ -285,9 +293,37 @@ def _launch_source(app: Any, pagename: str, templatename: str, context: dict[str
 def _safe_without_script(
     app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    context["metatags"] = POLICY + context.get("metatags", "")
+    context["metatags"] = POLICY + STORE + context.get("metatags", "")
     if 'class="math' in context.get("body", ""):
         context["body"] = NO_SCRIPT + context["body"]
+
+
+def _imprint(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    if doctree is None:  # the search
+        return
+    if not hasattr(app, "edition"):
+        try:
+            app.edition = edition(Project.find(Path(app.srcdir)).root)
+        except PressError:  # built away from the notebooks
+            app.edition = Edition(metadata.version("diffnotes"))
+    config = {name: str(app.config[name]) for name in ("author", "copyright")}
+    config["address"] = app.config.html_theme_options.get("repository_url", "")
+    made = footer(pagename, context.get("title", ""), config, app.edition)
+    context["theme_extra_footer"] = str(context.get("theme_extra_footer") or "") + made
+
+
+def _searchable(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Give the page of the search what can be looked up: terms, symbols, claims and the words of readers."""
+    path = Path(app.srcdir) / reference.NOTATION
+    if pagename == "search" and path.exists():
+        std = app.env.get_domain("std")
+        labels = {name: (doc, anchor, "") for name, (doc, anchor) in std.anonlabels.items()}
+        for name, (doc, anchor, title) in std.labels.items():
+            page = app.env.titles[doc].astext() if doc in app.env.titles else title
+            labels[name] = (doc, anchor, title if page == title else f"{page} > {title}")
+        shown = json.dumps(reference.entries(reference.notation(path), registry().values(), labels), ensure_ascii=False)
+        app.add_js_file(None, body="const diffnotesSearch = " + shown.replace("</", r"<\/"))
+        app.add_js_file("search.js")
 
 
 def unique_ids(text: str) -> str:
@@ -310,7 +346,7 @@ def _tidy(app: Any, exception: Exception | None) -> None:
 
     Fonts may not be *preloaded* from disk (they load all the same); the constants of the live-code button, which is
     off, are declared twice, an error in the console; a label on folded cells would hide their text in screen readers;
-    one id on several elements leads nowhere.
+    one id on several elements leads nowhere. What else is mended is in :mod:`diffnotes.press.finish`.
     """
     unwanted = re.compile(
         r'\s*<link rel="preload" as="font"[^>]*>'
@@ -322,48 +358,71 @@ def _tidy(app: Any, exception: Exception | None) -> None:
         for template in Path(app.outdir, "_static").glob("*webpack-macros.html"):
             template.unlink()  # copied by the theme, of no use to a reader
         for path in Path(app.outdir).rglob("*.html"):
-            path.write_text(unique_ids(unwanted.sub("", path.read_text(encoding="utf8"))), encoding="utf8")
+            text = unique_ids(accessible(unwanted.sub("", path.read_text(encoding="utf8"))))
+            path.write_text(drawn(sized(text, path.parent), path.parent), encoding="utf8")
+        for script in Path(app.outdir).glob("_static/vendor/fontawesome/*/js/*.js"):
+            script.unlink()  # its icons are in the pages now
+        reference.add_cards(Path(app.outdir))
 
 
 def setup(app: Any) -> dict[str, Any]:
     """Register everything with Sphinx."""
-    from docutils import nodes
-    from sphinx import addnodes
-    from sphinx.util.docutils import SphinxDirective, SphinxRole
+    from sphinx.util.docutils import SphinxDirective
 
     class Notation(SphinxDirective):
         def run(self) -> list[Any]:
-            path = Path(self.env.app.srcdir) / NOTATION
+            path = Path(self.env.app.srcdir) / reference.NOTATION
             self.env.note_dependency(str(path))
-            return self.parse_text_to_nodes(notation_markdown(notation(path)), allow_section_headings=True)
+            return self.parse_text_to_nodes(self.text(reference.notation(path)), allow_section_headings=True)
+
+        def text(self, found: dict[str, Any]) -> str:
+            return reference.notation_markdown(found)
+
+    class Terms(Notation):
+        def text(self, found: dict[str, Any]) -> str:
+            return reference.glossary_markdown(found["terms"])
+
+    class Equations(SphinxDirective):
+        def run(self) -> list[Any]:
+            source = Project(Path(self.env.app.srcdir))
+            pages = [source.published(name) for name in source.chapters()]
+            for path in (*pages, source.root / reference.EQUATIONS):
+                self.env.note_dependency(str(path))
+            text = reference.equations_markdown(pages, reference.equations(source.root / reference.EQUATIONS))
+            return self.parse_text_to_nodes(text, allow_section_headings=True)
 
     class Ledger(SphinxDirective):
         def run(self) -> list[Any]:
-            for page in (Path(self.env.app.srcdir) / CHAPTERS).glob("*.ipynb"):
+            for page in quoting.pages(self.env.app.srcdir):
                 self.env.note_dependency(str(page))
-            rows = _claims(self.env.app.srcdir).values()
+            rows = quoting.collected(self.env.app.srcdir).values()
             return self.parse_text_to_nodes(ledger_markdown(rows), allow_section_headings=True)
 
-    class Claim(SphinxRole):
-        def run(self) -> tuple[list[Any], list[Any]]:
-            row = _claims(self.env.app.srcdir).get(self.text)
-            if row is None:
-                told = self.inliner.reporter.error(f"there is no claim {self.text}", line=self.lineno)
-                return [], [told]
-            words = nodes.inline("", claim_words(row))
-            if not row["record"]:
-                return [words], []
-            return [addnodes.pending_xref(
-                "", words, refdomain="std", reftype="ref", refexplicit=True, refwarn=True,
-                reftarget=f"claim-{self.text.lower()}", refdoc=self.env.docname)], []  # fmt: skip
+    class Runs(SphinxDirective):
+        def run(self) -> list[Any]:
+            known = {page.stem: page for page in quoting.pages(self.env.app.srcdir)}
+            for page in known.values():
+                self.env.note_dependency(str(page))
+            order = [known[name] for name in Project(Path(self.env.app.srcdir)).chapters() if name in known]
+            return self.parse_text_to_nodes(runs_markdown(order))
 
-    app.add_role("claim", Claim())
+    class Errata(SphinxDirective):
+        def run(self) -> list[Any]:
+            return self.parse_text_to_nodes(errata_table())
+
+    quoting.setup(app)
     app.add_directive("notation", Notation)
+    app.add_directive("terms", Terms)
+    app.add_directive("equations", Equations)
     app.add_directive("ledger", Ledger)
+    app.add_directive("runs", Runs)
+    app.add_directive("errata", Errata)
     app.connect("config-inited", _macros)
     app.connect("source-read", _source_read)
     app.connect("doctree-read", _doctree_read)
     app.connect("html-page-context", _launch_source, priority=900)
     app.connect("html-page-context", _safe_without_script, priority=950)
+    app.connect("html-page-context", _imprint, priority=950)
+    app.connect("html-page-context", _searchable)
     app.connect("build-finished", _tidy)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

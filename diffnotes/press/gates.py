@@ -24,6 +24,9 @@ numeral may stand in prose, be it of digits of any script, a fraction or Roman s
 Numbers in words are for counts and comparisons (two networks, within two per cent, three times as large); above ten
 with per cent or "times as", and with a decimal point, they are results like any other.
 
+**Symbols**, held against the notation of the book (:mod:`.reference.lint` has the rule): a symbol in a formula is in
+the tables of ``book/notation.yml``, or the chapter says what it is; and it means one thing in the chapter.
+
 **Captions, text alternatives, glued values** are held to the same: nothing in them is typed. In a text alternative a
 constant of the chapter or a power of ten may stand (1e-7, which is $10^{-7}$ where there are no formulas).
 """
@@ -38,7 +41,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import conduct, ledger, page, provenance, traces
+from . import conduct, ledger, page, provenance, reference, traces
 from .layout import Project
 from .parameters import parameters, plain, values
 from .prose import foreign, numerals, page_faults, without_code
@@ -85,9 +88,27 @@ def _problems(name: str, notebook: Any, found: Found) -> list[Problem]:
     return [Problem(where(index), what, remedy) for index, what, remedy in found]
 
 
-def check_source(notebook: Any, name: str) -> list[Problem]:
-    """Problems of the source ``notebook`` of chapter ``name``: form, required parts, prose, labels."""
-    return _problems(name, notebook, _source(notebook, name))
+def check_source(notebook: Any, name: str, project: Project | None = None) -> list[Problem]:
+    """Problems of the source ``notebook`` of chapter ``name``: form, required parts, prose, labels.
+
+    With ``project`` also its symbols, held against the notation of that book.
+    """
+    return _problems(name, notebook, iter([*_source(notebook, name), *_symbols(notebook, name, project)]))
+
+
+def _symbols(notebook: Any, name: str, project: Project | None) -> Found:
+    """Symbols that nothing explains, or that mean two things in the chapter."""
+    path = project and project.root / reference.NOTATION
+    if path and path.is_file():
+        known = reference.notation(path)
+        places = [index for index, cell in enumerate(notebook.cells) if cell.cell_type == "markdown"]
+        cells = [notebook.cells[index].source for index in places]
+        for place, symbol in reference.undefined(cells, known, name):
+            yield places[place], f"the symbol {symbol!r} is not explained", (
+                f"Say beside it what it is (let, where, with), or list it in {reference.NOTATION}")
+        for place, what in reference.clashes(cells, known, name):
+            yield None if place is None else places[place], f"a symbol has two meanings, {what}", (
+                f"Give one of them another letter, or say in {reference.NOTATION} where each holds")
 
 
 def _source(notebook: Any, name: str) -> Found:

@@ -37,6 +37,7 @@ from .processes import Interrupted, Owned, environment, interruptible, workspace
 
 __all__ = ["Server", "changed", "folder", "lab", "prepare", "server"]
 
+EXERCISES = "exercises/"  # what the names of notebooks of exercises begin with
 PORT = 8888  # the first that is tried
 READY, END = 120.0, 15.0  # seconds in which the server must answer, and must have ended
 
@@ -107,11 +108,14 @@ def prepare(project: Project, name: str, fresh: bool = False) -> str:
 def _copy(project: Project, name: str) -> Any:
     """A new working copy: no outputs, prose that needs no book around it, and the digests of its source and itself."""
     from .alone import alone, glued, sources
+    from .exercises import student
     from .page import read
     from .provenance import latest
 
-    notebook, page = read(project.source(name)), latest(project, name)
+    notebook = read(project.source(name))
     source = digest(notebook)
+    page = None if name.startswith(EXERCISES) else latest(project, name)
+    notebook = student(notebook) if name.startswith(EXERCISES) else notebook
     table = project.root / "book" / "notation.yml"
     alone(notebook, glued(read(page)) if page else {}, sources(project.root / "book" / "references.bib"),
           (read_yaml(table) or {}).get("macros") if table.is_file() else None)  # fmt: skip
@@ -294,7 +298,7 @@ def lab(project: Project, name: str | None = None, *, fresh: bool = False, port:
     Raises:
         PressError: for a chapter that does not exist, or a JupyterLab that is not there or ends by a fault.
     """
-    names = project.choose([name] if name else ())
+    names = _names(project, name)
     with interruptible(), at_work(project.root):
         try:
             for one in names:
@@ -312,6 +316,18 @@ def lab(project: Project, name: str | None = None, *, fresh: bool = False, port:
         raise PressError(f"JupyterLab ended by a fault: {_last(folder(project) / '.jupyter' / 'server.log')}")
     say(f"JupyterLab has ended; the working copies are in {_short(project, folder(project))}/")
     return 0
+
+
+def _names(project: Project, name: str | None) -> list[str]:
+    """What is opened: a chapter, its exercises, or all chapters with all exercises."""
+    from .exercises import files
+
+    found = [f"{EXERCISES}{one}" for one in files(project)]
+    if name is not None and name.startswith(EXERCISES):
+        if name not in found:
+            raise PressError(f"there is no {name!r}; allowed: {', '.join(found) or 'no exercises yet'}", 2)
+        return [name]
+    return project.choose([name]) if name else project.choose() + found
 
 
 @contextlib.contextmanager

@@ -52,8 +52,8 @@ class Sources:
 
     @property
     def studied(self) -> set[str]:
-        """All modules but those of the press."""
-        return {module for module in self.files if module.split(".")[0] != "press"}
+        """All modules but those that stand above the chapters: the press, and the exercises."""
+        return {module for module in self.files if module.split(".")[0] not in ("press", "exercises")}
 
     def code(self, module: str) -> str:
         return self.files[module].read_text(encoding="utf-8", errors="surrogateescape")

@@ -66,6 +66,6 @@ def _checked(project: Project, name: str, profile: str) -> tuple[Any, list[str]]
         raise PressError(f"{name} was not run in profile {profile}: first diffnotes run {name} --profile {profile}")
     if found.notebook is None:
         raise PressError(f"{'; '.join(found.freshness.reasons)}: run diffnotes run {name} --profile {profile}")
-    problems = gates.check_source(source, name)
+    problems = gates.check_source(source, name, project)
     problems += gates.check_page(found.notebook, source, name, project, settings)
     return found, [*found.freshness.reasons] * (not found.usable) + [*map(str, problems)]

@@ -19,9 +19,10 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from . import gates
+from . import exercises, gates
 from .errors import PressError
 from .files import at_work, lock, require_room
+from .imprint import edition
 from .layout import CHAPTERS, NETWORKS, PUBLISHED, Project
 from .networks import published_faults
 from .page import read, shared
@@ -70,6 +71,7 @@ def build(pages: str, root: Path, *, force: bool = False, say: Callable[[str], N
         if fingerprint(project, taken, source) != inputs:
             raise PressError("a page or the prose was changed while the build took it; build again")
         check(project, chosen, taken)
+        exercises.add_pages(project, source)
         for name in chosen:
             if chosen[name] == project.published(name):
                 for fault in published_faults(project, record(read(taken[name])).get("networks", [])):
@@ -155,13 +157,14 @@ def check(project: Project, chosen: dict[str, Path], taken: dict[str, Path] | No
 
 
 def fingerprint(project: Project, chosen: dict[str, Path], root: Path | None = None) -> str:
-    """SHA-256 over everything the site is made of: prose, pages and whether they are fresh, the press, the builder.
+    """SHA-256 over all the site is made of: prose, pages and whether they are fresh, edition, the press, the builder.
 
     ``root`` is where the prose lies, by default in the book itself.
     """
-    digest, root = hashlib.sha256(), root or project.root
+    digest, root = hashlib.sha256(repr(edition(project.root)).encode()), root or project.root
     own = Path(__file__).parent
     press = [(path, own) for path in _files(own) if path.suffix in (".py", ".toml", ".json")]
+    press += [(path, project.root) for path in exercises.files(project).values()]
     for path, above in [(path, root) for path in _prose(root)] + press:
         digest.update(f"{path.relative_to(above).as_posix()}\0{_sha256(path)}\n".encode())
     for name, page in chosen.items():
@@ -199,10 +202,16 @@ def assemble(project: Project, chosen: dict[str, Path], source: Path) -> dict[st
     return taken
 
 
-def render(source: Path, work: Path) -> Path:
+def render(source: Path, work: Path, builder: str = "html", **settings: str) -> Path:
     """Build the tree ``source`` below the empty directory ``work`` and return the directory of the HTML.
 
     The directory must be empty: a second build in the same place skips the pages that were faulty, and is green.
+
+    Args:
+        source: the tree.
+        work: where to build.
+        builder: "html", or another builder of Sphinx, whose directory is returned instead.
+        settings: variables of the environment.
 
     Raises:
         PressError: with the warnings, if there are any.
@@ -210,16 +219,18 @@ def render(source: Path, work: Path) -> Path:
     remove(work)
     command = ["-c", "from jupyter_book.cli.main import main; main()", "build", str(source)]
     options = ["--path-output", str(work), "-W", "-n", "--keep-going", "--quiet"]
+    if builder != "html":
+        options += ["--builder", *(["latex"] if builder == "latex" else ["custom", "--custom-builder", builder])]
     with workspace() as private:
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        with Owned([*command, *options], private, environment(private), **streams) as builder:
-            said = builder.process.stdout.read()
-        status = builder.process.returncode
+        with Owned([*command, *options], private, environment(private, **settings), **streams) as child:
+            said = child.process.stdout.read()
+        status = child.process.returncode
     if status:
         text = re.sub(r"\x1b\[[0-9;]*m", "", said)
         lines = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|error", line)] or text.splitlines()
         raise PressError("the builder reports:\n  " + "\n  ".join(lines).replace(str(source) + "/", ""))
-    return work / "_build" / "html"
+    return work / "_build" / builder
 
 
 def _read(path: Path) -> str:

@@ -3,7 +3,10 @@
 import torch
 
 from diffnotes.chapters import lipschitz_figures as figures_of
-from diffnotes.chapters.lipschitz import FirstInterval, SharingCost
+from diffnotes.chapters.lipschitz import FirstInterval, SharedExact, SharingCost, answers_at
+from diffnotes.core.denoiser import Exact
+from diffnotes.core.law import two_modes
+from diffnotes.core.schedule import Linear
 from diffnotes.measure.interval import Interval
 from diffnotes.model.condition import Shared
 
@@ -144,3 +147,23 @@ def test_images_tell_each_set_and_arm(shown, told):
     assert len(shown["axes"]) == 4 and "DPM-Solver\n10" in [
         label.get_text() for label in shown["axes"][1].get_xticklabels()
     ]
+
+
+def test_the_explorer_has_the_shared_answers_and_their_jumps(monkeypatch):
+    law, schedule = two_modes(1.0, 0.2).to(dtype=DOUBLE), Linear()
+    frame = figures_of.sharing_frames({"modes": law}, schedule, 0.1)("modes", 2)
+    times, shared = (torch.tensor(part, dtype=DOUBLE) for part in frame.panels[0].curves["shared"])
+    x = torch.tensor([0.9], dtype=DOUBLE)
+    wanted = answers_at(SharedExact(law, schedule, 2, 0.1), x, times)[0]
+    torch.testing.assert_close(shared, wanted, rtol=1e-4, atol=1e-4)
+    exact = torch.tensor(frame.panels[0].curves["exact"][1], dtype=DOUBLE)
+    torch.testing.assert_close(exact, answers_at(Exact(law, schedule), x, times)[0], rtol=1e-4, atol=1e-4)
+    assert frame.numbers["shared, median"] == 0 < frame.numbers["shared, at a border"]
+    assert torch.unique(shared[times < 0.1]).numel() == 2
+    off = torch.tensor(frame.panels[1].curves["shared"][1], dtype=DOUBLE)
+    torch.testing.assert_close(off, shared - exact, rtol=0, atol=2e-4)
+    given = {}
+    monkeypatch.setattr(figures_of, "explorer_of", lambda *args, **text: given.update(text, args=args))
+    figures_of.explorer({"smooth": law}, schedule, [1, 2], 0.1)
+    assert given["name"] == "fig-lipschitz-explorer" and given["start"]["sub_intervals"] == 2
+    assert given["args"][1]["data"] == [figures_of.KINDS["smooth"]]

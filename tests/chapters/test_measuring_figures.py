@@ -135,3 +135,40 @@ def test_images_say_how_each_ratio_goes(shown):
     assert "digits, ODE: the ratio rises from 0.1 to 1.6; digits, SDE: the ratio falls from 1 to 0.2" in alt
     assert "digits, held out: the ratio stays near 1" in alt and "25 samples" in caption and "2 splits" in caption
     assert fig.axes[0].get_title() == "digits"
+
+
+@pytest.mark.parametrize("kind", figures_of.DEFECTS)
+def test_defects_change_what_they_say(kind):
+    law = two_modes(1.0, 0.2).to(dtype=DOUBLE)
+    none, made = figures_of.defect(law, kind, 0.0), figures_of.defect(law, kind, 0.6)
+    x = torch.linspace(-2, 2, 41, dtype=DOUBLE)[:, None]
+    torch.testing.assert_close(none.log_prob(x), law.log_prob(x), rtol=1e-12, atol=1e-12)
+    assert float(made.weights.sum()) == pytest.approx(1)
+    if kind == "a lost mode":
+        assert made.weights.tolist() == pytest.approx([0.2 / 0.7, 0.5 / 0.7])
+    else:
+        grown = {"narrow modes": 0.04 * (0.16 - 1), "washed out": 0.04 * 0.6, "clumps": 0.0}[kind]
+        assert float(made.mean) == pytest.approx(0, abs=1e-12)
+        assert float(made.covariance - law.covariance) == pytest.approx(grown, abs=1e-3)
+    for wrong in ({"kind": "other", "strength": 0.5}, {"kind": kind, "strength": 1.0}):
+        with pytest.raises(ValueError, match="allowed"):
+            figures_of.defect(law, **wrong)
+
+
+def test_the_explorer_has_the_parts_of_the_ratio(monkeypatch):
+    frames = figures_of.split_frames(two_modes(1.0, 0.2).to(dtype=DOUBLE), [0.0, 0.5])
+    assert frames("clumps", 0.0, 0.05).numbers == {"ratio": 1.0, "shift": 0.0, "unevenness": 0.0}
+    lost = frames("a lost mode", 0.5, 0.02).numbers  # weights 1/3 and 2/3: 2 (1/9 + 4/9), and no mass is shifted
+    assert lost == pytest.approx({"ratio": 10 / 9, "shift": 0.0, "unevenness": 1 / 9}, abs=1e-3)
+    narrow = frames("narrow modes", 0.5, 0.001).numbers
+    assert narrow["ratio"] == pytest.approx(2, rel=1e-3)  # density of pairs at distance 0 goes like 1/width
+    assert narrow["ratio"] == pytest.approx(1 + narrow["shift"] + narrow["unevenness"], abs=2e-3)
+    near, far = (frames("clumps", 0.5, radius).numbers["unevenness"] for radius in (0.02, 0.2))
+    assert near > 4 * far
+    curve = frames("a lost mode", 0.5, 0.02).panels[1].curves["unevenness"]
+    assert curve[1] == pytest.approx((0.0, 1 / 9), abs=1e-4)
+    given = {}
+    monkeypatch.setattr(figures_of, "explorer_of", lambda *args, **text: given.update(text, args=args))
+    figures_of.explorer(LAW, [0.0, 0.5], [0.02, 0.2])
+    assert given["name"] == "fig-measuring-explorer" and list(given["args"][1]) == ["kind", "strength", "radius"]
+    assert given["start"] == {"kind": "clumps", "strength": 0.5, "radius": 0.02} and "0.02" in given["alt"]

@@ -7,6 +7,7 @@ from diffnotes.chapters import sequence_figures as figures_of
 from diffnotes.chapters.sequence import Gaps
 from diffnotes.core.law import two_modes
 from diffnotes.core.schedule import Chain
+from diffnotes.model.sample import grid, sampled_variance
 from diffnotes.model.window import Window
 
 DOUBLE = torch.float64
@@ -134,3 +135,26 @@ def test_covariances_of_images_have_a_figure_of_their_own(shown, told):
     alt = told("image-covariances")
     assert "at 10 steps the distance of plain loss is 20 with beta-tilde" in alt and "with no method" in alt
     assert "exact predictor" not in shown["caption"] and len(shown["axes"]) == 2
+
+
+def test_the_explorer_has_the_variance_of_samples_and_what_the_predictor_believes(monkeypatch):
+    """Far from the ends of the windows the loss takes data N(0, 1) for N(0, (1 + lambda)/(1 + lambda/K))."""
+    chain = Chain.linear(200)
+    frames = figures_of.step_frames(chain, [10, 200])
+    for K, weight in ((2, 1.0), (4, 3.0)):
+        numbers = frames(K, weight, 200).numbers
+        assert numbers["of data, as believed"] == pytest.approx((1 + weight) / (1 + weight / K), rel=0.02)
+        assert numbers["variance"] > numbers["with the plain loss"]
+    t = torch.arange(chain.T + 1)
+    alpha, sigma = chain(t)
+    exact = sampled_variance(chain, sigma / (alpha**2 + sigma**2), grid(chain, 10, "skip"))
+    few = frames(2, 1.0, 10)
+    assert few.numbers["with the plain loss"] == pytest.approx(exact, rel=1e-3) and exact < 0.9
+    assert few.panels[1].curves["plain loss"][1][0] == pytest.approx(exact, rel=1e-4)
+    x, density = (torch.tensor(part, dtype=DOUBLE) for part in few.panels[0].curves["this loss"])
+    moment = torch.trapezoid(density * x**2, x)
+    assert float(moment) == pytest.approx(few.numbers["variance"], rel=0.01)
+    given = {}
+    monkeypatch.setattr(figures_of, "explorer_of", lambda *args, **text: given.update(text, args=args))
+    figures_of.explorer(chain, [10, 200], [1.0, 3.0])
+    assert given["name"] == "fig-sequence-explorer" and given["start"] == {"K": 2, "weight": 1.0, "steps": 10}

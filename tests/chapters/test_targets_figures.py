@@ -170,3 +170,24 @@ def test_increments_tell_how_each_loss_goes_before_and_after(shown):
     assert "at the start that of the plain loss stays near 1," in told
     assert "at the start that of the bound loss rises from 0.1" in told
     assert "after training that of the plain loss rises from 0.1 to 40" in told and "bound loss falls from 10" in told
+
+
+@pytest.mark.parametrize("time", [0.05, 0.6, 0.95])
+def test_the_explorer_s_error_of_the_clean_sample_is_that_of_the_conversion(time):
+    """x0 = (x - sigma eps)/alpha = alpha x - sigma v = (x + sigma^2 score)/alpha."""
+    alpha, sigma = (float(level) for level in LINEAR(time))
+    frames = figures_of.target_frames(LAW, LINEAR, error=0.2)
+    for target, factor in (("x0", 1.0), ("eps", sigma / alpha), ("v", sigma), ("score", sigma**2 / alpha)):
+        frame = frames(target, time)
+        assert frame.numbers["error of the clean sample"] == pytest.approx(0.2 * factor, rel=1e-3)
+        x, best = (torch.tensor(part, dtype=torch.float64) for part in frame.panels[1].curves["best"])
+        wanted = LAW.posterior_mean(x[:, None], alpha, sigma)[:, 0]
+        torch.testing.assert_close(best, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_the_explorer_shows_its_first_setting(monkeypatch):
+    given = {}
+    monkeypatch.setattr(figures_of, "explorer_of", lambda *args, **text: given.update(text, args=args))
+    figures_of.explorer(LAW, LINEAR, [0.1, 0.5, 0.9])
+    assert given["name"] == "fig-targets-explorer" and given["start"] == {"target": "eps", "time": 0.5}
+    assert given["args"][1] == {"target": TARGETS, "time": [0.1, 0.5, 0.9]} and "eps at time 0.5" in given["alt"]

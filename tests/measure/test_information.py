@@ -234,6 +234,24 @@ def test_mmse_is_the_variance_of_the_target(law, target):
     assert error < 0.005 * mean
 
 
+@pytest.mark.parametrize("alpha_bar", [0.05, 0.5, 0.98])
+def test_the_residual_of_v_is_the_sum_of_the_others(alpha_bar):
+    """Variances of x_0, eps and v given x_t, each summed over a grid of the joint density of x_0 and x_t."""
+    alpha, sigma = level(alpha_bar)
+    x0, x_t = (torch.linspace(-6, 6, 2401, dtype=torch.float64)[:, None], torch.linspace(-8, 8, 801)[None].double())
+    joint = torch.as_tensor(density(TWO, x0.numpy())) * torch.exp(-(((x_t - alpha * x0) / sigma) ** 2) / 2)
+    joint, eps = joint / joint.sum(), (x_t - alpha * x0) / sigma
+
+    def residual(y):
+        mean = (joint * y).sum(0) / joint.sum(0)
+        return float((joint * (y - mean) ** 2).sum())
+
+    of = {"x0": residual(x0), "eps": residual(eps), "v": residual(alpha * eps - sigma * x0)}
+    assert of["v"] == pytest.approx(of["x0"] + of["eps"], rel=1e-9, abs=0)
+    for target, expected in of.items():
+        assert float(mmse(TWO, alpha, sigma, target)) == pytest.approx(expected, rel=1e-6, abs=0)
+
+
 def test_mmse_of_points():
     """Two points +-1: E[x_0 | x] = tanh(alpha x/sigma^2), so mmse = 1 - E tanh^2; one more with a Gaussian."""
     alpha, sigma = level(0.3)

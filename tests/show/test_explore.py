@@ -330,7 +330,7 @@ def seen(browser: Browser) -> tuple[dict[str, float], list[str]]:
 
 def test_the_player_takes_the_place_of_the_picture(browser: Browser) -> None:
     figure = f"document.getElementById('{NAME}')"
-    assert browser.run(f"getComputedStyle({figure}.querySelector('img')).display") == "none"
+    assert browser.run(f"{figure}.querySelector('img').checkVisibility()") is False
     assert browser.run(f"{figure}.querySelector('.caption-number').textContent").startswith("Fig. ")
     assert seen(browser)[0] == power(2, "rising").numbers and not browser.errors
 

@@ -1,0 +1,1 @@
+"""What is right, a module a chapter; not at hand where submissions are executed."""

@@ -1,0 +1,323 @@
+"""PDF, EPUB and archive: one small chapter through both builders, and staged faults that the checks must see."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+import nbformat
+import pytest
+import sites
+import yaml
+
+from diffnotes.press.command import main
+from diffnotes.press.editions import archive, checking, formulas, making, picture, writers
+from diffnotes.press.errors import PressError
+from diffnotes.press.layout import Project
+from diffnotes.press.ledger.box import picture as svg_of
+from diffnotes.press.reference import notation
+from diffnotes.press.site import SUMS, assemble, build, choose
+
+ROOT = Path(__file__).resolve().parents[1]
+LIBRARY = ROOT / "book/_static/mathjax/tex-mml-chtml.js"
+MACROS = notation(ROOT / "book/notation.yml")["macros"]
+MATH = "{http://www.w3.org/1998/Math/MathML}"
+TEX = shutil.which("latexmk") and shutil.which("xelatex") and shutil.which("pdftotext")
+# Where the tests are to decide, as in continuous integration, LaTeX that is missing is a failure.
+needs_tex = pytest.mark.skipif(not TEX and not os.environ.get("DIFFNOTES_PRINT"), reason="no LaTeX: "
+                               "`.ci/system-packages print`; DIFFNOTES_PRINT=1 makes this a failure")  # fmt: skip
+
+
+# --- formulas -------------------------------------------------------------------------------------------------------
+
+
+def test_formulas_are_what_their_tex_says():
+    """By hand: a fraction, a macro with an argument, one of an extension that is loaded on demand, signs of XML."""
+    made = formulas.mathml([(r"\frac{a}{b}", False), (r"\norm{x} < 1", True), (r"\boldsymbol{\mu} \& y", False)],
+                           MACROS, LIBRARY)  # fmt: skip
+    trees = [ElementTree.fromstring(one) for one in made]
+    fraction = trees[0].find(f"{MATH}mfrac")
+    assert ["".join(child.itertext()) for child in fraction] == ["a", "b"] and "display" not in trees[0].attrib
+    assert "".join(trees[1].itertext()) in ("‖x‖<1", "\u2225x\u2225<1") and trees[1].get("display") == "block"
+    assert "𝝁" in "".join(trees[2].itertext()) or trees[2].find(f".//{MATH}mi[@mathvariant='bold-italic']") is not None
+    assert "&" in "".join(trees[2].itertext())
+    assert formulas.mathml([], MACROS, LIBRARY) == []
+
+
+@pytest.mark.parametrize("tex", [r"\frac{a}", r"\nothing", r"x}"])
+def test_a_formula_that_cannot_be_set_is_named(tex):
+    with pytest.raises(PressError, match=re.escape(tex[:6])):
+        formulas.mathml([("x", False), (tex, False)], MACROS, LIBRARY)
+
+
+def test_without_a_browser_it_is_said_how_to_get_one(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("DIFFNOTES_CHROMIUM", raising=False)
+    monkeypatch.setattr(formulas, "MAC", ())
+    with pytest.raises(PressError, match=r"system-packages browser"):
+        formulas.browser()
+
+
+def test_the_picture_of_a_verdict_has_its_numbers():
+    part = {"name": "gap", "rule": "< 0.5", "state": "open", "unit": "", "value": 0.4, "low": 0.3, "high": 0.6,
+            "pooled": [0.42, 0.35, 0.55]}  # fmt: skip
+    svg = svg_of(part)
+    made = picture.drawn(svg)
+    assert made.count(r"\line(1,0)") == 2 and made.count(r"\line(0,1)") == 1 and made.count(r"\circle*") == 1
+    assert r"\blacklozenge" in made
+    centre = float(re.search(r'cx="([\d.]+)"', svg)[1])
+    assert rf"\put({centre:g},12){{\circle*" in made  # a third from the top of 18
+    low, high = map(float, re.search(r'class="interval" d="M([\d.]+) [\d.]+H([\d.]+)"', svg).groups())
+    length = float(re.search(rf"\\put\({low:g},12\){{\\line\(1,0\){{([\d.]+)}}", made)[1])
+    assert length == pytest.approx(high - low, abs=1e-6)
+
+
+# --- both books -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A book of one chapter, ready for a builder."""
+    folder = tmp_path_factory.mktemp("editions")
+    project = sites.runnable(folder / "project")
+    chosen = choose(project, "latest")
+    assemble(project, chosen, folder / "source")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def epub(tree):
+    return making.bound(tree / "source", tree / "epub-work", when=1_700_000_000)
+
+
+def read(path):
+    with zipfile.ZipFile(path) as book:
+        return {one.filename: book.read(one) for one in book.infolist()}
+
+
+def test_the_epub_holds_the_chapter(epub):
+    assert checking.epub_faults(epub) == []
+    files = read(epub)
+    page = files["book/chapters/sample.xhtml"].decode()
+    assert page.count("<math") >= 8 and r"\(" not in page and r"\abar" not in page
+    assert "0.42" in page and "Fig. " in page and page.count("<svg xmlns") >= 5  # a number, a caption, verdicts
+    assert "it can be moved." in page  # the staged player does not name its controls
+    assert "[page of this chapter]" not in page and "github.io/diffnotes/book/chapters/sample.html" in page
+    assert "<details" not in page and '<span class="mi">1</span>' in page  # code stands open
+    assert not [name for name in files if name.endswith((".js", ".woff", ".woff2", ".html"))]
+    assert "Theorem" in page and "Jonathan Ho" in page and "This page is stale" not in page
+
+
+def test_the_epub_comes_again_byte_for_byte(epub, tree):
+    again = making.bound(tree / "source", tree / "epub-again", when=1_700_000_000)
+    assert again.read_bytes() == epub.read_bytes()
+
+
+def rewritten(epub, target, change, order=None):
+    """A copy of the book after ``change`` of its files."""
+    files = read(epub)
+    change(files)
+    archive.pack(target, {name: files[name] for name in order or files}, stored={"mimetype"})
+    return checking.epub_faults(target)
+
+
+PAGE = "book/chapters/sample.xhtml"
+
+
+def sub(name, old, new):
+    def change(files):
+        assert re.search(old.encode(), files[name])
+        files[name] = re.sub(old.encode(), new.encode(), files[name], count=1)
+
+    return change
+
+
+@pytest.mark.parametrize("change, said", [
+    (lambda files: files.pop(PAGE), "lists book/chapters/sample.xhtml, which is not there"),
+    (lambda files: files.update({"more.xhtml": b"<html xmlns='http://www.w3.org/1999/xhtml'/>"}), "does not list more"),
+    (sub(PAGE, "</p>", ""), "not well-formed"),
+    (sub(PAGE, "</body>", "<script>1</script></body>"), "has <script>"),
+    (sub(PAGE, "</body>", "<img alt='a' src='https://example.org/a.png'/></body>"), "loads from the network"),
+    (sub(PAGE, "</body>", "<a href='nowhere.xhtml'>a</a></body>"), "link to a page that is not there"),
+    (sub(PAGE, "</head>", "<link rel='stylesheet' href='a.css'/></head>"), "a file that is not in the book: a.css"),
+    (sub(PAGE, "</body>", "<a href='#nowhere'>a</a></body>"), "link to an anchor that is not there"),
+    (sub(PAGE, "</body>", "<p id='a'/><p id='a'/></body>"), "2 elements have the id 'a'"),
+    (sub(PAGE, 'alt="[^"]+"', 'alt=""'), "image without alternative text"),
+    (sub(PAGE, "</body>", r"<span class='math'>\\\\(x\\\\)</span></body>"), "a formula that is not MathML"),
+    (sub("content.opf", ' properties="mathml svg"', ""), "has mathml, and its item says otherwise"),
+    (sub("content.opf", "<dc:language>.*?</dc:language>", ""), "no language"),
+    (sub("toc.ncx", "github.io", "elsewhere"), "toc.ncx: the identifier is"),
+    (sub("_static/edition.css", "body", "@import 'https://example.org/a.css'; body"), "loads what is not in the book"),
+])  # fmt: skip
+def test_faults_of_an_epub_are_seen(epub, tmp_path, change, said):
+    found = rewritten(epub, tmp_path / "a.epub", change)
+    assert any(said in one for one in found), found
+
+
+def test_the_first_entry_of_an_epub_is_its_type(epub, tmp_path):
+    order = sorted(read(epub), key=lambda name: name == "mimetype")
+    assert "the first entry is not mimetype" in rewritten(epub, tmp_path / "a.epub", lambda files: None, order)
+    (tmp_path / "b.epub").write_bytes(b"nothing")
+    assert "no ZIP archive" in checking.epub_faults(tmp_path / "b.epub")[0]
+
+
+@needs_tex
+def test_the_pdf_holds_the_chapter(tree):
+    made = making.typeset(tree / "source", tree / "pdf-work", when=1_700_000_000)
+    assert made.read_bytes().startswith(b"%PDF")
+    text = subprocess.run(["pdftotext", "-layout", made, "-"], capture_output=True, text=True, check=True).stdout
+    for words in ("Contents", "At a glance", "Part I", "A chapter made by hand", "Fig. 1.1", "Error over time.",
+                  "value 0.42", "Theorem 1.1", "Exercise 1.1", "The gap is small", "does not hold here", "Solution",
+                  "Bibliography", "Denoising diffusion probabilistic models", "can move",
+                  "a long line a long line"):  # fmt: skip
+        assert words in text, words
+    assert "??" not in text and "�" not in text
+    source = (tree / "pdf-work/_build/latex/diffnotes.tex").read_text()
+    assert source.count(r"\begin{picture}") >= 5 and "<svg" not in source and r"\booknorm" in source
+    assert "This page is stale" not in source
+
+
+@needs_tex
+def test_a_sign_that_no_font_has_is_a_fault(tree, tmp_path):
+    shutil.copytree(tree / "source", tmp_path / "source")
+    index = tmp_path / "source/book/glossary.md"
+    index.write_text(index.read_text() + "\n\nA sign: 𓀀.\n")
+    with pytest.raises(PressError, match="no font has the sign 𓀀"):
+        making.typeset(tmp_path / "source", tmp_path / "work")
+
+
+def test_faults_in_the_log_of_latex():
+    log = ("LaTeX Warning: Hyper reference `a:b' on page 3 undefined on input line 7.\n"
+           "LaTeX Warning: Label `eq:x' multiply defined.\n"
+           "Overfull \\hbox (99.5pt too wide) in paragraph at lines 3--4\n[]\\TU/a|\n"
+           "Overfull \\hbox (3.5pt too wide) in paragraph at lines 3--4\n")  # fmt: skip
+    found = checking.log_faults(log)
+    assert len(found) == 3 and "a:b" in found[0] and "eq:x" in found[1] and "99.5" in found[2]
+
+
+def test_without_latex_it_is_said_how_to_get_it(tree, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(PressError, match=r"system-packages print"):
+        making.typeset(tree / "source", tree / "none")
+
+
+def test_moving_figures_become_sentences():
+    page = sites.chapter("sample")
+    made = nbformat.reads(writers.without_moving(nbformat.writes(page), "https://example.org/p.html"), as_version=4)
+    texts = [output.data["text/markdown"] for cell in made.cells for output in cell.get("outputs", [])
+             if "https://example.org/p.html" in output.get("data", {}).get("text/markdown", "")]  # fmt: skip
+    assert len(texts) == 2 and "controls" in texts[1]  # a player and a slider
+    outputs = str([cell.get("outputs") for cell in made.cells])
+    assert 'class="player' not in outputs and "widget-view" not in outputs
+    assert 'class="player' in str([cell.get("outputs") for cell in page.cells])
+
+
+# --- the archive, and the command -----------------------------------------------------------------------------------
+
+
+def test_the_archive_opens_and_comes_again(tree):
+    project = Project(tree / "project")
+    site = build("latest", project.root, say=lambda text: None)
+    first = archive.archive(project)
+    data = first.read_bytes()
+    for path in site.rglob("*"):  # other times, same bytes
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    assert archive.archive(project).read_bytes() == data
+    top = first.stem
+    files = read(first)
+    assert list(files) == sorted(files) and all(name.startswith(f"{top}/") for name in files)
+    unpacked = tree / "unpacked"
+    with zipfile.ZipFile(first) as made:
+        made.extractall(unpacked)
+    checked = subprocess.run(["sha256sum", "--check", "--quiet", "--strict", SUMS], cwd=unpacked / top, check=False)
+    assert checked.returncode == 0
+    listed = {line.split("  ", 1)[1] for line in (unpacked / top / SUMS).read_text().splitlines()}
+    assert listed == {name.removeprefix(f"{top}/") for name in files} - {SUMS}
+    assert (unpacked / top / "notebooks/sample.ipynb").read_bytes() == project.source("sample").read_bytes()
+    executed = nbformat.read(unpacked / top / "executed/sample.ipynb", as_version=4)
+    assert any(cell.get("outputs") for cell in executed.cells)
+    (site / "index.html").write_text("changed")
+    with pytest.raises(PressError, match="no intact site"):
+        archive.archive(project)
+
+
+def test_the_command_makes_what_is_asked_for(monkeypatch, tmp_path):
+    asked = []
+    project = sites.runnable(tmp_path / "project")
+    monkeypatch.chdir(project.root)
+    monkeypatch.setattr("diffnotes.press.site.build", lambda pages, root, force: asked.append(("html", pages)))
+    monkeypatch.setattr(making, "editions", lambda formats, pages, root: asked.append((tuple(formats), pages)))
+    monkeypatch.setattr(archive, "archive", lambda project: asked.append("archive"))
+    assert main(["build"]) == 0 and asked == [("html", "latest")]
+    asked.clear()
+    assert main(["build", "--format", "pdf", "--pages", "committed"]) == 0 and asked == [(("pdf",), "committed")]
+    asked.clear()
+    assert main(["build", "--format", "all", "--archive"]) == 0
+    assert asked == [("html", "latest"), (("pdf", "epub"), "latest"), "archive"]
+
+
+def test_a_format_that_there_is_not(tmp_path):
+    with pytest.raises(PressError, match="formats = 'doc'; allowed: pdf, epub"):
+        making.editions(["doc"], "latest", tmp_path)
+
+
+# --- publishing -------------------------------------------------------------------------------------------------------
+
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_only_call_what_can_be_called_here(path):
+    """Steps are actions pinned by commit, or scripts and targets of the repository; rights are as small as can be."""
+    text = path.read_text()
+    flow = yaml.safe_load(text)
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert flow["permissions"] and "write-all" not in text and "pull_request_target" not in text
+    for job in flow["jobs"].values():
+        assert 0 < job["timeout-minutes"] <= 360
+        for step in job["steps"]:
+            if "uses" in step:
+                assert re.search(rf"uses: {re.escape(step['uses'])}  # v\d+\.\d+\.\d+$", text, re.M), step
+                assert re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", step["uses"])
+                continue
+            words = step["run"].removeprefix("sudo ").split()
+            assert "${{" not in step["run"], "what somebody types in must not become a command"
+            if words[0] == "make":
+                assert set(words[1:]) <= targets
+            else:
+                assert words[0].startswith(".ci/") and os.access(ROOT / words[0], os.X_OK), step
+
+
+def test_workflows_are_those_that_there_should_be():
+    assert [path.stem for path in WORKFLOWS] == ["gpu", "pages", "release", "test"]
+
+
+@pytest.mark.parametrize("chapters", ["nothing", "--force", "targets .*", "targets;ls"])
+def test_the_script_for_a_graphics_card_refuses_what_is_no_chapter(chapters):
+    done = subprocess.run([ROOT / ".ci/gpu-pages", "neither"], env={**os.environ, "CHAPTERS": chapters},
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 2 and "unknown chapter" in done.stderr
+    known = subprocess.run([ROOT / ".ci/gpu-pages", "neither"], env={**os.environ, "CHAPTERS": "targets collapse"},
+                           capture_output=True, text=True, check=False)  # fmt: skip
+    assert known.returncode == 2 and known.stderr.startswith("usage")
+
+
+def test_a_tag_that_is_not_the_version_makes_no_release():
+    done = subprocess.run([ROOT / ".ci/release", "make", "v99.0.0"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "v99.0.0" in done.stderr
+
+
+def test_dead_links_are_listed_and_fail_nothing(tmp_path):
+    site = tmp_path / "html"
+    site.mkdir()
+    (site / "a.html").write_text('<a href="http://127.0.0.1:9/x#y">x</a> <a href="b.html">inside</a>'
+                                 '<a class="b" href="https://host.invalid/z">z</a>')  # fmt: skip
+    command = [sys.executable, ROOT / ".ci/external-links", site]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "2 external links, 0 answer" in done.stdout
+    lines = [line.split("\t")[1:] for line in (tmp_path / "external-links.txt").read_text().splitlines()]
+    assert lines == [["http://127.0.0.1:9/x", "a.html"], ["https://host.invalid/z", "a.html"]]

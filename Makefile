@@ -1,6 +1,6 @@
 # Two commands do all the set-up on a fresh machine: `make book` rebuilds the book, `make test` passes the tests.
 .DEFAULT_GOAL := help
-.PHONY: help setup book site print lab test bench clean
+.PHONY: help setup book site print lab links test bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -32,6 +32,9 @@ print: $(READY)  ## make the PDF and the EPUB from the pages there are
 
 lab: $(READY)  ## open JupyterLab on working copies of the chapters, CHAPTER=NAME on one
 	$(BIN)/diffnotes lab $(CHAPTER)
+
+links: site  ## ask whether the links that lead out of the book answer; the one target that needs the network
+	.ci/external-links _build/html
 
 test: $(READY)  ## run all tests
 	@.ci/system-packages browser

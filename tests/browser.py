@@ -25,10 +25,10 @@ FLAGS = (
 )  # fmt: skip
 WAIT = 60.0  # seconds for any one answer
 
-# Everything folded is opened, and nothing is on its way from one colour to another.
+# Everything folded is opened, what is out of sight has its place, and nothing is on its way from one colour to another.
 STILL = """(() => {
   document.head.appendChild(document.createElement('style')).textContent =
-    '* { transition: none !important; animation: none !important }';
+    '* { transition: none !important; animation: none !important } section { content-visibility: visible !important }';
   document.querySelectorAll('details').forEach(fold => { fold.open = true; });
 })()"""
 

@@ -17,12 +17,13 @@ import torch
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from diffnotes.press import ledger, page, provenance, site
+from diffnotes.press import exercises, ledger, page, provenance, site
 from diffnotes.press.files import write_whole
 from diffnotes.press.layout import Project
 from diffnotes.show.explore import Frame, Panel, player
 
 ROOT = Path(__file__).resolve().parents[1]
+OF_CHAPTERS = ("book/chapters", "book/exercises")
 RECORD = "application/papermill.record/"  # the prefix of values that are stored and not shown
 STATES = {
     "holds": "holds",
@@ -220,6 +221,7 @@ def project(root: Path) -> Path:
     (root / "book/chapters").mkdir(exist_ok=True)
     for name in [*missing, "sample"]:
         nbformat.write(chapter(name), root / f"book/chapters/{name}.ipynb")
+    exercises.add_pages(Project(ROOT), root)
     return root
 
 
@@ -231,13 +233,15 @@ def runnable(root: Path) -> Project:
     project(root)
     toc = yaml.safe_load((root / "_toc.yml").read_text())
     for part in toc["parts"]:
-        part["chapters"] = [entry for entry in part["chapters"] if "book/chapters/" not in entry["file"]]
+        part["chapters"] = [entry for entry in part["chapters"] if not entry["file"].startswith(OF_CHAPTERS)]
     toc["parts"][0]["chapters"] = [{"file": "book/chapters/sample"}]
     toc["parts"] = [part for part in toc["parts"] if part["chapters"]]
     (root / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
-    shutil.rmtree(root / "book/chapters")
+    for folder in (*OF_CHAPTERS, "book/slides"):
+        shutil.rmtree(root / folder)
     (root / "book/index.md").write_text("# A book of tests\n\nOne chapter: {doc}`chapters/sample`.\n")
-    (root / "book/diagnose.md").write_text("# Is my model stable?\n")  # its links lead into all chapters
+    for name in ("diagnose", "teaching/guide", "teaching/projects"):  # their links lead into all chapters
+        (root / f"book/{name}.md").write_text(f"# The page {name}\n")
     for prose in (root / "book").glob("*.md"):
         prose.write_text(re.sub(r"chapters/\w+", "chapters/sample", prose.read_text()))
     symbols = root / "book/notation.yml"  # those of one chapter lead to it

@@ -62,7 +62,7 @@ def pages(site: Path) -> list[Path]:
     return [
         path
         for path in sorted(site.rglob("*.html"))
-        if path.name not in ("index.html", "search.html") or path.parent != site
+        if (path.name not in ("index.html", "search.html") or path.parent != site) and path.parent.name != "slides"
     ]
 
 
@@ -128,6 +128,50 @@ def test_what_loads_is_what_a_browser_asks_for(browser: Browser, tmp_path: Path)
     assert set(through) <= {"a refresh", "a use"}, through
 
 
+# Links to code and run
+
+OPEN = "document.querySelector('.cell:target > details.hide.above-input')?.open"
+
+
+def test_the_code_behind_a_figure_and_a_verdict_is_opened(site: Path, browser: Browser) -> None:
+    """By a click and by the Enter key, on arrival from elsewhere, and again after the reader has closed it."""
+    browser.view()
+    address = (site / "book/chapters/sample.html").as_uri()
+    for where, says in (("figure", "Code of this figure"), (".verdict", "Code of the verdict on")):
+        browser.open(address, formulas=False)
+        browser.run("localStorage.clear()")
+        link = f"document.querySelector('{where} .made a')"
+        assert browser.run(f"{link}.textContent").startswith(says)
+        browser.run(f"{link}.focus()")
+        browser.press("Enter")
+        browser.listen(0.3)
+        cell = browser.run("document.querySelector('.cell:target')?.id")
+        assert cell and browser.run(f"{link}.hash") == f"#{cell}" and browser.run(OPEN) is True
+        assert 0 <= browser.run("document.querySelector('.cell:target').getBoundingClientRect().top") < 900
+        browser.run("document.querySelector('.cell:target > details').open = false")
+        browser.run(f"{link}.click()")
+        browser.listen(0.2)
+        assert browser.run(OPEN) is True
+        browser.open(f"{address}?again#{cell}", formulas=False)
+        browser.listen(0.3)
+        assert browser.run(OPEN) is True and not browser.errors
+
+
+def test_the_run_behind_a_verdict_is_a_row_of_its_page(site: Path, browser: Browser) -> None:
+    browser.view()
+    browser.open((site / "book/chapters/sample.html").as_uri(), formulas=False)
+    browser.run("document.querySelector('.verdict .made a:nth-of-type(2)').click()")
+    browser.listen(1)
+    assert browser.run("location.pathname").endswith("/book/runs.html")
+    assert "A chapter made by hand" in browser.run("document.querySelector('tr:has(:target)').innerText")
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    try:
+        browser.open((site / "book/chapters/sample.html").as_uri(), formulas=False)
+        assert browser.run("[...document.querySelectorAll('.made')].filter(e => e.checkVisibility()).length") == 0
+    finally:
+        browser.send("Emulation.setEmulatedMedia", media="")
+
+
 def test_a_reader_without_javascript_is_told_about_formulas(site: Path, browser: Browser) -> None:
     note = "getComputedStyle(document.querySelector('.without-script') ?? document.head).display"
     browser.view()
@@ -181,6 +225,8 @@ def test_the_ledger_can_be_filtered(site: Path, browser: Browser) -> None:
     names = browser.run("[...document.querySelector('.ledger-filters').elements.group.options].map(one => one.text)")
     assert "Recursive training" in names and len(names) == 7
     assert browser.run("[...document.querySelectorAll('.ledger-filters :is(input, select)')].every(e => e.labels[0])")
+
+
 @pytest.mark.parametrize(("query", "first"), [
     ("clumped samples", "chapters/collapse.html#sec-collapse-seen"),
     ("my samples clump together", "chapters/collapse.html#sec-collapse-seen"),
@@ -204,6 +250,21 @@ def test_the_first_result_of_a_search(site: Path, browser: Browser, query: str, 
     assert not browser.errors
     page, anchor = (site / found[0].split("#")[0]).read_text(encoding="utf8"), first.split("#")[1]
     assert f'id="{anchor}"' in page
+
+
+@pytest.mark.parametrize(("query", "anchor"), [
+    ("clumped samples", "sec-diagnose-clumped"),
+    ("washed-out samples", "sec-diagnose-washed"),
+    ("why are my samples washed out", "sec-diagnose-washed"),
+    ("noisy small t", "sec-diagnose-noisy"),
+    ("drift over retraining", "sec-diagnose-drift"),
+])  # fmt: skip
+def test_a_symptom_leads_to_its_diagnosis(site: Path, browser: Browser, query: str, anchor: str) -> None:
+    browser.view()
+    browser.open((site / "search.html").as_uri() + "?q=" + quote(query))
+    found = browser.run(RESULTS)
+    assert f"book/diagnose.html#{anchor}" in found[:3], found[:5]
+    assert f'id="{anchor}"' in (site / "book/diagnose.html").read_text(encoding="utf8")
 
 
 def test_what_nobody_wrote_is_not_found(site: Path, browser: Browser) -> None:
@@ -251,6 +312,7 @@ CARDS = {
     "a figure elsewhere": ("chapters/collapse", "[href$='targets.html#fig-targets-digits']", "figure", "Fig."),
     "a claim here": ("claims", "[href='#ledger-c9']", "claim", "SDE sampler with the same net collapses less"),
     "a claim elsewhere": ("claims", "[href$='#claim-c1']", "claim", "C1 holds"),
+    "a number quoted": ("index", ".effect[href$='#claim-l4']", "claim", "The part quoted here: "),
 }
 
 
@@ -270,6 +332,24 @@ def test_a_card_shows_what_a_link_leads_to(site: Path, browser: Browser, case: s
     shown = browser.run(CONTRAST)
     assert not [text for text in shown if text.split(": ", 1)[1] in card["text"]], shown
     assert not browser.errors and not [url for url in browser.requests if not url.startswith(LOCAL)]
+
+
+def test_the_card_of_a_number_says_its_interval(site: Path, browser: Browser) -> None:
+    """Two numbers of one claim have one card, and each its own interval in it; the tooltip comes back afterwards."""
+    browser.view()
+    browser.open((site / "book/index.html").as_uri())
+    told = []
+    for which in (0, 1):
+        link = f"[...document.querySelectorAll(\".effect[href$='#claim-l4']\")][{which}]"
+        title = browser.run(f"{link}.title")
+        browser.press("Tab")
+        browser.run(f"{link}.focus()")
+        text = browser.run(CARD)["text"]
+        assert title and f"The part quoted here: {title}." in text and text.count("quoted here") == 1
+        browser.press("Escape")
+        assert browser.run(f"{link}.title") == title
+        told.append(title)
+    assert told[0] != told[1]
 
 
 def test_a_card_stays_while_it_is_read_and_goes_on_escape(site: Path, browser: Browser) -> None:

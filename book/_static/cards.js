@@ -28,7 +28,7 @@
     }
     if (target.matches("div.math")) return ["equation", copies([target])];
     const head = target.querySelector(":scope > .admonition-title");
-    if (target.matches("div.verdict")) return ["claim", [title(head), ...copies(target.querySelectorAll(":scope > .admonition-title + p"))]];
+    if (target.matches("div.verdict")) return ["claim", [title(head), ...copies([...target.querySelectorAll(":scope > .admonition-title ~ p")].slice(0, 1))]];
     if (target.matches("div.proof")) {
       const told = target.querySelector(":scope > section");
       return told && ["theorem", [title(head), ...copies(told.childNodes)]];
@@ -100,6 +100,8 @@
     shown = { link, card, title: link.getAttribute("title") };
     link.removeAttribute("title");  // the browser would show it beside the card
     link.setAttribute("aria-describedby", card.id);
+    card.querySelector(".card-quoted")?.remove();
+    if (link.matches(".effect") && shown.title) card.append(element("p", "card-quoted", `The part quoted here: ${shown.title}.`));
     document.body.append(card);
     place(card, line);
     if ("unset" in card.dataset) {

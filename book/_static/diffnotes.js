@@ -137,13 +137,28 @@ document.addEventListener("DOMContentLoaded", () => {
   head.prepend(button);
 });
 
+// The code that a figure or a verdict comes from is opened when a link leads to it.
+const openCode = () => {
+  const cell = location.hash.startsWith("#code-") && document.getElementById(location.hash.slice(1));
+  const fold = cell && cell.querySelector("details.hide.above-input");
+  if (!fold || fold.open) return;
+  fold.open = true;
+  cell.scrollIntoView();
+};
+addEventListener("hashchange", openCode);
+document.addEventListener("DOMContentLoaded", openCode);
+document.addEventListener("click", (event) => {
+  // The same link again, after its code was closed by hand.
+  if (event.target instanceof Element && event.target.closest(".made a")?.hash === location.hash) openCode();
+});
+
 // Figures are enlarged in a dialog. Each is a link to its picture, which is what is left of this without a script.
 const enlarge = (link) => {
   const figure = link.closest("figure"), caption = figure?.querySelector("figcaption")?.cloneNode(true);
   const dialog = document.createElement("dialog"), close = document.createElement("button");
   const view = document.createElement("div"), image = link.querySelector("img").cloneNode();
   for (const name of ["style", "width", "height", "class"]) image.removeAttribute(name);
-  caption?.querySelectorAll(".headerlink").forEach((mark) => mark.remove());
+  caption?.querySelectorAll(".headerlink, .made").forEach((mark) => mark.remove());
   caption?.querySelectorAll("[id]").forEach((one) => one.removeAttribute("id"));
   dialog.className = "enlarged";
   dialog.setAttribute("aria-label", `${figure?.querySelector(".caption-number")?.textContent.trim() ?? "Figure"}, enlarged`);

@@ -7,6 +7,8 @@ It reads requests from the file descriptor IN and answers on OUT, a line of JSON
 * ``{"call": NAME, "with": [...]}`` calls a function: ``{"value": ...}`` or ``{"raised": TEXT}``
 * ``{"tried": true}`` lists what the code has tried that no exercise needs: ``{"tried": [...]}``
 
+A request has a number ``n``, which its answer repeats.
+
 What takes longer than SECONDS is interrupted. All limits that must hold are held from outside; see
 :mod:`diffnotes.exercises.marking`.
 """
@@ -19,6 +21,7 @@ import signal
 import sys
 from typing import Any
 
+from .checking import told
 from .wire import pack, unpack
 
 OPEN = ("/usr/", "/lib", "/etc/", "/proc/", "/dev/", "/sys/", "/tmp/work")  # what programs look at by themselves
@@ -77,10 +80,10 @@ class Host:
                 return {"error": None if error is None else _told(error)}
             case {"get": name}:
                 space = self.shell.user_ns
-                return {"value": pack(space[name])} if name in space else {}
+                return {"value": _packed(space[name])} if name in space else {}
             case {"call": name, "with": given}:
                 try:
-                    return {"value": pack(self.shell.user_ns[name](*map(unpack, given)))}
+                    return {"value": _packed(self.shell.user_ns[name](*map(unpack, given)))}
                 except (Exception, OutOfTime, SystemExit) as error:
                     return {"raised": _told(error)}
             case {"tried": True}:
@@ -88,10 +91,18 @@ class Host:
         raise ValueError(f"unknown request {sorted(request)}")
 
 
+def _packed(value: Any) -> Any:
+    """``value`` as it is sent; of a class of the student's own that fails at this, its name."""
+    try:
+        return pack(value)
+    except Exception:
+        return {"other": f"a value of type {type(value).__name__} that cannot be read"[:100]}
+
+
 def _told(error: BaseException) -> str:
     if isinstance(error, OutOfTime):
         return LATE
-    return f"{type(error).__name__}: {error}"[:500]
+    return told(error)
 
 
 def main(receive: int, send: int, seconds: float) -> None:
@@ -106,13 +117,14 @@ def main(receive: int, send: int, seconds: float) -> None:
         watch(host.tried)
         for line in requests:
             signal.setitimer(signal.ITIMER_REAL, seconds)
+            asked = json.loads(line)
             try:
-                found = host.answer(json.loads(line))
+                found = host.answer(asked)
             except OutOfTime as error:
                 found = {"error": _told(error), "raised": _told(error)}
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
-            print(json.dumps(found), file=answers, flush=True)
+            print(json.dumps({**found, "n": asked.get("n")}), file=answers, flush=True)
 
 
 if __name__ == "__main__":

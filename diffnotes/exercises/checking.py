@@ -20,7 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Choice", "Construction", "Exercise", "Feedback", "Function", "Mistake", "Raised", "Value", "Wrong", "judge"]
+__all__ = [
+    "Choice", "Construction", "Exercise", "Feedback", "Function", "Mistake", "Raised", "Value", "Wrong", "judge",
+    "result_of", "tensor_of", "told",
+]  # fmt: skip
+
+
+HUGE = 1e100
+"""No answer has a number above this one; squares of larger ones are not finite, and then nothing can be compared."""
 
 
 class Wrong(Exception):
@@ -76,7 +83,18 @@ def judge(exercise: Exercise, answer: Any) -> Feedback:
         exercise.judge(answer)
     except Wrong as wrong:
         return Feedback(False, str(wrong))
+    except Exception as error:
+        return Feedback(False, f"The answer cannot be used: {told(error)}")
     return Feedback(True, exercise.praise)
+
+
+def told(error: BaseException) -> str:
+    """Kind and first line of an error, whatever class of whomever it is of."""
+    try:
+        line = next(iter(str(error).splitlines()), "")
+    except Exception:
+        line = ""
+    return f"{type(error).__name__}{line and ': '}{line[:300]}"
 
 
 def shown(value: Any) -> str:
@@ -97,24 +115,66 @@ def shown(value: Any) -> str:
         return "a number beyond all floats"
 
 
-def tensor_of(value: Any, what: str = "the answer") -> Tensor:
-    """``value`` in float64; Wrong if it is no number, tensor, or list of numbers, or is not finite."""
+def tensor_of(value: Any, what: str = "The answer") -> Tensor:
+    """``value`` in float64; Wrong if it is no real number, tensor, or list of numbers, not finite, or above HUGE."""
     if isinstance(value, (str, bytes, bool)) or callable(value):
         raise Wrong(f"{what} is {shown(value)}; it should be a number or a tensor")
     try:
         found = torch.as_tensor(np.asarray(value) if isinstance(value, (list, tuple)) else value)
-        found = found.detach().cpu().double()
+        if found.is_complex():
+            raise Wrong(f"{what} is complex; it should be real")
+        found = found.detach().cpu().double().to_dense()
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise Wrong(f"{what} is {shown(value)}; it should be a number or a tensor") from None
     if not bool(torch.isfinite(found).all()):
         raise Wrong(f"{what} is not finite: {shown(value)}")
+    if bool((found.abs() > HUGE).any()):
+        raise Wrong(f"{what} has numbers above {HUGE:g}: {shown(value)}")
     return found
+
+
+def alike(found: Tensor, right: Tensor) -> Tensor:
+    """``found``; in the shape of ``right`` if both are one number, of which nobody cares how many axes it has."""
+    return found.reshape(right.shape) if found.numel() == right.numel() == 1 else found
 
 
 def close(one: Tensor, other: Tensor, tolerance: float) -> bool:
     """Whether two tensors of one shape agree to ``tolerance`` of the largest entry of ``other``."""
     scale = float(other.abs().max()) if other.numel() else 0.0
     return one.shape == other.shape and bool(((one - other).abs() <= tolerance * max(scale, 1e-12)).all())
+
+
+def shape(value: Tensor) -> str:
+    """The shape of a tensor, in words."""
+    return f"the shape {tuple(value.shape)}" if value.ndim else "the shape of a single number"
+
+
+def rough(one: Tensor, other: Tensor, tolerance: float) -> str:
+    """What is said of a result that is right but for its last digits; nothing of another one."""
+    if not close(one, other, 1e-4):
+        return ""
+    off = float((one - other).abs().max()) / max(float(other.abs().max()), 1e-12)
+    return (f"is right to {off:.0e} of its size; it should be to {tolerance:.0e}. Numbers in single precision have too "
+            "few digits: calculate in torch.float64")  # fmt: skip
+
+
+def result_of(answer: Any, case: tuple) -> Tensor:
+    """What a function that was given as an answer gives for the arguments ``case``; Wrong if it gives no numbers."""
+    if not callable(answer):
+        raise Wrong(f"The answer is {shown(answer)}; it should be a function")
+    given = ", ".join(map(shown, case))
+    copies = tuple(one.clone() if isinstance(one, Tensor) else one for one in case)
+    try:
+        result = answer(*copies)
+    except Raised as error:
+        raise Wrong(f"For ({given}) it raises {error}") from None
+    except NotImplementedError:
+        result = None
+    except Exception as error:
+        raise Wrong(f"For ({given}) it raises {told(error)}") from None
+    if result is None or result is Ellipsis:
+        raise Wrong("The function returns nothing yet: put your answer where the three dots are.")
+    return tensor_of(result, f"The result for ({given})")
 
 
 @dataclass(frozen=True)
@@ -133,7 +193,7 @@ class Function:
     cases: Sequence[tuple]
     mistakes: Sequence[Mistake]
     praise: str
-    tolerance: float = 1e-6
+    tolerance: float = 1e-5
 
     def model(self) -> Any:
         """The right function."""
@@ -141,37 +201,28 @@ class Function:
 
     def judge(self, answer: Any) -> None:
         """Call the answer with all cases; see :class:`Exercise`."""
-        if not callable(answer):
-            raise Wrong(f"the answer is {shown(answer)}; it should be a function")
-        found = [self._result(answer, case) for case in self.cases]
         right = [tensor_of(self.right(*case)) for case in self.cases]
+        found = [alike(result_of(answer, case), right[i]) for i, case in enumerate(self.cases)]
         wrong = [i for i in range(len(right)) if not close(found[i], right[i], self.tolerance)]
         if not wrong:
             return
         for mistake in self.mistakes:
-            others = (tensor_of(mistake.answer(*case)) for case in self.cases)
-            if all(close(one, other, self.tolerance) for one, other in zip(found, others)):
+            if self._agrees(mistake, found):
                 raise Wrong(mistake.said)
         case, one, other = self.cases[wrong[0]], found[wrong[0]], right[wrong[0]]
         given = ", ".join(map(shown, case))
         if one.shape != other.shape:
-            raise Wrong(f"for ({given}) the result has the shape {tuple(one.shape)}; it should be {tuple(other.shape)}")
-        raise Wrong(f"for ({given}) the result is {shown(one)}; it should be {shown(other)}")
+            raise Wrong(f"For ({given}) the result has {shape(one)}; it should have {shape(other)}")
+        if said := rough(one, other, self.tolerance):
+            raise Wrong(f"For ({given}) the result {said}")
+        raise Wrong(f"For ({given}) the result is {shown(one)}; it should be {shown(other)}")
 
-    def _result(self, answer: Callable[..., Any], case: tuple) -> Tensor:
-        given = ", ".join(map(shown, case))
-        copies = tuple(one.clone() if isinstance(one, Tensor) else one for one in case)
+    def _agrees(self, mistake: Mistake, found: list[Tensor]) -> bool:
         try:
-            result = answer(*copies)
-        except Raised as error:
-            raise Wrong(f"for ({given}) it raises {error}") from None
-        except NotImplementedError:
-            result = None
-        except Exception as error:
-            raise Wrong(f"for ({given}) it raises {type(error).__name__}: {error}") from None
-        if result is None or result is Ellipsis:
-            raise Wrong("The function returns nothing yet: put your answer where the three dots are.")
-        return tensor_of(result, f"the result for ({given})")
+            others = [tensor_of(mistake.answer(*case)) for case in self.cases]
+        except (Wrong, ArithmeticError, ValueError):  # what this mistake leads to is not defined in some case
+            return False
+        return all(close(one, other, self.tolerance) for one, other in zip(found, others))
 
 
 @dataclass(frozen=True)
@@ -198,7 +249,8 @@ class Value:
 
     def judge(self, answer: Any) -> None:
         """Compare; see :class:`Exercise`."""
-        found, right = tensor_of(answer), tensor_of(self.right())
+        right = tensor_of(self.right())
+        found = alike(tensor_of(answer), right)
         if close(found, right, self.tolerance):
             return
         for mistake in self.mistakes:
@@ -206,7 +258,7 @@ class Value:
             if close(found, tensor_of(other), self.tolerance):
                 raise Wrong(mistake.said)
         if found.shape != right.shape:
-            raise Wrong(f"the answer has the shape {tuple(found.shape)}; it should be {tuple(right.shape)}")
+            raise Wrong(f"The answer has {shape(found)}; it should have {shape(right)}")
         if found.numel() == 1:
             far = f"{shown(found)} is too {'large' if bool((found > right).all()) else 'small'}"
         else:
@@ -246,12 +298,12 @@ class Choice:
         """Compare letter by letter; see :class:`Exercise`."""
         letters = answer.replace(",", " ").replace(" ", "") if isinstance(answer, str) else answer
         if not isinstance(letters, (str, set, frozenset, list, tuple)) or not all(isinstance(a, str) for a in letters):
-            raise Wrong(f"the answer is {shown(answer)}; it should be letters, such as {{'a', 'b'}}")
+            raise Wrong(f"The answer is {shown(answer)}; it should be letters, such as {{'a', 'b'}}")
         chosen = {letter.strip().lower() for letter in letters}
         if not chosen:
             raise Wrong("There is no answer yet: name the letters of the statements that are true.")
         if unknown := chosen - set(self.reasons):
-            raise Wrong(f"there is no statement {sorted(unknown)[0]!r}; allowed: {', '.join(self.reasons)}")
+            raise Wrong(f"There is no statement {sorted(unknown)[0]!r}; allowed: {', '.join(self.reasons)}")
         for letter in self.reasons:
             if (letter in chosen) != (letter in self.true):
                 raise Wrong(self._said(letter))
@@ -281,13 +333,13 @@ class Construction:
         """Test; see :class:`Exercise`."""
         try:
             self.test(answer)
-        except (Wrong, AssertionError):
+        except Wrong:
             raise
         except Raised as error:
-            raise Wrong(f"it raises {error}") from None
+            raise Wrong(f"It raises {error}") from None
         except NotImplementedError:
             raise Wrong("There is no answer yet: put yours where the three dots are.") from None
         except Exception as error:
-            raise Wrong(f"the answer cannot be used: {type(error).__name__}: {error}") from None
+            raise Wrong(f"The answer cannot be used: {told(error)}") from None
 
 

@@ -11,6 +11,7 @@ A cell that ends the process, or does not end, costs the answers of that cell: t
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import resource
@@ -19,9 +20,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 
@@ -31,16 +32,21 @@ from .checking import Feedback, Raised, judge
 from .wire import FUNCTION, pack, unpack
 
 ATTEMPTS = 4  # of executing a submission, each without the cells that stopped the one before
+START = 120  # seconds until code can be executed
+LINE = 2**26  # bytes of an answer
+MEMORY = 2**33  # bytes of addresses of the process that judges
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a submission may use: seconds of a cell or a call, seconds of all, bytes of memory, processes, output."""
+    """What a submission may use: seconds of a cell or a call, seconds of all, bytes of memory, processes, open files of
+    each, bytes of output."""
 
     cell: float = 60.0
     total: float = 300.0
     memory: int = 2 * 2**30
     processes: int = 64
+    files: int = 256
     output: int = 5 * 2**20
 
 
@@ -65,12 +71,18 @@ class Stopped(BaseException):
     """The process that executes a submission has ended or was ended; the message says why."""
 
 
+class Unable(Exception):
+    """Nothing can be executed here, for no fault of the submission."""
+
+
 class Process:
     """A process that executes a submission, and its limits."""
 
     def __init__(self, command: list[str], limits: Limits) -> None:
         self.limits, self.reason, self.output = limits, "", ""
-        self._buffer, self._ended = b"", threading.Event()
+        self._buffer, self._ended, self._asked = bytearray(), threading.Event(), 0
+        memory = psutil.virtual_memory()
+        self._least = min(memory.total // 16, memory.available // 2)
         receive, self._send = os.pipe()
         self._receive, send = os.pipe()
         try:
@@ -82,6 +94,7 @@ class Process:
         finally:
             os.close(receive)
             os.close(send)
+        os.set_blocking(self._send, False)
         self._threads = [threading.Thread(target=one, daemon=True) for one in (self._read, self._watch)]
         for thread in self._threads:
             thread.start()
@@ -89,6 +102,7 @@ class Process:
     def _limit(self) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**26, 2**26))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.limits.files, self.limits.files))
         room = 2 * self.limits.memory + 2**32  # addresses, of which libraries take many that hold nothing
         resource.setrlimit(resource.RLIMIT_AS, (room, room))
 
@@ -117,40 +131,61 @@ class Process:
                     return self.stop(f"it started more than {self.limits.processes} processes")
                 if sum(_memory(one) for one in family) > self.limits.memory:
                     return self.stop(f"it used more than {self.limits.memory / 2**30:.3g} GiB of memory")
+            if psutil.virtual_memory().available < self._least:  # memory that belongs to no process: shared, of files
+                return self.stop("it left next to no memory to this machine")
 
     def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Its answer to a request; Stopped if there is none within ``seconds``, or the process is at an end."""
-        try:
-            os.write(self._send, (json.dumps(request) + "\n").encode())
-        except OSError:
-            return self._over()
-        return self.answer(seconds)
-
-    def answer(self, seconds: float) -> dict[str, Any]:
-        """The next line that it answers."""
-        deadline = time.monotonic() + seconds
-        while b"\n" not in self._buffer:
-            ready, _, _ = select.select([self._receive], [], [], max(0.0, deadline - time.monotonic()))
+        self._asked += 1
+        text = json.dumps({**request, "n": self._asked}) + "\n"
+        deadline, line = time.monotonic() + seconds, memoryview(text.encode())
+        while line:
+            _, ready, _ = select.select([], [self._send], [], max(0.0, deadline - time.monotonic()))
             if not ready:
-                self.stop(f"it did not end within {seconds:.0f} s")
+                self._over(f"it did not end within {seconds:.0f} s")
+            try:
+                line = line[os.write(self._send, line) :]
+            except BlockingIOError:
+                continue
+            except OSError:
                 self._over()
-            data = os.read(self._receive, 2**20)
-            if not data or len(self._buffer) > 2**27:
-                self._over()
-            self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
-            self.stop("it wrote into the line to the marking")
-            self._over()
+        found = self.answer(deadline - time.monotonic(), seconds)
+        if found.get("n") != self._asked:
+            self._over("it wrote into the line to the marking")
         return found
 
-    def _over(self) -> Any:
-        with contextlib.suppress(subprocess.TimeoutExpired):
+    def answer(self, seconds: float, told: float | None = None) -> dict[str, Any]:
+        """The next line that it answers; a line that does not come is late after ``told`` seconds."""
+        deadline, seen = time.monotonic() + seconds, 0
+        while (end := self._buffer.find(b"\n", seen)) < 0:
+            seen, left = len(self._buffer), deadline - time.monotonic()
+            ready, _, _ = select.select([self._receive], [], [], max(0.0, left))
+            if not ready or left < -1:  # also of a line that never ends
+                self._over(f"it did not end within {seconds if told is None else told:.0f} s")
+            data = os.read(self._receive, 2**20)
+            if not data:
+                self._over()
+            if seen > LINE:
+                self._over("its answer is too large to be marked")
+            self._buffer += data
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError, MemoryError):
+            found = None
+        if not isinstance(found, dict):
+            self._over("it wrote into the line to the marking")
+        return found
+
+    def _over(self, reason: str = "") -> NoReturn:
+        """Stopped, for ``reason`` or because it has ended by itself."""
+        if reason:
+            self.stop(reason)
+        try:
             self.process.wait(2)
+        except subprocess.TimeoutExpired:
+            self.stop("it closed the line to the marking")
         self.stop("it ended the process")
         raise Stopped(self.reason)
 
@@ -176,7 +211,11 @@ def _memory(process: psutil.Process) -> int:
 def _executing(submission: Submission) -> Iterator[Process]:
     process = Process(submission.command, submission.limits)
     try:
-        process.answer(120)  # torch is being imported
+        try:
+            process.answer(START)  # torch is being imported
+        except Stopped as stopped:
+            said = " ".join(process.output.split())[-300:]
+            raise Unable(f"what executes submissions did not start: {stopped}{said and f'; it said: {said}'}") from None
         yield process
     finally:
         process.close()
@@ -185,12 +224,14 @@ def _executing(submission: Submission) -> Iterator[Process]:
 class Remote:
     """A function of a submission, called there."""
 
-    def __init__(self, process: Process, name: str, seconds: float) -> None:
-        self.process, self.name, self.seconds = process, name, seconds
+    def __init__(self, process: Process, name: str, patience: Callable[[], float]) -> None:
+        self.process, self.name, self.patience = process, name, patience
+        self.late = False
 
     def __call__(self, *given: Any) -> Any:
-        found = self.process.ask({"call": self.name, "with": [pack(one) for one in given]}, self.seconds)
+        found = self.process.ask({"call": self.name, "with": [pack(one) for one in given]}, self.patience())
         if "raised" in found:
+            self.late = self.late or found["raised"] == LATE
             raise Raised(str(found["raised"]))
         return _value(found)
 
@@ -201,7 +242,7 @@ class Remote:
 def _value(found: dict[str, Any]) -> Any:
     try:
         return unpack(found.get("value"))
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, RecursionError, OverflowError, MemoryError, RuntimeError):
         raise Raised("something that is no value") from None
 
 
@@ -212,6 +253,9 @@ def mark(submission: Submission) -> dict[str, Any]:
         ``exercises``: by name, ``right`` and ``message``; ``stopped``: why the process was ended, once for each time;
         ``errors``: number of a cell from 1 -> what it raised; ``tried``: what no exercise needs; ``output``: the
         beginning of what it printed; ``seconds``.
+
+    Raises:
+        Unable: if nothing can be executed here.
     """
     began, marking = time.monotonic(), _Marking(submission)
     for _ in range(ATTEMPTS):
@@ -220,8 +264,10 @@ def mark(submission: Submission) -> dict[str, Any]:
                 marking.attempt()
     late = f"it did not end within {submission.limits.cell:g} s"
     stopped = marking.stopped + [f"cell {number}: {late}" for number, text in marking.errors.items() if text == LATE]
+    if marking.waiting and not stopped:
+        stopped = [f"it did not end within {submission.limits.total:g} s"]
     for name in marking.waiting:
-        why = "; ".join(marking.stopped) or "no time left"
+        why = "; ".join(stopped)
         marking.found[name] = Feedback(False, f"It could not be marked: {why}.")
     told = {name: {"right": marking.found[name].right, "message": marking.found[name].message}
             for name in submission.answers}  # fmt: skip
@@ -247,7 +293,9 @@ class _Marking:
         return max(0.1, min(self.submission.limits.cell + 5, self.left()))
 
     def attempt(self) -> None:
+        began = time.monotonic()
         with _executing(self.submission) as process:
+            self.deadline += time.monotonic() - began  # until then it is not the submission that takes time
             try:
                 self._run(process)
                 self._judge(process)
@@ -288,10 +336,13 @@ class _Marking:
         if "value" not in sent:
             return Feedback(False, f"There is no variable {variable}.{self._why()}")
         try:
-            value = Remote(process, variable, self.patience()) if sent["value"] == FUNCTION else _value(sent)
+            value = Remote(process, variable, self.patience) if sent["value"] == FUNCTION else _value(sent)
         except Raised as error:
             return Feedback(False, f"{variable} is {error}.")
-        return judge(exercise(name), value)
+        said = judge(exercise(name), value)
+        if isinstance(value, Remote) and value.late:
+            self.stopped.append(f"{name}: a call did not end within {self.submission.limits.cell:g} s")
+        return said
 
     def _why(self) -> str:
         said = [*self.stopped, *(f"cell {number} raised {text}" for number, text in self.errors.items())]
@@ -299,11 +350,17 @@ class _Marking:
 
 
 def main() -> None:
-    """Mark what comes in, a line each."""
+    """Mark what comes in, a line each; within limits, as what is judged is of a student's making."""
+    ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG: what grades may be killed
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     for line in sys.stdin:
         told = json.loads(line)
         limits = Limits(**told.pop("limits", {}))
-        print(json.dumps(mark(Submission(**told, limits=limits))), flush=True)
+        try:
+            found = mark(Submission(**told, limits=limits))
+        except Unable as unable:
+            found = {"unable": str(unable)}
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

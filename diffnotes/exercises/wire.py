@@ -17,7 +17,7 @@ from torch import Tensor
 
 __all__ = ["FUNCTION", "Foreign", "pack", "unpack"]
 
-LARGEST = 32 * 2**20  # bytes of a tensor
+LARGEST = 32 * 2**20  # bytes of all tensors and texts of a value
 DEEPEST, MOST = 8, 100_000  # lists in lists, entries of all
 DTYPES = ("float64", "float32", "int64", "int32", "int16", "int8", "uint8", "bool")
 FUNCTION = {"function": True}
@@ -35,7 +35,7 @@ class Foreign:
 
 def pack(value: Any) -> Any:
     """``value`` as JSON takes it."""
-    return _pack(value, DEEPEST, [MOST])
+    return _pack(value, DEEPEST, [MOST, LARGEST])
 
 
 def _pack(value: Any, depth: int, left: list[int]) -> Any:
@@ -43,30 +43,38 @@ def _pack(value: Any, depth: int, left: list[int]) -> Any:
     if depth < 0 or left[0] < 0:
         return {"other": "something too large to be sent"}
     if value is None or isinstance(value, (bool, str, float)) or (isinstance(value, int) and abs(value) < 2**63):
-        return value if not isinstance(value, str) or len(value) <= MOST else {"other": "a text too long to be sent"}
+        return _text(value, left) if isinstance(value, str) else value
     if value is Ellipsis:
         return {"dots": True}
     if isinstance(value, np.generic):
         return _pack(value.item(), depth - 1, left)
     if isinstance(value, (Tensor, np.ndarray)):
-        return _array(value)
+        return _array(value, left)
     for kind, name in ((list, "list"), (tuple, "tuple"), ((set, frozenset), "set")):
         if isinstance(value, kind):
             return {name: [_pack(one, depth - 1, left) for one in value]}
     if isinstance(value, dict):
         return {"dict": [[_pack(one, depth - 1, left) for one in pair] for pair in value.items()]}
-    return FUNCTION if callable(value) else {"other": f"a value of type {type(value).__name__}"}
+    if callable(value):
+        return FUNCTION if depth == DEEPEST else {"other": "a function"}
+    return {"other": f"a value of type {type(value).__name__}"}
 
 
-def _array(value: Tensor | np.ndarray) -> dict[str, Any]:
+def _text(value: str, left: list[int]) -> Any:
+    left[1] -= len(value)
+    return value if len(value) <= MOST and left[1] >= 0 else {"other": "a text too long to be sent"}
+
+
+def _array(value: Tensor | np.ndarray, left: list[int]) -> dict[str, Any]:
     try:
         if isinstance(value, Tensor):
-            value = value.detach().cpu()
+            value = value.detach().cpu().to_dense().resolve_neg()
             value = (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).numpy()
         value = np.asarray(value.astype(np.float64) if value.dtype == np.float16 else value, order="C")
     except (TypeError, RuntimeError) as error:
         return {"other": f"a tensor that cannot be sent ({error})"}
-    if value.dtype.name not in DTYPES or value.nbytes > LARGEST:
+    left[1] -= value.nbytes
+    if value.dtype.name not in DTYPES or left[1] < 0:
         return {"other": f"an array of {value.dtype.name} and {value.nbytes} bytes"}
     return {"tensor": base64.b64encode(value.tobytes()).decode(), "dtype": value.dtype.name, "shape": list(value.shape)}
 

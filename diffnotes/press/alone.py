@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["alone", "glued", "labels", "sources"]
+__all__ = ["alone", "glued", "labels", "sources", "spelled_out"]
 
 ROLE = re.compile(r"\{(glue:text|term|numref|cite(?::\w+)?|doc|ref|prf:ref|eq)\}`([^`\n]+)`")
+QUIZ = re.compile(r"^```\{quiz\} \w+\n```[ \t]*$", re.M)  # of diffnotes.press.lessons
 LABEL = re.compile(r"^\(([\w-]+)\)=\s*$|^:label:\s*(\S+)\s*$|\$\$\s*\(([\w-]+)\)\s*$", re.M)
 
 
@@ -54,10 +55,44 @@ def alone(
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = ROLE.sub(written, cell.source)
+            cell.source = QUIZ.sub("The questions stand on the page of this chapter in the book.", cell.source)
     if macros and notebook.cells and notebook.cells[0].cell_type == "markdown":
         told = {f"\\{name}": value if isinstance(value, str) else value[0] for name, value in macros.items()}
         notebook.cells[0].source = f"---\nmath: {json.dumps(told)}\n---\n{notebook.cells[0].source}"
     return notebook
+
+
+def spelled_out(prose: str, macros: Mapping[str, str | list]) -> str:
+    r"""``prose`` whose formulas need no ``macros``: each is replaced by what it stands for, its argument put in.
+
+    >>> macros = {"eps": r"\epsilon", "norm": [r"\|#1\|", 1]}
+    >>> print(spelled_out(r"$x^\eps + \norm{a_{1}}^2 + \norm\eps$, \epsilon", macros))
+    $x^{\epsilon} + {\|a_{1}\|}^2 + {\|\epsilon\|}$, \epsilon
+    """
+    for name, value in macros.items():
+        definition, count = (value, 0) if isinstance(value, str) else value
+        start = 0
+        while found := re.compile(rf"\\{name}(?![A-Za-z])").search(prose, start):
+            end, told = found.end(), definition
+            for number in range(1, count + 1):
+                argument, end = _argument(prose, end)
+                told = told.replace(f"#{number}", argument)
+            told = told if told.startswith(r"\operatorname") else f"{{{told}}}"  # which keeps its space as an operator
+            prose, start = prose[: found.start()] + told + prose[end:], found.start() + 1
+    return prose
+
+
+def _argument(text: str, start: int) -> tuple[str, int]:
+    """The argument of a macro that ends at ``start``, without its braces, and where it ends."""
+    first = re.compile(r"\s*(\\[A-Za-z]+|\S)").match(text, start)
+    if not first or first[1] != "{":
+        return (first[1], first.end()) if first else ("", start)
+    depth = 0
+    for mark in re.compile(r"(?<!\\)[{}]").finditer(text, first.start(1)):
+        depth += 1 if mark[0] == "{" else -1
+        if not depth:
+            return text[first.end() : mark.start()], mark.end()
+    return text[first.end() :], len(text)
 
 
 def labels(prose: str) -> set[str]:

@@ -244,8 +244,10 @@ def _grade(project: Project, options: argparse.Namespace) -> int:
 
     marks = grade(project, options.folder, options.csv, options.feedback, options.seconds, partial(print, flush=True))
     refused = sum(one.state == "refused" for one in marks)
-    print(f"{len(marks)} submissions: {options.csv}" + (f"; {refused} could not be read" if refused else ""))
-    return 0
+    failed = sum(one.state == "failed" for one in marks)
+    print(f"{len(marks)} submissions: {options.csv}" + (f"; {refused} could not be read" if refused else "")
+          + (f"; {failed} could not be marked: grade them again" if failed else ""))  # fmt: skip
+    return int(failed > 0)
 
 
 def _diagnose(options: argparse.Namespace) -> int:

@@ -8,7 +8,8 @@
 * `{notation}` is the table of symbols, `{terms}` the glossary. They and the MathJax macros come from the one file
   `book/notation.yml`.
 * `{equations}` is the table of the labelled equations, with what computes and what checks them (`book/equations.yml`).
-* Launch and source buttons of a chapter lead to the notebook it was run from, not to the executed page.
+* Beside each figure and verdict of a chapter are links to its code and its run (:mod:`diffnotes.press.traced`).
+* A chapter's page leads to its notebooks, and to where they can be run (:mod:`diffnotes.press.launch`).
 * Every page tells the browser to load nothing from elsewhere, and readers without JavaScript how to read its formulas.
 * The footer of every page has the edition of the book, and how the page is cited.
 * What a page takes from outside the book, or would run, is a warning, and warnings end the build.
@@ -28,17 +29,22 @@ from . import quoting, reference
 from .errors import PressError
 from .finish import accessible, drawn, sized
 from .imprint import Edition, edition, footer
+from .launch import buttons, downloads, sentence, write_notebooks
 from .layout import Project
 from .ledger import GROUPS, VERDICTS, box, errata_table, registry
 from .markdown import table
-from .overview import runs_markdown
+from .overview import RUN, runs_markdown
+from .page import shared
 from .progress import clock
 from .prose import foreign
 from .provenance import freshness
 from .summary import totals
+from .traced import trace
 from .web import elsewhere, unsafe_link
 
 CHAPTERS = "book/chapters/"
+RUNS = "book/runs"
+REPRODUCE, LAB = "book/reproduce", "by-hand"  # the page and the section on opening a chapter in JupyterLab
 SIGNS = "✓≈✗??"  # of the verdicts, as in the style sheet
 # What a browser may load for a page: files beside it, and what the page itself holds. From disk these are "file:".
 POLICY = (
@@ -106,10 +112,10 @@ def reading_minutes(notebook: Any) -> int:
     return max(1, round(words / 200 + looks / 4))
 
 
-def times_markdown(notebook: Any, record: dict[str, Any]) -> str:
-    """What a chapter costs: minutes to read, seconds to run."""
+def times_markdown(notebook: Any, record: dict[str, Any], links: str = "") -> str:
+    """What a chapter costs: minutes to read, seconds to run; and ``links`` to its notebooks."""
     return (f"About {reading_minutes(notebook)} minutes to read without the exercises. Running all of it took "
-            f"{clock(record['seconds'])}, with its networks at hand.\n")  # fmt: skip
+            f"{clock(record['seconds'])}, with its networks at hand.{links}\n")  # fmt: skip
 
 
 def stale_markdown(name: str, reasons: Iterable[str]) -> str:
@@ -175,8 +181,11 @@ def with_boxes(text: str, boxes: Iterable[str]) -> str:
     return json.dumps(notebook)
 
 
-def page_boxes(text: str, name: str, source: Path) -> list[str]:
-    """What a chapter page in the tree ``source`` says about itself: that it is stale, if it is, and its provenance."""
+def page_boxes(text: str, name: str, source: Path, links: str = "") -> list[str]:
+    """What a chapter page in the tree ``source`` says about itself: that it is stale, if it is, and its provenance.
+
+    ``links`` lead to its notebooks.
+    """
     import nbformat
 
     notebook = nbformat.reads(text, as_version=4)
@@ -188,7 +197,7 @@ def page_boxes(text: str, name: str, source: Path) -> list[str]:
     except PressError:  # built away from the notebooks: nothing to compare with
         reasons = []
     stale = [stale_markdown(name, reasons)] if reasons else []
-    return [*stale, f":::{{div}} times\n{times_markdown(notebook, record)}:::\n", provenance_markdown(record)]
+    return [*stale, f":::{{div}} times\n{times_markdown(notebook, record, links)}:::\n", provenance_markdown(record)]
 
 
 def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
@@ -244,7 +253,9 @@ def _source_read(app: Any, docname: str, source: list[str]) -> None:
         for what, remedy in foreign(source[0], own=True):
             logging.getLogger(__name__).warning("%s. %s.", what, remedy, location=docname)
     if docname.startswith(CHAPTERS) and source[0].lstrip().startswith("{"):
-        boxes = page_boxes(source[0], docname.removeprefix(CHAPTERS), Path(app.srcdir))
+        name = docname.removeprefix(CHAPTERS)
+        links = sentence(name, "../../", Path(app.srcdir)) if app.builder.name == "html" else ""
+        boxes = page_boxes(source[0], name, Path(app.srcdir), links)
         if boxes:
             source[0] = with_boxes(source[0], boxes)
 
@@ -269,6 +280,15 @@ def _doctree_read(app: Any, doctree: Any) -> None:
             warn("a link of the page does something: %s", node["refuri"], location=name)
 
 
+def _traced(app: Any, doctree: Any, docname: str) -> None:
+    if app.builder.name != "html" or not docname.startswith(CHAPTERS):
+        return
+    name, page, run = docname.removeprefix(CHAPTERS), Path(app.srcdir, f"{docname}.ipynb"), ""
+    if page.is_file() and RUNS in app.env.all_docs and "provenance" in shared(page).metadata.get("diffnotes", {}):
+        run = f"{app.builder.get_relative_uri(docname, RUNS)}#{RUN}{name}"
+    trace(doctree, run)
+
+
 def _macros(app: Any, config: Any) -> None:
     path = Path(app.srcdir) / reference.NOTATION
     if path.exists():
@@ -277,17 +297,40 @@ def _macros(app: Any, config: Any) -> None:
         config.mathjax3_config = {**(config.mathjax3_config or {}), "tex": {**tex, "macros": macros}}
 
 
-def _launch_source(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
-    """Buttons of a chapter open the notebook without outputs, with the settings of the cpu profile."""
+def _repository(app: Any, config: Any) -> None:
+    """The buttons that lead to the repository, on every page, where its address is told."""
+    options = config.html_theme_options
+    options.update(dict.fromkeys(("use_repository_button", "use_issues_button"), bool(_address(app))))
 
-    def redirect(buttons: list[dict[str, Any]]) -> None:
-        for button in buttons:
-            if isinstance(button.get("url"), str) and "://" in button["url"]:
-                button["url"] = button["url"].replace(CHAPTERS, "notebooks/")
-            redirect(button.get("buttons") or [])
 
-    if pagename.startswith(CHAPTERS):
-        redirect(context.get("header_buttons", []))
+def _address(app: Any) -> str:
+    """The address of the repository, or "" where the book has none."""
+    return str(app.config.html_theme_options.get("repository_url") or "").rstrip("/")
+
+
+def _edition(app: Any) -> Edition:
+    if not hasattr(app, "edition"):
+        try:
+            app.edition = edition(Project.find(Path(app.srcdir)).root)
+        except PressError:  # built away from the notebooks
+            app.edition = Edition(metadata.version("diffnotes"))
+    return app.edition
+
+
+def _open_elsewhere(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """The head of a chapter has its notebooks without and with outputs, and buttons that open it elsewhere."""
+    if not pagename.startswith(CHAPTERS) or app.builder.name != "html":
+        return
+    name, shown = pagename.removeprefix(CHAPTERS), context["header_buttons"]
+    pathto = context["pathto"]
+    for group in shown:
+        if group.get("label") == "download-buttons":
+            kept = [button for button in group["buttons"] if button["label"] == "download-pdf-button"]
+            group["buttons"] = [*downloads(name, pathto), *kept]
+    branch = app.config.html_theme_options.get("repository_branch") or "main"
+    if opened := buttons(name, _address(app), branch, f"{pathto(REPRODUCE)}#{LAB}"):
+        shown.insert(0, {"type": "group", "tooltip": "Open this chapter to run it", "icon": "fas fa-rocket",
+                         "buttons": opened, "label": "launch-buttons"})  # fmt: skip
 
 
 def _safe_without_script(
@@ -301,14 +344,9 @@ def _safe_without_script(
 def _imprint(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     if doctree is None:  # the search
         return
-    if not hasattr(app, "edition"):
-        try:
-            app.edition = edition(Project.find(Path(app.srcdir)).root)
-        except PressError:  # built away from the notebooks
-            app.edition = Edition(metadata.version("diffnotes"))
     config = {name: str(app.config[name]) for name in ("author", "copyright")}
-    config["address"] = app.config.html_theme_options.get("repository_url", "")
-    made = footer(pagename, context.get("title", ""), config, app.edition)
+    config["address"] = _address(app)
+    made = footer(pagename, context.get("title", ""), config, _edition(app))
     context["theme_extra_footer"] = str(context.get("theme_extra_footer") or "") + made
 
 
@@ -363,6 +401,11 @@ def _tidy(app: Any, exception: Exception | None) -> None:
         for script in Path(app.outdir).glob("_static/vendor/fontawesome/*/js/*.js"):
             script.unlink()  # its icons are in the pages now
         reference.add_cards(Path(app.outdir))
+    if exception is None and app.builder.name == "html":
+        pages = {page.stem: page for page in quoting.pages(app.srcdir) if f"{CHAPTERS}{page.stem}" in app.env.all_docs}
+        write_notebooks(pages, Path(app.outdir), Path(app.srcdir), _address(app), _edition(app))
+        for name in pages:
+            (Path(app.outdir, "_sources", CHAPTERS) / f"{name}.ipynb").unlink(missing_ok=True)  # no link leads to it
 
 
 def setup(app: Any) -> dict[str, Any]:
@@ -418,9 +461,11 @@ def setup(app: Any) -> dict[str, Any]:
     app.add_directive("runs", Runs)
     app.add_directive("errata", Errata)
     app.connect("config-inited", _macros)
+    app.connect("config-inited", _repository)
     app.connect("source-read", _source_read)
     app.connect("doctree-read", _doctree_read)
-    app.connect("html-page-context", _launch_source, priority=900)
+    app.connect("doctree-resolved", _traced)
+    app.connect("html-page-context", _open_elsewhere, priority=900)
     app.connect("html-page-context", _safe_without_script, priority=950)
     app.connect("html-page-context", _imprint, priority=950)
     app.connect("html-page-context", _searchable)

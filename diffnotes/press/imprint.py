@@ -20,12 +20,16 @@ SPECIAL = {"\\": r"\textbackslash{}", **{sign: "\\" + sign for sign in "&%#_{}"}
 
 
 class Edition(NamedTuple):
-    """Version of the package; commit that last changed what the book is made of, its date, and if there is more."""
+    """Version of the package; commit that last changed what the book is made of, its date, and if there is more.
+
+    ``commit`` is short, as it is shown; ``revision`` is all of it.
+    """
 
     version: str
     commit: str = ""
     date: str = ""
     changed: bool = False
+    revision: str = ""
 
 
 def edition(root: Path) -> Edition:
@@ -40,10 +44,10 @@ def edition(root: Path) -> Edition:
         return subprocess.run(command, capture_output=True, text=True, env=environment()).stdout.strip()
 
     version = metadata.version("diffnotes")
-    if not shutil.which("git") or not (root / ".git").exists() or not (last := git("log", "-1", "--format=%h %cs")):
+    if not shutil.which("git") or not (root / ".git").exists() or not (last := git("log", "-1", "--format=%h %cs %H")):
         return Edition(version)
-    commit, date = last.split()
-    return Edition(version, commit, date, bool(git("status", "--porcelain", "-uno")))
+    commit, date, revision = last.split()
+    return Edition(version, commit, date, bool(git("status", "--porcelain", "-uno")), revision)
 
 
 def _title(text: str) -> str:
@@ -63,7 +67,7 @@ def plain(title: str, author: str, address: str, book: Edition, year: str) -> st
     >>> plain("Collapse", "Somebody", "https://example.org", Edition("1.0", "abc", "2026-01-02"), "2026")[-60:]
     'version 1.0, revision abc of 2026-01-02. https://example.org'
     """
-    return f"{author} ({year}). {title}. In: {BOOK}, version {book.version}{_revision(book)}. {address}"
+    return f"{author} ({year}). {title}. In: {BOOK}, version {book.version}{_revision(book)}. {address}".rstrip()
 
 
 def bibtex(key: str, title: str, author: str, address: str, book: Edition, year: str) -> str:

@@ -2,7 +2,8 @@
 
 A chapter NAME is an entry ``book/chapters/NAME`` of ``_toc.yml``; its source is ``notebooks/NAME.ipynb``, its pages are
 ``_build/executed/PROFILE/NAME.ipynb`` (from a run here) and ``book/chapters/NAME.ipynb`` (published). Trained networks
-are kept in ``_build/networks`` and, those of published pages, in ``book/networks``.
+are kept in ``_build/networks`` and, those of published pages, in ``book/networks``. ``book/teaching/instructor`` holds
+pages for teachers alone, which no tree of a build has but that of their edition.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import Any
 from .errors import PressError
 from .files import read_yaml
 
-__all__ = ["CHAPTERS", "NETWORKS", "PROFILES", "PUBLISHED", "Project"]
+__all__ = ["CHAPTERS", "INSTRUCTOR", "NETWORKS", "PROFILES", "PUBLISHED", "Project"]
 
 PROFILES = ("smoke", "cpu", "gpu")
 PUBLISHED = "published"
 CHAPTERS, NETWORKS = "book/chapters", "book/networks"
+INSTRUCTOR = "book/teaching/instructor"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from .markdown import table
 from .page import read
 from .progress import clock
 
-__all__ = ["runs_markdown"]
+__all__ = ["RUN", "runs_markdown"]
+
+RUN = "run-"  # the anchor of a chapter's row is this and its name
 
 
 def runs_markdown(pages: Iterable[Path]) -> str:
@@ -45,5 +47,6 @@ def _row(name: str, record: dict[str, Any]) -> tuple[str, ...]:
     trained = f"{len(kept)}, in {clock(sum(one['seconds'] for one in kept))}" if kept else "none"
     commit, _, changed = (record.get("commit") or "unknown").partition(" ")
     commit = f"{commit[:7]} {changed}".strip()
-    return (f"{{doc}}`chapters/{name}`", f"`{record['profile']}`", record["device"], clock(record["seconds"]),
+    chapter = f"[{{doc}}`chapters/{name}`]{{#{RUN}{name}}}"
+    return (chapter, f"`{record['profile']}`", record["device"], clock(record["seconds"]),
             f"{record['memory_mib']:.0f} MiB", trained, record["date"][:10], commit)  # fmt: skip

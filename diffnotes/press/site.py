@@ -1,8 +1,9 @@
 """The site: executed pages in, a directory that opens from disk out.
 
 :func:`build` assembles a source tree from the prose, the configuration and the best executed page of each chapter,
-lets the gates look at the pages, builds everything in an empty directory with warnings as errors, scans the HTML, and
-only then replaces the site. If no input changed since the site was made it does nothing. It never runs a notebook.
+lets the gates look at the pages, builds everything, slides too, in an empty directory with warnings as errors, scans
+the HTML, and only then replaces the site. If no input changed since the site was made it does nothing. It never runs a
+notebook.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from . import exercises, gates
 from .errors import PressError
 from .files import at_work, lock, require_room
 from .imprint import edition
-from .layout import CHAPTERS, NETWORKS, PUBLISHED, Project
+from .layout import CHAPTERS, INSTRUCTOR, NETWORKS, PUBLISHED, Project
+from .lessons import slides
 from .networks import published_faults
 from .page import read, shared
 from .processes import Owned, environment, interruptible, workspace
@@ -175,8 +177,8 @@ def fingerprint(project: Project, chosen: dict[str, Path], root: Path | None = N
 
 
 def _prose(root: Path) -> list[Path]:
-    """The files of the site that are no pages of chapters, and no networks."""
-    made = (root / CHAPTERS, root / NETWORKS)
+    """The files of the site that are no pages of chapters or of teachers alone, and no networks."""
+    made = (root / CHAPTERS, root / NETWORKS, root / INSTRUCTOR)
     return [path for name in PROSE for path in _files(root / name) if path.parent not in made]
 
 
@@ -214,8 +216,9 @@ def render(source: Path, work: Path, builder: str = "html", **settings: str) -> 
         settings: variables of the environment.
 
     Raises:
-        PressError: with the warnings, if there are any.
+        PressError: with the warnings, if there are any, and for a faulty deck of slides.
     """
+    made = slides.files(source) if builder == "html" else {}
     remove(work)
     command = ["-c", "from jupyter_book.cli.main import main; main()", "build", str(source)]
     options = ["--path-output", str(work), "-W", "-n", "--keep-going", "--quiet"]
@@ -230,6 +233,7 @@ def render(source: Path, work: Path, builder: str = "html", **settings: str) -> 
         text = re.sub(r"\x1b\[[0-9;]*m", "", said)
         lines = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|error", line)] or text.splitlines()
         raise PressError("the builder reports:\n  " + "\n  ".join(lines).replace(str(source) + "/", ""))
+    slides.write(made, work / "_build" / builder)
     return work / "_build" / builder
 
 

@@ -10,6 +10,7 @@ import torch
 
 from diffnotes.exercises import check, exercise
 from diffnotes.exercises.checking import Choice, Construction, Function, Value, judge
+from diffnotes.exercises.wire import pack, unpack
 from diffnotes.model import store
 from diffnotes.press.exercises import LEVELS, student, tasks
 from diffnotes.press.layout import Project
@@ -60,6 +61,21 @@ def test_right_answers_pass_and_each_mistake_is_named(name, task):
             feedback.message == mistake.said)  # fmt: skip
     said = [mistake.said for mistake in one.mistakes]
     assert len(set(said)) == len(said) and all(len(text) > 30 for text in said)
+
+
+def through_the_pipe(value):
+    return unpack(json.loads(json.dumps(pack(value))))
+
+
+@EACH
+def test_right_answers_pass_through_the_pipe_of_the_grader(name, task):
+    one = exercise(task.name)
+    model = one.model()
+    if callable(model):
+        answer = lambda *given: through_the_pipe(model(*map(through_the_pipe, given)))  # noqa: E731
+    else:
+        answer = through_the_pipe(model)
+    assert judge(one, answer).right
 
 
 @EACH

@@ -1,28 +1,47 @@
 """The editions for a course: nothing of a solution is in the students', everything is in the teachers'."""
 
 import json
+import os
 import re
+import tempfile
+from pathlib import Path
 
 import nbformat
 import pytest
 
 from diffnotes.press import exercises
 from diffnotes.press.errors import PressError
-from diffnotes.press.layout import Project
+from diffnotes.press.layout import INSTRUCTOR, Project
+from diffnotes.press.page import read
+from diffnotes.press.provenance import record
+from diffnotes.press.teach import editions
 from diffnotes.press.teach.editions import dress, edition
 
 PROJECT = Project.find()
 
 
+GATED = re.compile(r"\{solution-start\}.*?\{solution-end\}", re.S)
+MARKED = re.compile(r"# BEGIN SOLUTION\n.*?# END SOLUTION|^[^\n]*# SOLUTION$", re.S | re.M)
+
+
+def solutions(path):
+    """The text of the solutions in a notebook and that of the rest, read without the code that takes them out."""
+    cells = nbformat.read(path, 4).cells
+    tagged = [cell.source for cell in cells if "solution" in cell.metadata.get("tags", [])]
+    whole = "\n".join(cell.source for cell in cells if "solution" not in cell.metadata.get("tags", []))
+    cut = re.compile(f"{GATED.pattern}|{MARKED.pattern}", re.S | re.M)
+    return "\n".join([*tagged, *cut.findall(whole)]), cut.sub("", whole)
+
+
 def secrets():
     """Lines of solutions that are long enough to be told from other text, of chapters and exercises."""
-    pairs = [(PROJECT.source(name), exercises.without_solutions) for name in PROJECT.chapters()]
-    pairs += [(path, exercises.student) for path in exercises.files(PROJECT).values()]
-    sources = [(nbformat.read(path, 4), cut) for path, cut in pairs]
-    kept = "\n".join(cell.source for notebook, cut in sources for cell in cut(notebook).cells)
-    lines = {line.removesuffix("  # SOLUTION").removeprefix("    return").strip()
-             for notebook, _ in sources for cell in notebook.cells for line in cell.source.splitlines()}  # fmt: skip
-    return sorted(line for line in lines if len(line) > 25 and line not in kept and "{solution-" not in line)
+    paths = [*map(PROJECT.source, PROJECT.chapters()), *exercises.files(PROJECT).values()]
+    hidden, kept = ("\n".join(texts) for texts in zip(*map(solutions, paths)))
+    lines = {line.removesuffix("# SOLUTION").strip().removeprefix("return").strip() for line in hidden.splitlines()}
+    told = {line for line in lines if len(line) > 25 and line not in kept and "solution-" not in line}
+    alone = (path.read_text(encoding="utf-8") for path in (PROJECT.root / INSTRUCTOR).glob("*.md"))
+    pages = {line.strip() for text in alone for line in text.splitlines() if not line.startswith("#")}
+    return sorted(told | {line for line in pages if len(line) > 40})
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +55,10 @@ def words(text):
 
 
 def test_there_are_solutions_to_hide():
+    for name in PROJECT.chapters():
+        assert len(solutions(PROJECT.source(name))[0]) > 1000
+    for path in exercises.files(PROJECT).values():
+        assert len(solutions(path)[0]) > 1000
     assert len(secrets()) > 100
 
 
@@ -81,6 +104,18 @@ def test_teachers_have_all_solutions(tmp_path):
         assert [cell.source for cell in page.cells] == [cell.source for cell in nbformat.read(path, 4).cells]
     toc = (tmp_path / "_toc.yml").read_text()
     assert toc.index("book/chapters/gradients") < toc.index("caption: Exercises") < toc.index("caption: Back matter")
+    assert toc.index("book/teaching/guide") < toc.index("caption: For teachers") < toc.index("caption: Back matter")
+    for page in ("answers", "exam"):
+        assert f"{INSTRUCTOR}/{page}" in toc and (tmp_path / INSTRUCTOR / f"{page}.md").is_file()
+
+
+def test_the_teachers_edition_has_answers_and_the_exam(tmp_path):
+    made = edition(PROJECT, "instructor", tmp_path / "instructor", "committed")
+    place = made / "site" / "book" / "teaching" / "instructor"
+    assert "Solutions with partial credit" in (place / "exam.html").read_text(encoding="utf-8")
+    assert "Marking the projects" in (place / "answers.html").read_text(encoding="utf-8")
+    contents = (made / "site" / "book" / "index.html").read_text(encoding="utf-8")
+    assert "For teachers" in contents and "teaching/instructor/exam.html" in contents
 
 
 def test_a_folder_with_something_else_is_not_replaced(tmp_path):
@@ -90,6 +125,90 @@ def test_a_folder_with_something_else_is_not_replaced(tmp_path):
     with pytest.raises(PressError, match="allowed: student, instructor"):
         edition(PROJECT, "parents")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.fixture
+def quickly(monkeypatch, tmp_path):
+    """Editions in no time: the site is one page, which lies on the disk of the book."""
+    book = tmp_path / "disk" / "book"
+    book.mkdir(parents=True)
+
+    def rendered(*_):
+        site = book / "_build" / "rendered"
+        site.mkdir(parents=True)
+        (site / "index.html").write_text("a page")
+        return site
+
+    for name in ("choose", "assemble", "fingerprint", "check", "dress", "seal", "_notebooks"):
+        monkeypatch.setattr(editions, name, lambda *_: {})
+    monkeypatch.setattr(editions, "scan", lambda _: [])
+    monkeypatch.setattr(editions, "render", rendered)
+    return Project(book)
+
+
+def everything(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+WHOLE = ["README.md", "site", "site/index.html"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="needs a second disk")
+def test_an_edition_may_lie_on_another_disk(quickly):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        assert os.stat(other).st_dev != os.stat(quickly.root).st_dev
+        assert everything(edition(quickly, "student", Path(other) / "new" / "folder")) == WHOLE
+        assert everything(Path(other)) == ["new", "new/folder", *(f"new/folder/{name}" for name in WHOLE)]
+
+
+def test_an_edition_replaces_its_forerunner_and_nothing_beside_it(quickly, tmp_path):
+    for name in ("course.old", "course.new", ".course.new"):
+        (tmp_path / "to" / name).mkdir(parents=True)
+        (tmp_path / "to" / name / "thesis.tex").write_text("mine")
+    for kind in editions.KINDS:
+        assert everything(edition(quickly, kind, tmp_path / "to" / "course")) == WHOLE
+        assert (tmp_path / "to" / "course" / "README.md").read_text().startswith(f"# diffnotes: {kind}")
+    assert len(list((tmp_path / "to").rglob("thesis.tex"))) == 3 and len(list((tmp_path / "to").iterdir())) == 4
+
+
+@pytest.mark.parametrize("when", ["scan", "seal", "_notebooks", "rename"])
+def test_what_fails_leaves_the_old_edition_and_nothing_else(quickly, tmp_path, monkeypatch, when):
+    target = edition(quickly, "student", tmp_path / "to" / "course")
+
+    def fail(*_):
+        raise OSError("no")
+
+    if when == "rename":
+        true = Path.rename
+        monkeypatch.setattr(Path, "rename", lambda one, to: fail() if one.name == "new" else true(one, to))
+    else:
+        monkeypatch.setattr(editions, when, fail)
+    editions.remove(quickly.root / "_build" / "rendered")
+    with pytest.raises(OSError, match="no"):
+        edition(quickly, "instructor", target)
+    assert everything(target) == WHOLE and list(target.parent.iterdir()) == [target]
+    assert (target / "README.md").read_text().startswith("# diffnotes: student")
+
+
+def test_places_where_no_edition_belongs_are_refused_before_anything_is_built(quickly, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for place, said in (
+        (tmp_path / "file", "is a file"), (tmp_path / "file" / "below", "a file, and should be a folder"),
+        (quickly.root / "book" / "course", "lies in the book"), (quickly.root / "_build" / "site", "lies in the book"),
+        (quickly.root / "_build" / "teach-source", "lies in the book"),
+        (quickly.root / "_build" / "teach", "lies in the book"), (quickly.root.parent, "no edition"),
+    ):  # fmt: skip
+        with pytest.raises(PressError, match=said):
+            edition(quickly, "student", place)
+    assert everything(tmp_path) == ["disk", "disk/book", "file"]
+    assert edition(quickly, "student") == quickly.root / "_build" / "teach" / "student"
+
+
+def test_a_link_is_followed_and_stays(quickly, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    assert everything(edition(quickly, "student", tmp_path / "link")) == WHOLE
+    assert (tmp_path / "link").is_symlink() and everything(tmp_path / "real") == WHOLE
 
 
 @pytest.mark.parametrize("code, given", [
@@ -145,3 +264,13 @@ def test_a_task_is_read_from_its_cells():
 def test_exercises_that_are_not_as_they_should_be_are_told(notebook, said):
     with pytest.raises(PressError, match=re.escape(said)):
         exercises.tasks(notebook, "targets")
+
+
+# --- a class of students with small machines ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PROJECT.chapters())
+def test_a_chapter_runs_in_under_a_minute_and_four_gigabytes_with_its_networks_at_hand(name):
+    told = record(read(PROJECT.published(name)))
+    assert told["profile"] == "cpu" and {one["source"] for one in told["networks"]} <= {"own", "published"}
+    assert told["seconds"] < 60 and told["memory_mib"] < 4096

@@ -170,7 +170,7 @@ def _seeds(mean: float, half: float, n: int = 5) -> Tensor:
 
 
 _runs = [(_seeds(0.3, 0.1), 0.1), (_seeds(0.0, 0.05), 0.1), (_seeds(0.12, 0.1), 0.1), (_seeds(0.2, 0.11), 0.1),
-         (_seeds(0.2, 0.13), 0.1), (_seeds(-0.2, 0.28, 12), 0.1)]  # fmt: skip
+         (_seeds(0.2, 0.13), 0.1), (_seeds(-0.2, 0.28, 12), 0.1), (_seeds(0.3, 0.1), 0.25), (_seeds(0.0, 0.1), -0.2)]
 
 verdict = Function(
     _verdict,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import zipfile
 from collections.abc import Collection, Mapping
@@ -11,9 +10,9 @@ from pathlib import Path
 
 from ..errors import PressError
 from ..files import at_work, lock, sweep
-from ..layout import CHAPTERS, Project
+from ..layout import Project
 from ..processes import interruptible
-from ..site import SUMS, intact
+from ..site import intact
 
 __all__ = ["archive", "pack"]
 
@@ -48,8 +47,8 @@ def pack(target: Path, files: Mapping[str, Path | bytes], stored: Collection[str
 def archive(project: Project) -> Path:
     """Pack the site of ``project`` into ``_build/diffnotes-VERSION-site.zip``, and return its path.
 
-    It holds one folder: the site, the notebooks without outputs in ``notebooks/``, the executed ones in ``executed/``,
-    and ``SHA256SUMS`` of all.
+    It holds one folder: the site, with the notebooks without outputs in ``notebooks/`` and the executed ones in
+    ``executed/``, and ``SHA256SUMS`` of all.
 
     Raises:
         PressError: if there is no site, or one that was changed since it was built.
@@ -61,15 +60,6 @@ def archive(project: Project) -> Path:
         sweep(target)
         if not intact(site):
             raise PressError("there is no intact site in _build/html: first `diffnotes build --force`")
-        files = {path.relative_to(site).as_posix(): path.read_bytes() for path in site.rglob("*") if path.is_file()}
-        for chapter in project.chapters():
-            source, page = project.source(chapter), site / "_sources" / CHAPTERS / f"{chapter}.ipynb"
-            for place, path in (("notebooks", source), ("executed", page)):
-                if not path.is_file():
-                    raise PressError(f"{path.relative_to(project.root)} is not there; the archive was not made")
-                files[f"{place}/{chapter}.ipynb"] = path.read_bytes()
-        files.pop(SUMS)
-        sums = "".join(f"{hashlib.sha256(files[one]).hexdigest()}  {one}\n" for one in sorted(files))
-        files[SUMS] = sums.encode()
+        files = {path.relative_to(site).as_posix(): path for path in site.rglob("*") if path.is_file()}
         pack(target, {f"{name}/{one}": files[one] for one in sorted(files)})
     return target

@@ -93,18 +93,18 @@ def without_moving(text: str, page: str) -> str:
 
     Args:
         text: the executed notebook.
-        page: the address of its page on the web.
+        page: the address of its page on the web, "" if it has none.
     """
-    notebook = json.loads(text)
+    notebook, place = json.loads(text), f"[page of this chapter]({page})" if page else "page of this chapter"
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if "application/vnd.jupyter.widget-view+json" in data:
-                words = f"Here the [page of this chapter]({page}) has controls that a reader can move."
+                words = f"Here the {place} has controls that a reader can move."
             elif "text/html" in data and 'class="player"' in "".join(data["text/html"]):
                 named = re.search(r"for other values of (.*?)\.\s*$", "".join(data.get("text/plain", "")), re.S)
                 others = f", for other values of {named[1]}" if named else ""
-                words = f"The figure shows one setting. On the [page of this chapter]({page}) it can be moved{others}."
+                words = f"The figure shows one setting. On the {place} it can be moved{others}."
             else:
                 continue
             output["data"] = {"text/markdown": words, "text/plain": words}
@@ -114,7 +114,8 @@ def without_moving(text: str, page: str) -> str:
 
 def _source_read(app: Any, docname: str, source: list[str]) -> None:
     if app.builder.name in PRINTED and docname.startswith(CHAPTERS) and source[0].lstrip().startswith("{"):
-        source[0] = without_moving(source[0], f"{address(app.config)}{docname}.html")
+        site = address(app.config)
+        source[0] = without_moving(source[0], f"{site}{docname}.html" if site else "")
 
 
 def _configured(app: Any, config: Any) -> None:

@@ -16,9 +16,10 @@ from urllib.parse import unquote
 
 __all__ = ["add_cards", "card", "with_cards"]
 
-LINK = re.compile(r'<a class="reference internal" href="([^"#]+)#([^"]+)"')
+LINK = re.compile(r'<a class="(?:effect )?reference internal" href="([^"#]+)#([^"]+)"')
 START = re.compile(r"<(\w+)\b([^<>]*?)>")
 TITLE = re.compile(r'<p class="admonition-title">(.*?)</p>', re.S)
+MADE = r'<div class="made">.*?</div>'  # links to code and run, of diffnotes.press.traced
 UNWANTED = re.compile(r'<a class="headerlink"[^>]*>.*?</a>|<span class="backrefs">.*?</span>', re.S)
 
 
@@ -81,7 +82,7 @@ def card(page: str, anchor: str) -> tuple[str, str]:
     elif tag == "div" and "math" in classes:
         kind, shown = "equation", whole
     elif tag == "div" and "verdict" in classes:
-        told = re.match(r"\s*(<p>.*?</p>)", whole[TITLE.search(whole).end() :], re.S)
+        told = re.match(rf"\s*(?:{MADE})?\s*(<p>.*?</p>)", whole[TITLE.search(whole).end() :], re.S)
         kind, shown = "claim", _titled(whole) + (told[1] if told else "")
     elif tag == "div" and "citation" in classes:
         kind, shown = "citation", "".join(re.findall(r"<p>.*?</p>", whole, re.S))

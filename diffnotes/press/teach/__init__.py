@@ -1,1 +1,1 @@
-"""What a course needs: exercises without and with their solutions, marks, and what covers which objective."""
+"""What a course needs beside its pages: editions without and with solutions, and marks."""

@@ -6,22 +6,28 @@ and a ``README.md`` that says how to begin. It needs the package, and no reposit
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from .. import exercises
 from ..errors import PressError
 from ..files import at_work, lock, read_yaml, require_room
-from ..layout import Project
+from ..layout import INSTRUCTOR, Project
 from ..page import read
 from ..processes import interruptible
-from ..site import assemble, check, choose, fingerprint, remove, render, replace, scan, seal
+from ..site import assemble, check, choose, fingerprint, remove, render, scan, seal
 
 __all__ = ["KINDS", "edition"]
 
 KINDS = ("student", "instructor")
+PART = "For teachers"
 README = "README.md"
 TITLE = "# diffnotes: {kind} edition\n"
 WORDS = {
@@ -35,7 +41,8 @@ below each says whether an answer is right, and if it is not, often why. Hand in
 """,
     "instructor": """
 This edition holds all solutions. Open `site/index.html` in a browser to read the book, and `notebooks/exercises/` in
-JupyterLab to work through the exercises as your students will.
+JupyterLab to work through the exercises as your students will. Its part "For teachers" has answers to the questions of
+the guide, the marking schemes, and an exam with solutions.
 
 `diffnotes teach student` writes the edition to hand out, `diffnotes grade FOLDER` marks what comes back.
 """,
@@ -58,12 +65,12 @@ def edition(project: Project, kind: str, folder: Path | None = None, pages: str 
     """
     if kind not in KINDS:
         raise PressError(f"kind = {kind!r}; allowed: {', '.join(KINDS)}", 2)
-    target = (folder or project.root / "_build" / "teach" / kind).resolve()
-    if target.exists() and any(target.iterdir() if target.is_dir() else [target]) and not _is_edition(target):
-        raise PressError(f"{target} holds something that is no edition; choose another folder, or remove it by hand", 2)
     place = project.root / "_build"
-    source, work, new = place / "teach-source", place / "teach-work", target.with_name(f".{target.name}.new")
+    target = (folder or place / "teach" / kind).resolve()
+    _require_place(project, target)
+    source, work = place / "teach-source", place / "teach-work"
     require_room(place, "an edition")
+    require_room(target.parent, "an edition")
     with interruptible(), at_work(project.root), lock(source, lambda: say("another edition is made; waiting for that")):
         chosen = choose(project, pages)
         taken = assemble(project, chosen, source)
@@ -75,16 +82,47 @@ def edition(project: Project, kind: str, folder: Path | None = None, pages: str 
         if problems := scan(site):
             raise PressError("the site has faults:\n  " + "\n  ".join(problems))
         seal(site, taken, inputs)
-        remove(new)
-        new.mkdir(parents=True)
-        _notebooks(project, new / "notebooks", kind, chosen)
-        (new / README).write_text(TITLE.format(kind=kind) + WORDS[kind], encoding="utf-8")
-        site.rename(new / "site")
-        replace(target, new)
+        with _beside(target) as new:
+            _notebooks(project, new / "notebooks", kind, chosen)
+            (new / README).write_text(TITLE.format(kind=kind) + WORDS[kind], encoding="utf-8")
+            shutil.move(site, new / "site")  # perhaps to another disk
         remove(work)
         remove(source)
     say(f"{kind} edition: {target}")
     return target
+
+
+def _require_place(project: Project, target: Path) -> None:
+    """PressError unless an edition may be put at ``target``, and nothing else is lost by it."""
+    if target.exists() and not target.is_dir():
+        raise PressError(f"{target} is a file; an edition is a folder", 2)
+    if target.exists() and any(target.iterdir()) and not _is_edition(target):
+        raise PressError(f"{target} holds something that is no edition; choose another folder, or remove it by hand", 2)
+    own = project.root / "_build" / "teach"
+    if target.is_relative_to(project.root) and (target == own or not target.is_relative_to(own)):
+        raise PressError(f"{target} lies in the book, which is made from what is there; choose a folder outside of it, "
+                         f"or below {own}", 2)  # fmt: skip
+
+
+@contextlib.contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A new folder on the disk of ``target``, which it replaces in the end; if there is an error, nothing is left."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    hidden = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    new, old = hidden / "new", hidden / "old"
+    try:
+        new.mkdir()
+        yield new
+        if target.exists():
+            target.rename(old)
+        try:
+            new.rename(target)
+        except BaseException:
+            if old.exists():
+                old.rename(target)
+            raise
+    finally:
+        remove(hidden)
 
 
 def _is_edition(folder: Path) -> bool:
@@ -95,10 +133,26 @@ def _is_edition(folder: Path) -> bool:
 
 
 def dress(project: Project, source: Path, kind: str, taken: dict[str, Path]) -> None:
-    """Make the tree ``source`` that of an edition: exercises with solutions, or chapters without theirs."""
+    """Make the tree ``source`` that of an edition: chapters without solutions, or exercises and pages with them."""
     exercises.add_pages(project, source, solutions=kind == "instructor")
+    if kind == "instructor":
+        _for_teachers(project, source)
     for path in taken.values() if kind == "student" else ():
         _write(path, exercises.without_solutions(read(path)))
+
+
+def _for_teachers(project: Project, source: Path) -> None:
+    """Add the pages that teachers alone see to the tree ``source``, in a part of their own after the public guide."""
+    if not (pages := sorted((project.root / INSTRUCTOR).glob("*.md"))):
+        return
+    (source / INSTRUCTOR).mkdir(parents=True, exist_ok=True)
+    for page in pages:
+        shutil.copyfile(page, source / INSTRUCTOR / page.name)
+    toc = read_yaml(source / "_toc.yml")
+    entries = [{"file": f"{INSTRUCTOR}/{page.stem}"} for page in pages]
+    place = next((i for i, part in enumerate(toc["parts"], 1) if "book/teaching/" in str(part)), len(toc["parts"]))
+    toc["parts"].insert(place, {"caption": PART, "chapters": entries})
+    (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def _write(path: Path, notebook: Any) -> None:

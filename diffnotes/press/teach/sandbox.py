@@ -1,7 +1,8 @@
 """A room of its own for code that is not trusted: bubblewrap's, with a few folders to read and nothing else.
 
-The process sees this Python, the package without the keys of the exercises, and published networks, all read-only; an
-empty folder of its own in memory; no network, no other process, nothing of the environment.
+The process sees this Python, the package without the keys of the exercises, and published networks, all read-only; two
+small folders of its own in memory; no network, no other process, nothing of the environment. It has no capability, also
+where root grades: with one it could take away what lies over the keys, or make the rest writable.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import PressError
@@ -17,7 +19,8 @@ from ..layout import Project
 __all__ = ["command"]
 
 SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts")
-ROOM = 2**28  # bytes of files that it may write
+ROOM = 2**28  # bytes of files that it may write to /tmp, and to the shared memory of its processes
+SOURCES = (".git", "notebooks", "tests", "_build")  # of a book, with solutions
 
 
 def command(project: Project) -> list[str]:
@@ -30,7 +33,8 @@ def command(project: Project) -> list[str]:
     if bwrap is None:
         raise PressError("submissions are executed inside bubblewrap, which is not installed; on Debian: sudo apt-get "
                          "install bubblewrap; on other systems grade in a Linux container or virtual machine")
-    room = [bwrap, *_room(project)]
+    # Its first process is bwrap's own, and shows the environment that it was started with in /proc.
+    room = ["/usr/bin/env", "-i", bwrap, *_room(project)]
     tried = subprocess.run([*room, "/usr/bin/env", "true"], capture_output=True, text=True)
     if tried.returncode:
         raise PressError(f"bubblewrap cannot make a room here: {tried.stderr.strip() or tried.returncode}; it needs "
@@ -50,7 +54,19 @@ def _room(project: Project) -> list[str]:
         "DIFFNOTES_PUBLISHED": str(project.published_networks),
     }  # fmt: skip
     bound = [word for path in read if Path(path).exists() for word in ("--ro-bind", path, path)]
-    return ["--unshare-all", "--die-with-parent", "--new-session", "--clearenv",
+    covers = [word for path in _hidden(project, read) for word in ("--tmpfs", path, "--remount-ro", path)]
+    return ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv",
             *(word for name, value in told.items() for word in ("--setenv", name, value)),
-            "--size", str(ROOM), "--tmpfs", "/tmp", "--dir", "/tmp/work", "--proc", "/proc", "--dev", "/dev", *bound,
-            "--tmpfs", str(package / "exercises" / "keys"), "--chdir", "/tmp/work"]  # fmt: skip
+            "--size", str(ROOM), "--tmpfs", "/tmp", "--dir", "/tmp/work", "--proc", "/proc", "--dev", "/dev",
+            "--size", str(ROOM), "--tmpfs", "/dev/shm", *bound, *covers, "--remount-ro", "/dev", "--remount-ro", "/",
+            "--chdir", "/tmp/work"]  # fmt: skip
+
+
+def _hidden(project: Project, read: Iterable[str]) -> list[str]:
+    """Folders with keys or solutions that lie in what may be read: of the package, of others like it, of the book."""
+    places = [Path(entry) / "diffnotes" for entry in sys.path if entry]
+    found = [place / "exercises" / "keys" for place in (project.package, *places)]
+    found += [project.root / name for name in SOURCES]
+    inside = [path.resolve() for path in found if path.is_dir()]
+    roots = [Path(path).resolve() for path in read]
+    return list(dict.fromkeys(str(path) for path in inside if any(path.is_relative_to(root) for root in roots)))

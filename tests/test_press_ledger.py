@@ -363,7 +363,7 @@ def test_a_table_on_a_page_is_read_as_one() -> None:
 def test_all_claims_are_listed() -> None:
     """Every row of the list of claims is there from the start, in order, with rules that can be applied."""
     rows = registry()
-    counts = {"C": 17, "S": 11, "L": 12, "M": 10, "G": 4, "T": 12, "X": 3}
+    counts = {"C": 17, "S": 11, "L": 12, "M": 10, "G": 4, "T": 12, "I": 11, "X": 3}
     assert list(rows) == [f"{group}{i}" for group, n in counts.items() for i in range(1, n + 1)]
     for row in rows.values():
         assert row["statement"] and row["kind"] and row["source"] in {"1", "2", "3", "4", "5", "ours"}
@@ -506,7 +506,7 @@ def test_no_text_of_a_claim_takes_the_box_apart(claims: Path, key: str) -> None:
     "old, new, words",
     [
         ('id = "S1"', 'id = "C1"', "claim C1 is listed twice"),
-        ('id = "S1"', 'id = "Z1"', "claim Z1 has no id of the form C/S/L/M/G/T/X and a number"),
+        ('id = "S1"', 'id = "Z1"', "claim Z1 has no id of the form C/S/L/M/G/T/I/X and a number"),
         ('id = "S1"', 'id = "S"', "has no id"),
         ('condition = "small t"', 'rol = "reach"', "unknown key rol; allowed for a part: condition"),
         ('condition = "small t"', 'role = "raech"', "part slope with a role that is not reach"),
@@ -557,6 +557,24 @@ def test_what_would_decide() -> None:
     assert "Not more seeds alone" in what_would_decide(near, {"part": []})
     again = part_of("> 0", 1.0, 0.5, 1.5, state="open", measured="holds", repeats=[3, 5])
     assert "3 of 5 agree" in what_would_decide(again, {"part": []})
+
+
+def test_claims_on_images_and_those_they_are_of_lead_to_each_other(claims: Path) -> None:
+    more = CLAIMS.replace("[[erratum]]", '[[claim]]\nid = "I1"\nstatement = "The same"\nsource = "1"\nkind = "Images"\n'
+                          'chapter = "two"\nof = "C1 S1"\n\n[[erratum]]')  # fmt: skip
+    (claims / "one.toml").write_text(more)
+    _read.cache_clear()
+    rows = registry(claims)
+    assert rows["C1"]["elsewhere"] == rows["S1"]["elsewhere"] == ["I1"] and rows["I1"]["elsewhere"] == []
+    assert rows["C1"]["of"] == [] and rows["I1"]["of"] == ["C1", "S1"]
+    record = Ledger("one", "cpu", claims).judge("C1", slope=Effect(*GOOD), end_value=Effect(0.0))
+    assert "*On images:* {claim}`I1`.\n" in box(record, rows["C1"])
+    assert "*Elsewhere:* {claim}`C1`, {claim}`S1`.\n" in box(record, rows["I1"])
+    for wrong in ("C7", "I1"):
+        (claims / "one.toml").write_text(more.replace('"C1 S1"', f'"C1 {wrong}"'))
+        _read.cache_clear()
+        with pytest.raises(PressError, match=f"claim I1 is of {wrong}; allowed: ids of other claims"):
+            registry(claims)
 
 
 # --- repetitions ------------------------------------------------------------------------------------------------------

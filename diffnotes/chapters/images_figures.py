@@ -19,6 +19,14 @@ from .recursion import ImageCourse
 
 __all__ = ["closest", "constants", "course", "crowded", "grids", "levels", "quality", "rates"]
 
+CAPTIONS = {
+    "data": "Held-out images, and what the networks of the first split draw from noise.",
+    "samplers": "Held-out images, and images of the networks of the first split, by sampler and number of steps; all "
+    "images of one number of steps are drawn from the same noise.",
+    "weights": "Images by DDIM: last weights of the constant learning rate, of the decayed rate, and averaged weights.",
+    "course": "Images of the generations without fresh data, by the SDE.",
+    "own": "New images of the networks of several splits from one noise.",
+}
 SAMPLERS = {"ddim": "ODE (DDIM)", "ddpm": "SDE (DDPM)", "dpm": "DPM-Solver"}
 LOOKS = (("blue", "o", "-"), ("orange", "s", "--"), ("green", "^", "-."), ("pink", "D", ":"),
          ("amber", "v", (0, (5, 1, 1, 1))), ("sky", "X", (0, (3, 1, 1, 1, 1, 1))), ("black", "P", "-"))  # fmt: skip
@@ -34,10 +42,10 @@ def _line(i: int) -> dict:
     return {key: value for key, value in _look(i).items() if key != "marker"}
 
 
-def grids(rows: Mapping[str, Tensor], shape: tuple[int, int], name: str, caption: str) -> None:
+def grids(rows: Mapping[str, Tensor], shape: tuple[int, int], name: str) -> None:
     """Images (n, h w) of the first split by label, one row each, under the label ``fig-images-NAME``."""
     figures.show(
-        figures.images(rows, shape, columns=12, height=0.66), name=f"fig-images-{name}", caption=caption,
+        figures.images(rows, shape, columns=12, height=0.66), name=f"fig-images-{name}", caption=CAPTIONS[name],
         alt=f"Rows of {shape[0]} by {shape[1]} grey-scale images, from the top: {', '.join(rows)}.",
     )  # fmt: skip
 
@@ -90,7 +98,7 @@ def crowded(shares: Sequence[float], found: Mapping[str, Exhibit]) -> None:
     )  # fmt: skip
 
 
-def quality(rows: Mapping[str, Mapping[Case, Exhibit]], floor: Tensor, sampler: str, name: str, caption: str) -> None:
+def quality(rows: Mapping[str, Mapping[Case, Exhibit]], floor: Tensor, sampler: str) -> None:
     """Frechet distance and spread against the steps of a sampler, by arm; ``floor`` is of held-out images."""
     fig, axes = figures.panels(2, width=8.4, height=3.1)
     told = []
@@ -106,7 +114,9 @@ def quality(rows: Mapping[str, Mapping[Case, Exhibit]], floor: Tensor, sampler: 
     axes[1].set(xscale="log", xlabel=f"steps, {SAMPLERS[sampler]}", ylabel="variance of a pixel over the data's")
     axes[0].legend(fontsize=7)
     figures.show(
-        fig, name=f"fig-images-{name}", caption=f"{caption} Grey: held-out images (left), the data (right).",
+        fig, name="fig-images-steps",
+        caption="Fréchet distance of images to held-out ones, and the variance of their pixels, by arm. Grey: held-out "
+        "images (left), the data (right).",
         alt=f"Against the number of steps: {'; '.join(told)}. Held-out images are at {float(floor.mean()):.2g}.",
     )  # fmt: skip
 

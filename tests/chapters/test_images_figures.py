@@ -34,7 +34,7 @@ def shown(monkeypatch):
 
 
 def test_rows_of_images(shown):
-    figures_of.grids({"data": torch.zeros(12, 16), "ODE": torch.ones(12, 16)}, (4, 4), "samplers", "Images.")
+    figures_of.grids({"data": torch.zeros(12, 16), "ODE": torch.ones(12, 16)}, (4, 4), "samplers")
     fig, told = shown[0]
     assert told["name"] == "fig-images-samplers" and "from the top: data, ODE" in told["alt"]
     assert len(fig.axes) == 24 and fig.axes[0].images and fig.axes[12].get_ylabel() == "ODE"
@@ -55,7 +55,7 @@ def test_curves_of_close_pairs(shown):
 
 def test_distance_and_spread_by_steps(shown):
     rows = {name: dict(zip(CASES, map(exhibit, ends))) for name, ends in {"plain": (3, 1), "K = 2": (1, 2)}.items()}
-    figures_of.quality(rows, torch.tensor([0.5, 0.7]), "ddpm", "window", "By steps.")
+    figures_of.quality(rows, torch.tensor([0.5, 0.7]), "ddpm")
     alt = shown[0][1]["alt"]
     assert "distance of plain falls from 3.2 to 1.1" in alt and "spread of K = 2 rises from 1.1 to 2.1" in alt
     assert "Held-out images are at 0.6" in alt

@@ -257,10 +257,18 @@ def _changes(row: dict[str, Any]) -> list[str]:
     return ["", ":::{dropdown} Changed after a run", *told, ":::"] if told else []
 
 
+def _related(row: dict[str, Any]) -> list[str]:
+    """The claims that this one is of, and those that are of it: the same on other data."""
+    told = ((row.get("of"), "Elsewhere:"), (row.get("elsewhere"), "On images:"))
+    return [line for ids, words in told if ids
+            for line in (f"*{words}* {', '.join(f'{{claim}}`{one}`' for one in ids)}.", "")]  # fmt: skip
+
+
 def box(record: dict[str, Any], row: dict[str, Any]) -> str:
     """The verdict as it stands on a page, MyST Markdown with the label ``claim-ID``."""
     lines = [f"(claim-{record['id']})=", f"::::{{admonition}} {record['id']} {record['verdict']}"]
-    lines += [f":class: verdict verdict-{record['state']}", "", row["statement"], "", *_conditions(record, row)]
+    lines += [f":class: verdict verdict-{record['state']}", "", row["statement"], "", *_related(row)]
+    lines += _conditions(record, row)
     lines += [parts_table(record, row, pictures=True), *_undecided(record, row)]
     lines += [*_reasons(row, {part["name"] for part in record["parts"]}), *_changes(row), "::::"]
     return "\n".join(lines)

@@ -18,10 +18,10 @@ CLAIMS = Path(__file__).parents[1] / "claims"
 GROUPS = {
     "C": "Collapse errors", "S": "Estimation gap and sequence-aware loss", "L": "Lipschitz singularities",
     "M": "Recursive training", "G": "Gradient part of score errors",
-    "T": "The ELBO and the four prediction targets", "X": "Across the sources",
+    "T": "The ELBO and the four prediction targets", "I": "On images", "X": "Across the sources",
 }  # fmt: skip
 KEYS = {
-    "claim": {"id", "statement", "source", "kind", "chapter", "test", "part", "change"},
+    "claim": {"id", "statement", "source", "kind", "chapter", "test", "of", "part", "change"},
     "part": {"name", "role", "measure", "rule", "why", "condition", "decides", "only"},
     "change": {"date", "part", "from", "to", "why"},
 }  # a key that is misspelt would be none: a part with "rol" is primary
@@ -42,6 +42,10 @@ def _read(folder: Path) -> dict[str, list[dict[str, Any]]]:
         (most, times), *_ = Counter(row["id"] for row in found["claim"]).most_common(1) or [("", 0)]
         if times > 1:
             raise PressError(f"{path.name}: claim {most} is listed twice")
+    known = {row["id"] for row in found["claim"]}
+    for row in found["claim"]:
+        if unknown := {*row.get("of", "").split()} - known | {*row.get("of", "").split()} & {row["id"]}:
+            raise PressError(f"claim {row['id']} is of {', '.join(sorted(unknown))}; allowed: ids of other claims")
     found["claim"].sort(key=lambda row: ([*GROUPS].index(row["id"][0]), int(row["id"][1:])))
     return found
 
@@ -83,12 +87,16 @@ def _fault(row: dict[str, Any]) -> str:
 
 
 def registry(folder: Path = CLAIMS) -> dict[str, dict[str, Any]]:
-    """All claims by id, group by group; each with its parts and its changes of rules after a run.
+    """All claims by id, group by group; each with its parts, its changes of rules after a run, the ids of the claims
+    that it is ``of``, and ``elsewhere`` those of the claims that are of it.
 
     Raises:
-        PressError: for a file that cannot be read, or a claim that lacks a key.
+        PressError: for a file that cannot be read, a claim that lacks a key, or one of a claim that there is not.
     """
-    return {row["id"]: {"test": "", "part": [], "change": [], **row} for row in _read(Path(folder))["claim"]}
+    rows = _read(Path(folder))["claim"]
+    of = {row["id"]: row.get("of", "").split() for row in rows}
+    return {row["id"]: {"test": "", "part": [], "change": [], **row, "of": of[row["id"]],
+                        "elsewhere": [one for one, ids in of.items() if row["id"] in ids]} for row in rows}  # fmt: skip
 
 
 def errata(folder: Path = CLAIMS) -> list[dict[str, str]]:

@@ -92,8 +92,8 @@ def crowded(shares: Sequence[float], found: Mapping[str, Exhibit]) -> None:
     axes[1].legend(fontsize=7)
     figures.show(
         fig, name="fig-images-crowded",
-        caption="The share of close pairs of images over that of training images (top), and the part of the excess that "
-        "is no shift of mass (bottom), against the radius; mean and interval over splits.",
+        caption="The share of close pairs of images over that of training images (top), and the part of the excess "
+        "that is no shift of mass (bottom), against the radius; mean and interval over splits.",
         alt=f"Ratios over growing radii: {'; '.join(told)}.",
     )  # fmt: skip
 

@@ -235,6 +235,7 @@ DENOISERS = {
     "mirrored": lambda device, schedule: Mirrored(network(device, schedule)),
     "perturbed": lambda device, schedule: Perturbed(network(device, schedule), lambda x, t: 0.1 * x, "score"),
     "scaled": lambda device, schedule: sequence.Scaled(network(device, schedule), 0.5, 1.0),
+    "shaped": lambda device, schedule: sequence.Shaped(network(device, schedule), 0.5, torch.ones(1, 1, device=device)),
     "left ends": lambda device, schedule: lipschitz.LeftEnd(
         network(device, schedule), 4, schedule.T / 2 if schedule is CHAIN else 0.5
     ),

@@ -237,3 +237,26 @@ def test_task_9() -> None:
         rest = (shear - G) @ S
         torch.testing.assert_close(rest, -rest.mT, rtol=1e-12, atol=1e-12)  # invisible at this law
     says(r"G_{12}=G_{21}=\frac b{a+b},\qquad G_{11}=G_{22}=0 .", r"\frac b{a+b}.")
+
+
+def test_the_spare_task() -> None:
+    spare = " ".join(TEXT.split("(exam-images)=")[1].split())
+    assert [int(one) for one in re.findall(r"\((\d)\)", spare)] == [2, 3, 2] and "(7 points)" in spare
+    for d, s, c in ((1, 1.0, 0.8), (3, 0.5, 0.5), (6, 2.0, 0.9)):
+        def share(radius: float, d: int = d, s: float = s) -> float:
+            return float(stats.chi2.cdf(radius**2 / (2 * s**2), d))
+
+        assert share(1e-3 / c) / share(1e-3) == pytest.approx(c**-d, rel=1e-4)
+    m = 12
+    images = torch.randn(m, 3, generator=torch.Generator().manual_seed(0), dtype=double)
+    far = torch.cdist(images, images)
+    for radius in (1e-6, 1.0, 2.0, 50.0):
+        near = (far <= radius) | torch.eye(m, dtype=torch.bool)
+        different = float((near.sum() - m) / (m * (m - 1)))
+        drawn = 1 / m + (1 - 1 / m) * different
+        assert float(near.double().mean()) == pytest.approx(drawn)  # two draws with replacement
+        if different:
+            assert drawn / different == pytest.approx(1 - 1 / m + 1 / (m * different))
+    for formula in (r"\to c^{-d}.", r"\frac1m+\Bigl(1-\frac1m\Bigr)C_m(\varepsilon)",
+                    r"1-\frac1m+\frac1{m\,C(\varepsilon)}."):  # fmt: skip
+        assert formula in spare

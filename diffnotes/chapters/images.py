@@ -28,7 +28,7 @@ from ..model.fleet import Fleet, Images, Pictures, Table, Trained
 from ..model.store import kept
 from .collapse import near_radius
 from .lipschitz import Case, sampled, step_constants
-from .sequence import BatchGaps, Scaled, batch_gaps, pixel_spread
+from .sequence import BatchGaps, Scaled, Shaped, batch_gaps, pixel_spread
 
 __all__ = [
     "Arm", "Closest", "Constants", "Drawn", "Exhibit", "Gauge", "HeldOut", "Measures", "Reference",
@@ -197,7 +197,9 @@ class Arm:
     Args:
         fleet: on a chain; its data are :class:`~diffnotes.model.fleet.Images`, split by seed.
         name: of its networks.
-        kappa, std: of :class:`~diffnotes.chapters.sequence.Scaled`, by which the noise is divided; 0 leaves it alone.
+        kappa, std: of :class:`~diffnotes.chapters.sequence.Scaled`, by which the noise is divided; with std None, of
+            :class:`~diffnotes.chapters.sequence.Shaped`, by the covariance of each split's training images. kappa = 0
+            leaves the noise alone.
 
     Raises:
         ValueError: for a name that the fleet has not, or other data.
@@ -206,7 +208,7 @@ class Arm:
     fleet: Fleet
     name: str
     kappa: float = 0.0
-    std: float = 1.0
+    std: float | None = 1.0
 
     def __post_init__(self) -> None:
         if self.name not in self.fleet.names:
@@ -227,7 +229,12 @@ class Arm:
     def denoiser(self, device: torch.device | str = "cpu") -> Denoiser:
         """The networks on ``device``."""
         net = kept(self.fleet, device)[self.name]
-        return Scaled(net, self.kappa, self.std) if self.kappa else net
+        if not self.kappa:
+            return net
+        if self.std is not None:
+            return Scaled(net, self.kappa, self.std)
+        train = (image_split(self.images, split)[0].x for split in self.splits)
+        return Shaped(net, self.kappa, torch.stack([x.double().T.cov() for x in train]).to(device))
 
 
 def _alike(arms: Mapping[str, Arm]) -> Arm:

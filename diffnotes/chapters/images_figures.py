@@ -20,7 +20,7 @@ from .recursion import ImageCourse
 __all__ = ["closest", "constants", "course", "crowded", "grids", "levels", "quality", "rates"]
 
 CAPTIONS = {
-    "data": "Held-out images, and what the networks of the first split draw from noise.",
+    "data": "Held-out images of the first split, which its network and its classifier have never seen.",
     "samplers": "Held-out images, and images of the networks of the first split, by sampler and number of steps; all "
     "images of one number of steps are drawn from the same noise.",
     "weights": "Images by DDIM: last weights of the constant learning rate, of the decayed rate, and averaged weights.",
@@ -92,8 +92,8 @@ def crowded(shares: Sequence[float], found: Mapping[str, Exhibit]) -> None:
     axes[1].legend(fontsize=7)
     figures.show(
         fig, name="fig-images-crowded",
-        caption="Close pairs of images over those of as many training images (top), and the part of the excess that is "
-        "no shift of mass (bottom), against the radius; mean and interval over splits.",
+        caption="The share of close pairs of images over that of training images (top), and the part of the excess "
+        "that is no shift of mass (bottom), against the radius; mean and interval over splits.",
         alt=f"Ratios over growing radii: {'; '.join(told)}.",
     )  # fmt: skip
 

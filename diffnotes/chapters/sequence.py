@@ -54,9 +54,9 @@ from ..model.window import Window, correlation, windows
 
 __all__ = [
     "KINDS", "BatchGaps", "Bounds", "Gap", "Gaps", "Heard", "ImageGaps", "Known", "LongSamples", "Recalled", "Scaled",
-    "Tabulated", "TwoChains", "Worst", "antithetic", "batch_gaps", "best_weights", "bounds", "check_inflation",
-    "check_weights", "crossings", "distances", "drawn", "gap", "gap_from", "gap_ratio", "gaps", "gaussian_minimiser",
-    "identity_error", "implied_variance", "judged", "misfit", "needed_inflation", "pixel_spread",
+    "Shaped", "Tabulated", "TwoChains", "Worst", "antithetic", "batch_gaps", "best_weights", "bounds",
+    "check_inflation", "check_weights", "crossings", "distances", "drawn", "gap", "gap_from", "gap_ratio", "gaps",
+    "gaussian_minimiser", "identity_error", "implied_variance", "judged", "misfit", "needed_inflation", "pixel_spread",
     "population_minimiser", "posterior_squares", "random_errors", "ratios", "ratios_of_settings",
     "ratios_of_variances", "refuses", "repaired_variance", "residual", "seconds_a_step", "share_of_gain",
     "share_of_squares", "shrinkage", "spread", "two_chains", "wider", "worst", "worst_cases",
@@ -408,6 +408,47 @@ class Scaled(Denoiser):
 
     def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
         return self.base.eps(x, t) / expand_like(self.factor(t), x)
+
+
+class Shaped(Denoiser):
+    r"""``base`` with its noise divided as :class:`Scaled` divides it, along each principal component of the data.
+
+    Along a component of variance lambda the divisor is 1 + kappa alpha^2 lambda/(alpha^2 lambda + sigma^2). For normal
+    data that is the minimiser of the SA loss with tau = 1 and independent noises: the squared norm is a sum over the
+    components, and each is a law on the line. With covariance s^2 I it is :class:`Scaled`.
+
+    Args:
+        base: any denoiser of samples (n, d), or of (members, n, d).
+        kappa: > -1; see :func:`shrinkage`.
+        covariance: of the data, (d, d), or (members, d, d) with one for each member.
+
+    Raises:
+        ValueError: for numbers out of range, or a covariance that is not symmetric, finite and positive semidefinite.
+    """
+
+    target = "eps"
+
+    def __init__(self, base: Denoiser, kappa: float, covariance: Tensor) -> None:
+        if not (math.isfinite(kappa) and kappa > -1):
+            raise ValueError(f"kappa = {kappa} must be a finite number > -1")
+        shape, c = tuple(covariance.shape), covariance.double()
+        if len(shape) not in (2, 3) or shape[-1] != shape[-2]:
+            raise ValueError(f"covariance has shape {shape}; allowed: (d, d), (members, d, d)")
+        if not bool(c.isfinite().all()) or not torch.allclose(c, c.mT):
+            raise ValueError("covariance is not finite and symmetric")
+        variances, self.axes = torch.linalg.eigh(c)
+        if float(variances.min()) < -1e-8 * float(variances.abs().max()):
+            raise ValueError(f"covariance has the eigenvalue {float(variances.min()):.3g}; allowed: none below zero")
+        self.variances = variances.clamp_min(0)[..., None, :]
+        self.base, self.kappa = base, float(kappa)
+        self.schedule, self.members = base.schedule, base.members
+
+    def predict(self, x: Tensor, t: float | Tensor) -> Tensor:
+        alpha, sigma = (expand_like(level, x) for level in self.schedule(t))
+        signal = alpha.square() * self.variances.to(x)
+        axes = self.axes.to(x)
+        divisor = 1 + self.kappa * signal / (signal + sigma.square())
+        return (self.base.eps(x, t) @ axes / divisor) @ axes.mT
 
 
 class Heard(Denoiser):

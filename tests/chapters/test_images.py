@@ -10,7 +10,7 @@ from diffnotes import Chain, Dense, Fleet, Images, Run, Setting, kept
 from diffnotes.chapters import images as img
 from diffnotes.chapters.collapse import near_radius
 from diffnotes.chapters.lipschitz import StepWaves, sampled, step_constants
-from diffnotes.chapters.sequence import Scaled, batch_gaps
+from diffnotes.chapters.sequence import Scaled, Shaped, batch_gaps
 from diffnotes.core.data import digits_split
 from diffnotes.measure.crowding import ansd_ratio, pair_fraction, sample_split
 from diffnotes.model.fleet import Pictures
@@ -43,7 +43,7 @@ def fleet_of(splits=SPLITS, **options):
 def arms():
     fleet = fleet_of(average=0.9)
     return {"plain": img.Arm(fleet, "plain"), "averaged": img.Arm(fleet, "plain, averaged"),
-            "scaled": img.Arm(fleet, "plain", 0.3, 0.7)}  # fmt: skip
+            "scaled": img.Arm(fleet, "plain", 0.3, 0.7), "shaped": img.Arm(fleet, "plain", 0.3, None)}  # fmt: skip
 
 
 def by_brute_force(x, data):
@@ -142,6 +142,8 @@ def same(found, wanted):
 def test_what_is_drawn_is_kept_and_is_what_was_measured(arms, gauge):
     nets = kept(fleet_of(average=0.9))
     nets = {"plain": nets["plain"], "averaged": nets["plain, averaged"], "scaled": Scaled(nets["plain"], 0.3, 0.7)}
+    covariances = torch.stack([digits_split(seed)[0].x.double().T.cov() for seed in SPLITS])
+    nets["shaped"] = Shaped(nets["plain"], 0.3, covariances)
     drawn = img.Drawn(arms, CASES, SHARES, 40, 11, shown=3)
     for found in (kept(drawn), kept(drawn)):  # drawn, then read
         assert list(found) == list(arms) and all(list(rows) == CASES for rows in found.values())

@@ -11,6 +11,7 @@ from diffnotes import Chain, Exact, Fleet, Images, Linear, Run, image_net, kept
 from diffnotes.chapters import sequence as seq
 from diffnotes.chapters.sequence import (
     Scaled,
+    Shaped,
     bounds,
     gap,
     gaussian_minimiser,
@@ -380,6 +381,61 @@ def test_scaled_is_the_predictor_of_the_wider_gaussian():
         torch.testing.assert_close(Scaled(base, 1.25, 0.6).eps(x, t), wide.eps(x, t), rtol=1e-12, atol=0)
 
 
+class Normal(Denoiser):
+    """The exact noise of N(0, covariance): eps = sigma (alpha^2 C + sigma^2)^-1 x."""
+
+    target = "eps"
+
+    def __init__(self, schedule, covariance):
+        self.schedule, self.covariance = schedule, covariance
+
+    def predict(self, x, t):
+        alpha, sigma = self.schedule(t)
+        noised = alpha**2 * self.covariance + sigma**2 * torch.eye(len(self.covariance), dtype=DOUBLE)
+        return sigma * torch.linalg.solve(noised, x.mT).mT
+
+
+ROOT = torch.tensor([[1.1, 0.0, 0.0], [0.7, 0.4, 0.0], [0.0, -0.3, 0.0]], dtype=DOUBLE)
+COVARIANCE = ROOT @ ROOT.mT  # of rank two
+
+
+@pytest.mark.parametrize("schedule, t", [(Linear(), 0.3), (Chain.linear(100), 30), (Chain.linear(100), 1)])
+def test_shaped_is_the_predictor_of_the_wider_normal_law_in_all_directions(schedule, t):
+    x = noise(5, 3)
+    shaped = Shaped(Normal(schedule, COVARIANCE), 1.25, COVARIANCE)
+    torch.testing.assert_close(shaped.eps(x, t), Normal(schedule, 2.25 * COVARIANCE).eps(x, t), rtol=1e-10, atol=1e-12)
+    even = Shaped(shaped.base, 0.7, 0.36 * torch.eye(3, dtype=DOUBLE))
+    torch.testing.assert_close(even.eps(x, t), Scaled(shaped.base, 0.7, 0.6).eps(x, t), rtol=1e-12, atol=1e-14)
+
+
+def test_shaped_is_stationary_for_the_loss_of_two_steps():
+    """E[(f(x) - eps + weight/2 (f(x) - eps + f(x'))) x^T] = 0 for two noisings x, x' of one normal x_0, exactly."""
+    chain, t, weight = Chain.linear(100), 40, 0.8
+    alpha, sigma = chain(t)
+    eye = torch.eye(3, dtype=DOUBLE)
+    own, cross = alpha**2 * COVARIANCE + sigma**2 * eye, alpha**2 * COVARIANCE
+    for kappa, right in ((shrinkage(Window(2, weight)), True), (0.0, False)):
+        f = Shaped(Normal(chain, COVARIANCE), kappa, COVARIANCE).eps(eye, t).mT
+        slope = (1 + weight / 2) * (f @ own - sigma * eye) + weight / 2 * f @ cross
+        assert (float(slope.abs().max()) < 1e-12) is right
+
+
+def test_shaped_has_a_covariance_for_each_member():
+    chain, x = Chain.linear(100), noise(2, 4, 3)
+    covariances = torch.stack([COVARIANCE, torch.eye(3, dtype=DOUBLE)])
+
+    class Two(Normal):
+        members = 2
+
+        def predict(self, x, t):
+            return torch.stack([Normal(chain, COVARIANCE).predict(part, t) for part in x])
+
+    both = Shaped(Two(chain, COVARIANCE), 0.5, covariances).eps(x, 20)
+    for part, covariance, found in zip(x, covariances, both):
+        alone = Shaped(Normal(chain, COVARIANCE), 0.5, covariance).eps(part, 20)
+        torch.testing.assert_close(found, alone, rtol=1e-12, atol=1e-14)
+
+
 def test_wider_is_the_predictor_of_more_variance():
     found = implied_variance(SMALL, seq.wider(SMALL, 0.7))[1:]
     torch.testing.assert_close(found, torch.full_like(found, 1.7), rtol=1e-9, atol=0)
@@ -679,6 +735,10 @@ PATH, EXACT = torch.zeros(3, 4, 1), Exact(GaussianMixture([0.0], 1.0), SMALL)
     (lambda: sampled_variance(SMALL, torch.zeros(3), grid(SMALL, 3)), ValueError, "c has shape"),
     (lambda: Scaled(EXACT, -1.0, 1.0), ValueError, "kappa = -1.0"),
     (lambda: Scaled(EXACT, 1.0, 0.0), ValueError, "std = 0.0"),
+    (lambda: Shaped(EXACT, -1.0, torch.eye(1)), ValueError, "kappa = -1.0"),
+    (lambda: Shaped(EXACT, 1.0, torch.ones(1)), ValueError, r"covariance has shape \(1,\)"),
+    (lambda: Shaped(EXACT, 1.0, torch.tensor([[1.0, 2.0], [0.0, 1.0]])), ValueError, "not finite and symmetric"),
+    (lambda: Shaped(EXACT, 1.0, torch.tensor([[-1.0]])), ValueError, "eigenvalue -1; allowed: none below zero"),
     (lambda: population_minimiser(Exact(GaussianMixture([[0.0, 0.0]], 1.0), SMALL), [0.3], torch.tensor([1])),
      ValueError, "on the line"),
     (lambda: population_minimiser(EXACT, [0.3, -0.1], torch.tensor([1])), ValueError, "kappas"),

@@ -1,16 +1,22 @@
 """What the keys hold for right where no tested function of the package says it: against numbers found another way."""
 
+import math
+
 import pytest
 import torch
+from torch import nn
 
-from diffnotes import Chain, Exact, GaussianMixture, Linear, ddim, ddpm, grid, ode
+from diffnotes import Chain, Exact, GaussianMixture, Linear, Run, ddim, ddpm, grid, ode
 from diffnotes.chapters.collapse import final_variance
-from diffnotes.chapters.sequence import gap, wider
+from diffnotes.chapters.sequence import Scaled, gap, wider
 from diffnotes.core.denoiser import Learned
 from diffnotes.core.law import two_modes
-from diffnotes.exercises.keys import collapse, measuring, sequence
+from diffnotes.exercises.keys import collapse, images, measuring, sequence
 from diffnotes.measure.crowding import law_renyi2, mixture_split
+from diffnotes.measure.distance import frechet_distance
+from diffnotes.measure.interval import ratio_interval
 from diffnotes.model.sample import sampled_variance
+from diffnotes.model.train import Task, minimise
 
 LINEAR = Linear()
 
@@ -124,3 +130,65 @@ def test_ratio_of_some_copies():
         near.append(measuring.share.right(x, eps))
     close = measuring.uniform.right(eps)[0]
     assert measuring.copies.right(q, n, close) == pytest.approx(sum(near) / len(near) / close, rel=0.01)
+
+
+@pytest.mark.parametrize("n, m", [(2, 3), (8, 20)])
+def test_floor_of_a_distance_on_the_line(n, m):
+    random = torch.Generator().manual_seed(n)
+    x, y = (torch.randn(200_000, k, 1, generator=random, dtype=torch.float64) for k in (n, m))
+    found = frechet_distance(x, y)
+    error = float(found.std()) / len(found) ** 0.5
+    assert images.floor.right(n, m) == pytest.approx(float(found.mean()), abs=4 * error)
+
+
+def test_half_lengths_are_those_of_the_interval_of_a_ratio():
+    a, b = torch.rand(2, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 1
+    _, low, high = ratio_interval(a, b)
+    assert images.paired.right(a, b)[0] == pytest.approx(math.log(high / low) / 2, rel=1e-9)
+
+
+@pytest.mark.parametrize("alpha, n", [(0.0, 3), (0.2, 5), (1.0, 2)])
+def test_growth_is_that_of_shifts(alpha, n):
+    same, other = torch.eye(n, dtype=torch.float64)[:1].expand(n, n), torch.eye(n, dtype=torch.float64)
+    for errors, found in zip((same, other), images.growth.right(alpha, n, 0.25)):
+        shift = torch.zeros(n, dtype=torch.float64)
+        for error in errors:
+            shift = (1 - alpha) * shift + error
+        assert found == pytest.approx((float(shift @ shift) + 0.25) / 1.25, rel=1e-12)
+
+
+@pytest.mark.parametrize("kappa", [0.0, 1 / 3])
+def test_spread_is_that_of_scaled_networks(kappa):
+    chain, variances = Chain.linear(12, 1e-2, 0.4), torch.tensor([2.0, 0.3, 0.1], dtype=torch.float64)
+    times, found = torch.arange(12, -1, -1), []
+    for own in variances.tolist():
+        law = GaussianMixture(torch.zeros(1, dtype=torch.float64), own**0.5)
+        net = Scaled(Exact(law, chain), kappa, float(variances.mean()) ** 0.5)
+        slopes = [float(net.eps(torch.ones(1, 1, dtype=torch.float64), t)) for t in range(1, 13)]
+        found.append(sampled_variance(chain, torch.tensor([0.0, *slopes], dtype=torch.float64), times))
+    spread = sum(found) / float(variances.sum())
+    assert images.scaled.right(chain.alpha_bar.flip(0), variances, kappa) == pytest.approx(spread, rel=1e-9)
+
+
+class Falling(Task):
+    """A loss whose slope is one, with which Adam moves the weight by the learning rate in every step."""
+
+    members, device = None, torch.device("cpu")
+
+    def __init__(self, net):
+        self.net = net
+
+    def draw(self, steps):
+        return None
+
+    def errors(self, chunk, k):
+        loss = -self.net.weight.reshape(1, 1)
+        return loss, loss
+
+
+@pytest.mark.parametrize("average, steps", [(0.999, 70), (0.8, 400)])
+def test_age_is_how_far_an_average_stays_behind(average, steps):
+    net = nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    log = minimise(net, Falling(net), Run(steps, 1, 1e-3, "constant", average))
+    behind = float((net.weight - log.average.weight).detach()) / 1e-3
+    assert images.age.right(average, steps) == pytest.approx(behind, rel=1e-6)

@@ -774,7 +774,9 @@ def gap_from(denoiser: Denoiser, x0: Tensor, start: int, seed: int) -> tuple[Gap
     begin = alpha * x0 + sigma * torch.randn(x0.shape, generator=generator, device=x0.device)
     times, heard = torch.arange(start, 0, -1), Heard(denoiser)
     path = ddpm(heard, begin, times, generator, trajectory=True, rows=x0.shape[-2])
-    return gap(denoiser, path, times, x0, heard.answers), path
+    asked = heard.answers
+    asked += asked[-1:] * (len(times) - 1 - len(asked))  # where costs are counted, a sampler asks in two steps alone
+    return gap(denoiser, path, times, x0, asked), path
 
 
 class Gaps(NamedTuple):

@@ -161,7 +161,6 @@ def _execute(task: dict[str, Any]) -> list[str]:
     from . import ledger, page
 
     ledger.Ledger.record = page.glue = lambda *_, **__: None  # what would be judged and told is nonsense
-    _plausible_distances()
     space: dict[str, Any] = {"__name__": "__main__"}
     stopped = []
     for number, cell in enumerate(json.loads(task["notebook"])["cells"], 1):
@@ -179,23 +178,6 @@ def _execute(task: dict[str, Any]) -> list[str]:
         if "parameters" in cell["metadata"].get("tags", ()):
             space |= task["settings"]
     return stopped
-
-
-def _plausible_distances() -> None:
-    """Frechet distances are measured, and then said to be between one and two: those of what stands in for features are
-    zero, of which nothing has a ratio or a logarithm."""
-    import torch
-
-    from ..chapters import recursion, targets
-    from ..measure import distance, judges
-
-    measured = distance.frechet_distance
-
-    def plausible(*args: Any, **options: Any) -> torch.Tensor:
-        return 1 + torch.rand_like(measured(*args, **options))
-
-    for module in (distance, judges, recursion, targets):
-        module.frechet_distance = plausible
 
 
 def main(work: Path) -> None:

@@ -240,6 +240,8 @@ def test_record(claims: Path) -> None:
     assert json.loads(json.dumps(record)) == record and ledger.is_record(record)
     assert [part["exact"] for part in record["parts"]] == [False, True]
     assert [part["narrow"] for part in record["parts"]] == [True, False]
+    own = Ledger("one", "cifar10", claims).judge("C1", slope=Effect(0.5, 0.1, 0.9), end_value=Effect(2))
+    assert own["profile"] == "cifar10" and own["state"] == "mixed"
     smoke = Ledger("one", "smoke", claims).judge("C1", slope=Effect(0.5, 0.1, 0.9), end_value=Effect(2))
     assert smoke["state"] == "unjudged" and smoke["verdict"] == "not judged"
 

@@ -340,6 +340,11 @@ def test_layout(tmp_path: Path) -> None:
     (book.root / "notebooks/profiles.toml").write_text("[one.gpu]\nsise = 1\n")
     with pytest.raises(PressError, match=r"\[one.gpu\] sets unknown 'sise'; allowed: profile, device, seed, size"):
         settings(book, "one", "gpu")
+    with pytest.raises(PressError, match="no profile 'cifar10' for one; allowed there: smoke, cpu, gpu"):
+        settings(book, "one", "cifar10")
+    (book.root / "notebooks/profiles.toml").write_text("[one.cifar10]\nsize = 4\n")
+    assert settings(book, "one", "cifar10") == {"profile": "cifar10", "size": 4}
+    assert book.choose(["one"], "cifar10") == ["one"] and book.choose([], "gpu") == ["one", "two"]
 
 
 def test_latest_prefers_fresh_pages(tmp_path: Path) -> None:
@@ -360,6 +365,12 @@ def test_latest_prefers_fresh_pages(tmp_path: Path) -> None:
     assert latest(book, "one") == book.page("gpu", "one")  # stale, but no smoke, which is fresh
     save(stamped(pages["gpu"], book, profile="gpu"), book.page("gpu", "one"))
     assert latest(book, "one") == book.page("gpu", "one")
+    # Other data come after the book's own, but before no page at all.
+    book.tables.write_text(book.tables.read_text() + "[one.cifar10]\nsize = 2\n")
+    save(executed(book, profile="cifar10"), book.page("cifar10", "one"))
+    assert latest(book, "one") == book.page("gpu", "one")
+    book.page("gpu", "one").unlink()
+    assert latest(book, "one") == book.page("cifar10", "one")
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,10 @@ from diffnotes.press import command, devices, page, provenance, workers
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project
 from diffnotes.press.ledger import replication
+from diffnotes.press.overview import runs_markdown
 from diffnotes.press.progress import Progress
 from diffnotes.press.publish import publish
+from diffnotes.press.site import choose
 
 
 def files(book: Project) -> set[str]:
@@ -229,6 +231,34 @@ def test_publish(book: Project) -> None:
     with pytest.raises(PressError, match="unbound numeral"):
         publish(book, ["one"], "cpu")
     assert book.published("one").read_bytes() == good
+
+
+def test_a_profile_of_one_chapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """It is refused, before anything is written, for a chapter without a table for it; its pages are like any."""
+    book = project(tmp_path / "book", "one", "two")
+    with pytest.raises(PressError, match=r"no profile 'cifar10' for one, two; allowed there: smoke, .* no chapter"):
+        go(book, profile="cifar10")
+    table = book.tables
+    table.write_text(table.read_text() + "[one.cifar10]\nsize = 2\n")
+    refused = "no profile 'cifar10' for two; allowed there: smoke, cpu, gpu; 'cifar10' has a table .* for: one"
+    for names in ([], ["two"], ["one", "two"]):
+        with pytest.raises(PressError, match=refused):
+            go(book, *names, profile="cifar10")
+        assert not (book.root / "_build").exists()
+    assert shell(book, monkeypatch, "run", "two", "--profile", "cifar10") == 2
+    assert "no profile 'cifar10' for two" in capsys.readouterr().err
+    with pytest.raises(PressError, match=refused):
+        publish(book, ["two"], "cifar10")
+    save(executed(book, profile="cifar10"), book.page("cifar10", "one"))
+    assert "nothing to run" in go(book, "one", profile="cifar10")[1]
+    assert publish(book, ["one"], "cifar10") == [book.published("one")]
+    found = provenance.examine(book, "one", "published")
+    assert found.freshness.state == "fresh" and found.record["parameters"] == {"profile": "cifar10", "size": 2}
+    assert "| `cifar10` |" in runs_markdown([book.published("one")])
+    save(executed(book, "two"), book.published("two"))
+    assert choose(book, "committed") == {name: book.published(name) for name in ("one", "two")}
+    assert shell(book, monkeypatch, "status") == 0
+    assert "published (cifar10)" in capsys.readouterr().out
 
 
 def shell(book: Project, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

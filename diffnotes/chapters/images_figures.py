@@ -42,21 +42,30 @@ def _line(i: int) -> dict:
     return {key: value for key, value in _look(i).items() if key != "marker"}
 
 
-def grids(rows: Mapping[str, Tensor], shape: tuple[int, int], name: str) -> None:
-    """Images (n, h w) of the first split by label, one row each, under the label ``fig-images-NAME``."""
+def _pictures(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Images x (n, c h w) as they are drawn: grey ones (n, h, w) in [-1, 1], coloured ones (n, h, w, 3) in [0, 1]."""
+    x = x.reshape(-1, *shape)
+    return x[:, 0] if shape[0] == 1 else ((x.movedim(1, -1) + 1) / 2).clamp(0, 1)
+
+
+def grids(rows: Mapping[str, Tensor], shape: tuple[int, int, int], name: str) -> None:
+    """Images (n, c h w) of the first split by label, one row each, under the label ``fig-images-NAME``."""
+    drawn = {label: _pictures(x, shape) for label, x in rows.items()}
+    size = shape[1:] if shape[0] == 1 else (*shape[1:], shape[0])
+    kind = "grey-scale" if shape[0] == 1 else "colour"
     figures.show(
-        figures.images(rows, shape, columns=12, height=0.66), name=f"fig-images-{name}", caption=CAPTIONS[name],
-        alt=f"Rows of {shape[0]} by {shape[1]} grey-scale images, from the top: {', '.join(rows)}.",
+        figures.images(drawn, size, columns=12, height=0.66), name=f"fig-images-{name}", caption=CAPTIONS[name],
+        alt=f"Rows of {shape[1]} by {shape[2]} {kind} images, from the top: {', '.join(rows)}.",
     )  # fmt: skip
 
 
-def closest(found: Mapping[str, Closest], shape: tuple[int, int]) -> None:
-    """The closest two images of each kind, and the training image nearest to each."""
+def closest(found: Mapping[str, Closest], shape: tuple[int, int, int]) -> None:
+    """The closest two images of each kind, (c h w) each, and the training image nearest to each."""
     fig, axes = figures.panels(4, len(found), width=5.2, height=1.15)
     for i, (name, one) in enumerate(found.items()):
         row = axes[4 * i : 4 * i + 4]
-        for axis, picture in zip(row, (*one.pair, *one.neighbours)):
-            axis.imshow(picture.reshape(shape), cmap="gray", vmin=-1, vmax=1)
+        for axis, picture in zip(row, _pictures(torch.cat([one.pair, one.neighbours]), shape)):
+            axis.imshow(picture, cmap="gray", vmin=-1, vmax=1)  # the range is that of grey ones
             figures.bare(axis)
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for axis, far in zip(row[1:], one.distances):

@@ -39,9 +39,10 @@ CELL_TIMEOUT = 2 * 3600  # seconds; the longest training of a chapter takes a go
 class Order:
     """How chapters are run.
 
-    ``profile``: "smoke", "cpu" or "gpu", by default gpu where CUDA is found, else cpu. ``device``: "auto", "cpu" or
-    "cuda". ``seed`` replaces that of the parameters cell. ``timeout``: seconds that a cell may take. ``train``: all
-    networks are trained anew, whichever are kept. ``networks``: the folder of own networks, by default the book's.
+    ``profile``: "smoke", "cpu", "gpu", or one of single chapters such as "cifar10"; by default gpu where CUDA is found,
+    else cpu. ``device``: "auto", "cpu" or "cuda". ``seed`` replaces that of the parameters cell. ``timeout``: seconds
+    that a cell may take. ``train``: all networks are trained anew, whichever are kept. ``networks``: the folder of own
+    networks, by default the book's.
 
     Raises:
         PressError: for anything else.

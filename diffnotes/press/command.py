@@ -14,7 +14,7 @@ from typing import Any
 
 from .errors import PressError
 from .files import at_work
-from .layout import PROFILES, PUBLISHED, Project
+from .layout import JUDGED, PROFILES, PUBLISHED, Project
 
 # How a terminal that knows ASCII alone shows what the book says.
 PLAIN = {"≤": "<=", "≥": ">=", "≈": "~", "×": "x", "−": "-", "–": "-", "—": "-", "→": "->", "✓": "+", "✗": "x",
@@ -36,7 +36,9 @@ def parser() -> argparse.ArgumentParser:
 
     run = command("run", "execute the chapters that are out of date")
     run.add_argument("chapters", nargs="*", metavar="CHAPTER", help="default: all chapters")
-    run.add_argument("--profile", choices=PROFILES, help="size of the run (default: gpu where CUDA is found, else cpu)")
+    run.add_argument("--profile", choices=PROFILES,
+                     help="size of the run; cifar10, other data, is not for every chapter (default: gpu where CUDA is "
+                          "found, else cpu)")  # fmt: skip
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     run.add_argument("--seed", type=int, help="replaces the seed in the parameters cell")
     run.add_argument("--build", action="store_true", help="build the site when all is up to date")
@@ -54,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     replicate = command("replicate", "run the book again on other base seeds, and keep what it measures")
     replicate.add_argument("chapters", nargs="*", metavar="CHAPTER", help="default: all chapters")
     replicate.add_argument("--seeds", required=True, metavar="N,N,...", help="base seeds, one after the other")
-    replicate.add_argument("--profile", choices=PROFILES[1:], default="cpu", help="default: cpu")
+    replicate.add_argument("--profile", choices=JUDGED, default="cpu", help="default: cpu")
     replicate.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
 
     publish = command("publish", "put finished pages into book/chapters/, networks into book/networks/: all or none")

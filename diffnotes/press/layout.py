@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from .errors import PressError
-from .files import read_yaml
+from .files import read_toml, read_yaml
 
-__all__ = ["CHAPTERS", "INSTRUCTOR", "NETWORKS", "PROFILES", "PUBLISHED", "Project"]
+__all__ = ["CHAPTERS", "INSTRUCTOR", "JUDGED", "NETWORKS", "OWN", "PROFILES", "PUBLISHED", "Project"]
 
-PROFILES = ("smoke", "cpu", "gpu")
+COMMON = ("smoke", "cpu", "gpu")  # the profiles that every chapter has
+OWN = ("cifar10",)  # those of the chapters that have a table for it in profiles.toml
+PROFILES = COMMON + OWN
+JUDGED = PROFILES[1:]  # those whose claims are judged, and whose pages can be published
 PUBLISHED = "published"
 CHAPTERS, NETWORKS = "book/chapters", "book/networks"
 INSTRUCTOR = "book/teaching/instructor"
@@ -77,8 +80,9 @@ class Project:
             raise PressError(f"_toc.yml lists the chapter {twice[0]} twice")
         return names
 
-    def choose(self, names: Iterable[str] = ()) -> list[str]:
-        """``names``, or all chapters if there are none. PressError for one that is no chapter or has no notebook."""
+    def choose(self, names: Iterable[str] = (), profile: str | None = None) -> list[str]:
+        """``names``, or all chapters if there are none. PressError for one that is no chapter, or has no notebook or
+        not the ``profile``."""
         known, names = self.chapters(), list(dict.fromkeys(names))
         if unknown := [name for name in names if name not in known]:
             hint = "; a notebook of that name exists, but _toc.yml does not list it"
@@ -88,7 +92,25 @@ class Project:
         if missing := [name for name in names if not self.source(name).is_file()]:
             listed = ", ".join(f"notebooks/{name}.ipynb" for name in missing)
             raise PressError(f"_toc.yml lists {', '.join(missing)}, but there is no {listed}")
+        self.require(profile, names)
         return names
+
+    def require(self, profile: str | None, names: list[str]) -> None:
+        """PressError for a profile that there is not, or that one of the chapters ``names`` does not have."""
+        if profile in (None, *COMMON):
+            return
+        if profile not in PROFILES:
+            raise PressError(f"unknown profile {profile!r}; allowed: {', '.join(PROFILES)}", 2)
+        tables = read_toml(self.tables) if self.tables.is_file() else {}
+        having = [name for name, table in tables.items() if isinstance(table, dict) and profile in table]
+        if bare := [name for name in names if name not in having]:
+            raise PressError(f"no profile {profile!r} for {', '.join(bare)}; allowed there: {', '.join(COMMON)}; "
+                             f"{profile!r} has a table in profiles.toml for: {', '.join(having) or 'no chapter'}", 2)
+
+    @property
+    def tables(self) -> Path:
+        """What the profiles change, chapter by chapter."""
+        return self.root / "notebooks" / "profiles.toml"
 
     def source(self, name: str) -> Path:
         return self.root / "notebooks" / f"{name}.ipynb"

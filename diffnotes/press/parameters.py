@@ -142,20 +142,20 @@ def settings(
     Args:
         project: the book.
         name: the chapter.
-        profile: "smoke", "cpu" or "gpu".
+        profile: "smoke", "cpu", "gpu", or one that the chapter has of its own.
         seed: replaces the seed in the parameters cell.
         device: "auto", "cpu" or "cuda".
         source: the chapter's notebook, if it has been read already.
 
     Raises:
-        PressError: if a profile sets a name that the parameters cell does not have, or the cell is no plain values.
+        PressError: if the chapter does not have the profile, the profile sets a name that the parameters cell does not
+            have, or the cell is no plain values.
     """
-    if profile not in PROFILES:
-        raise PressError(f"unknown profile {profile!r}; allowed: {', '.join(PROFILES)}", 2)
+    project.require(profile, [name])
     own = parameters(read(project.source(name)) if source is None else source, f"notebooks/{name}.ipynb")
     if missing := {"profile", "device", "seed"} - own.keys():
         raise PressError(f"notebooks/{name}.ipynb: its parameters cell does not set {', '.join(sorted(missing))}")
-    table = project.root / "notebooks" / "profiles.toml"
+    table = project.tables
     wanted = _changed(table, project.chapters(), name, profile, own) if table.is_file() else {}
     wanted = wanted | {"profile": profile, "device": device} | ({} if seed is None else {"seed": seed})
     seeds(own | wanted, f"notebooks/{name}.ipynb in profile {profile}")

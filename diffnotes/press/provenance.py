@@ -24,7 +24,7 @@ from typing import Any
 from . import ledger, page
 from .cells import essence, newlines, reads_documentation
 from .errors import PressError
-from .layout import PUBLISHED, Project
+from .layout import JUDGED, OWN, PROFILES, PUBLISHED, Project
 from .ledger.replication import REPEATS, runs
 from .modules import digest, literal, looks_at_itself, modules_used, training
 from .parameters import plain
@@ -127,7 +127,7 @@ def _networks(value: Any) -> bool:
 
 FIELDS = {
     "chapter": lambda value: isinstance(value, str),
-    "profile": lambda value: value in ("smoke", "cpu", "gpu"),
+    "profile": lambda value: value in PROFILES,
     "device": lambda value: isinstance(value, str),
     "device_type": lambda value: value in ("cpu", "cuda"),
     "threads": _number, "seconds": _number, "memory_mib": _number,
@@ -172,7 +172,7 @@ def faults(notebook: Any, name: str | None = None, place: str | None = None) -> 
         problems.append("its code, edited after the run")
     if name is not None and found["chapter"] != name:
         problems.append(f"it is a page of {found['chapter']!r}")
-    allowed = {"published": ("cpu", "gpu")}.get(place, (place,))
+    allowed = {PUBLISHED: JUDGED}.get(place, (place,))
     if place is not None and found["profile"] not in allowed:
         problems.append(f"its profile is {found['profile']}, but it lies among the pages of {place}")
     return problems
@@ -306,12 +306,11 @@ def examine(
 
 
 def latest(project: Project, name: str) -> Path | None:
-    """The best page of a chapter: the first fresh one of gpu, cpu, published; else the first of them; else smoke.
-
-    A damaged page is none.
+    """The best page of a chapter: the first fresh one of gpu, cpu, published, and then of the profiles of single
+    chapters, which have other data; else the first of them; else smoke. A damaged page is none.
     """
     found = []
-    for place in ("gpu", "cpu", PUBLISHED, "smoke"):
+    for place in ("gpu", "cpu", PUBLISHED, *OWN, "smoke"):
         one = examine(project, name, place)
         if one.freshness.state == "fresh" and place != "smoke":
             return one.path

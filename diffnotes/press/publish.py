@@ -10,7 +10,7 @@ from typing import Any
 from . import gates, page, provenance
 from .errors import PressError
 from .files import at_work, lock, require_room, sweep
-from .layout import Project
+from .layout import JUDGED, Project
 from .networks import publishable, put, recover
 from .parameters import settings as settings_of
 
@@ -28,9 +28,10 @@ def publish(project: Project, names: Iterable[str], profile: str) -> list[Path]:
             its networks are not kept any more, or all published ones would be too many.
     """
     if profile == "smoke":
-        raise PressError("the smoke profile shows that the code runs, its numbers mean nothing; publish cpu or gpu", 2)
+        raise PressError("the smoke profile shows that the code runs, its numbers mean nothing; publish "
+                         + " or ".join(JUDGED), 2)
     found, problems = {}, []
-    for name in project.choose(names):
+    for name in project.choose(names, profile):
         found[name], wrong = _checked(project, name, profile)
         problems += wrong
     others = {other: page.read(project.published(other)) for other in project.chapters()

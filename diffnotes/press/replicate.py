@@ -19,7 +19,7 @@ from .chapter import Chapter, Order
 from .devices import find_device
 from .errors import PressError
 from .files import at_work, lock, require_room, sweep, write_whole
-from .layout import Project
+from .layout import JUDGED, Project
 from .ledger import rules
 from .ledger.replication import REPEATS, measurements, runs
 from .ledger.replication import run as run_of
@@ -56,10 +56,11 @@ def replicate(
             repetitions, or to a chapter's own; for the profile smoke, whose verdicts are not judged; for a record that
             is damaged; and as :func:`diffnotes.press.run.run`.
     """
-    names, order, failed = project.choose(names), order or Order(), 0
+    order, failed = order or Order(), 0
     order = replace(order, profile=order.profile or "cpu")
-    if order.profile == "smoke":
-        raise PressError("profile smoke judges no verdicts; allowed: cpu, gpu", 2)
+    if order.profile not in JUDGED:
+        raise PressError(f"profile {order.profile} judges no verdicts; allowed: {', '.join(JUDGED)}", 2)
+    names = project.choose(names, order.profile)
     if not seeds or len(set(seeds)) < len(seeds):
         raise PressError(f"seeds = {list(seeds)}; allowed: one or more, each once", 2)
     chapters = {seed: [Chapter(project, name, replace(order, seed=seed)) for name in names] for seed in seeds}

@@ -47,11 +47,12 @@ def run(
         0 if all pages are up to date and pass the gates, else 1.
 
     Raises:
-        PressError: before anything is written, for an unknown chapter, CUDA where there is none, parameters that are
-            no plain values, or a folder that cannot be written.
+        PressError: before anything is written, for an unknown chapter, a profile that a chapter does not have, CUDA
+            where there is none, parameters that are no plain values, or a folder that cannot be written.
         KeyboardInterrupt: after the running chapters have been ended.
     """
-    names, order = project.choose(names), order or Order()
+    order = order or Order()
+    names = project.choose(names, order.profile)
     with contextlib.ExitStack() as stack:
         stack.enter_context(interruptible())
         stack.enter_context(at_work(project.root))

@@ -114,7 +114,8 @@ def verify(
     Raises:
         PressError: for a chapter without a fresh page, and as :func:`diffnotes.press.run.run`.
     """
-    names, order, failed = project.choose(names), order or Order(), 0
+    order, failed = order or Order(), 0
+    names = project.choose(names, order.profile)
     with interruptible(), at_work(project.root), workspace() as scratch:
         here = find_device(order.device)
         asked = replace(order, profile=order.profile or "cpu", device="auto")

@@ -72,7 +72,8 @@ def mean_band(axis, x, values, dim: int = 1, **style) -> None:
 def images(
     rows: Mapping[str, Tensor], shape: tuple[int, int], columns: int = 10, height: float = 0.78
 ) -> Figure:
-    """A row of grey-scale pictures for each label: the first ``columns`` of its images (n, h w) in [-1, 1]."""
+    """A row of pictures for each label: the first ``columns`` of its images, grey ones (n, h w) in [-1, 1], or coloured
+    ones (n, h, w, 3) in [0, 1] of the shape (h, w, 3)."""
     fig, axes = panels(columns, len(rows), height=height)
     for i, (label, pictures) in enumerate(rows.items()):
         for axis, picture in zip(axes[i * columns : (i + 1) * columns], pictures):

@@ -1,20 +1,31 @@
 """Measures of images: against the counts they are made of, planted duplicates, and brute force."""
 
+import gzip
+import hashlib
 import itertools
+import json
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
+from photographs import COUNTS, batches, tarred
 
 from diffnotes import Chain, Dense, Fleet, Images, Run, Setting, kept
 from diffnotes.chapters import images as img
 from diffnotes.chapters.collapse import near_radius
 from diffnotes.chapters.lipschitz import StepWaves, sampled, step_constants
 from diffnotes.chapters.sequence import Scaled, Shaped, batch_gaps
+from diffnotes.core import data as sets
 from diffnotes.core.data import digits_split
 from diffnotes.measure.crowding import ansd_ratio, pair_fraction, sample_split
+from diffnotes.model import classifier
 from diffnotes.model.fleet import Pictures
 from diffnotes.model.store import key_of
+from diffnotes.press import page
+from diffnotes.show import figures
 
 SPLITS, SHARES = (0, 3), (0.003, 0.03)
 CASES = [("ddim", 4), ("ddpm", 4)]
@@ -217,3 +228,40 @@ PLAIN = {"a": img.Arm(fleet_of(), "plain")}
 def test_bad_input_is_named(gauge, call, word):
     with pytest.raises(ValueError, match=word):
         call(gauge)
+
+
+# --- in colour --------------------------------------------------------------------------------------------------------
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+@pytest.fixture
+def photographs(monkeypatch, tmp_path):
+    """CIFAR-10 as 8 x 8 pixels of noise: at 32 x 32 their principal components alone take half a minute."""
+    monkeypatch.setitem(sets.SHAPES, "cifar10", (3, 8, 8))
+    body = gzip.compress(tarred(batches(dict.fromkeys(COUNTS, 80), 8)), 1, mtime=0)
+    (tmp_path / "cifar-10-binary.tar.gz").write_bytes(body)
+    monkeypatch.setitem(sets.CIFAR10_SHA256, "cifar-10-binary.tar.gz", hashlib.sha256(body).hexdigest())
+    monkeypatch.setenv("DIFFNOTES_DATA", str(tmp_path))
+
+
+def test_the_notebook_runs_on_colour_images(photographs, monkeypatch, capsys):
+    """All of it, in the sizes of the profile smoke, with classifiers trained for a moment."""
+    shown, glued, train = {}, {}, classifier.train_classifier
+    monkeypatch.setattr(figures, "show", lambda fig, *, name, caption, alt: (shown.update({name: alt}), plt.close(fig)))
+    monkeypatch.setattr(page, "glue", lambda **values: glued.update(values))
+    monkeypatch.setattr(classifier, "train_classifier",
+                        lambda x, y, held, sizes, run, seed: train(x, y, held, sizes, Run(20), seed))  # fmt: skip
+    sizes = tomllib.loads((NOTEBOOKS / "profiles.toml").read_text(encoding="utf-8"))["images"]
+    names = {"__name__": "__main__"}
+    for cell in json.loads((NOTEBOOKS / "images.ipynb").read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
+        if "parameters" in cell["metadata"].get("tags", ()):
+            assert not (sizes["smoke"] | sizes["cifar10"]).keys() - names.keys()
+            names |= sizes["smoke"] | {"data": sizes["cifar10"]["data"], "profile": "cifar10", "device": "cpu"}
+    assert names["nets"].net.shape == (3, 8, 8) and names["held"].pictures.shape == (20, 192)
+    assert glued["what"] == "CIFAR-10" and len(shown) == 12
+    assert all(shown[f"fig-images-{name}"].startswith("Rows of 8 by 8 colour images")
+               for name in ("data", "samplers", "weights", "course", "own"))  # fmt: skip
+    assert "I11" in capsys.readouterr().out

@@ -1,5 +1,7 @@
 """Figures of the chapter on images: what they put on the page, and that the text alternatives say what is plotted."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -34,14 +36,36 @@ def shown(monkeypatch):
 
 
 def test_rows_of_images(shown):
-    figures_of.grids({"data": torch.zeros(12, 16), "ODE": torch.ones(12, 16)}, (4, 4), "samplers")
+    figures_of.grids({"data": torch.zeros(12, 16), "ODE": torch.ones(12, 16)}, (1, 4, 4), "samplers")
     fig, told = shown[0]
     assert told["name"] == "fig-images-samplers" and "from the top: data, ODE" in told["alt"]
+    assert told["alt"].startswith("Rows of 4 by 4 grey-scale images")
     assert len(fig.axes) == 24 and fig.axes[0].images and fig.axes[12].get_ylabel() == "ODE"
 
 
+def test_coloured_images_have_their_channels_last_and_their_range(shown):
+    x = torch.randn(12, 48, generator=torch.Generator().manual_seed(0))  # beyond [-1, 1], too
+    figures_of.grids({"data": x}, (3, 4, 4), "data")
+    figures_of.closest({"ODE": Closest(x[:2], x[2:4], torch.tensor([1.0, 2.0, 3.0]))}, (3, 4, 4))
+    assert shown[0][1]["alt"] == "Rows of 4 by 4 colour images, from the top: data."
+    for fig, _ in shown:
+        for axis, image in zip(fig.axes, x):
+            drawn = axis.images[0].get_array()
+            assert drawn.shape == (4, 4, 3)
+            for i, j, c in itertools.product(range(4), range(4), range(3)):
+                wanted = min(max((float(image[16 * c + 4 * i + j]) + 1) / 2, 0), 1)
+                assert float(drawn[i, j, c]) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_grey_images_are_drawn_as_they_are(shown):
+    x = torch.linspace(-1, 1, 12 * 16).reshape(12, 16)
+    figures_of.grids({"data": x}, (1, 4, 4), "data")
+    image = shown[0][0].axes[5].images[0]
+    assert image.get_array().tolist() == x[5].reshape(4, 4).tolist() and image.get_clim() == (-1, 1)
+
+
 def test_the_closest_pairs_tell_their_distances(shown):
-    figures_of.closest({"ODE": pair(0.25), "held out": pair(1.5)}, (4, 4))
+    figures_of.closest({"ODE": pair(0.25), "held out": pair(1.5)}, (1, 4, 4))
     fig, told = shown[0]
     assert "ODE 0.25 apart, 2.5 and 3.5 from" in told["alt"] and "held out 1.5 apart" in told["alt"]
     assert [axis.get_xlabel() for axis in fig.axes[:4]] == ["", "0.2", "2.5", "3.5"]

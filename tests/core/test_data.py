@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import io
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,6 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from photographs import COUNTS, FOLDER, TEST, TRAIN, batches, entry, photographs, tarred
 
 from diffnotes.core import data
 
@@ -369,55 +369,6 @@ def test_no_home_and_a_cache_that_cannot_be_written_are_said_plainly(npz, monkey
 
 
 # ---------------------------------------------------------------- CIFAR-10, from a small stand-in
-
-FOLDER = "cifar-10-batches-bin"
-COUNTS = {"data_batch_1.bin": 12, "data_batch_2.bin": 8, "data_batch_3.bin": 10, "data_batch_4.bin": 9,
-          "data_batch_5.bin": 11, "test_batch.bin": 7}
-TRAIN, TEST = list(COUNTS)[:5], list(COUNTS)[5:]
-
-
-def photographs():
-    """For each batch, images as (n, row, column, channel) and their labels."""
-    rng = np.random.default_rng(0)
-    made = {name: (rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, n).tolist())
-            for name, n in COUNTS.items()}
-    made["data_batch_1.bin"][0][0, 0, :2] = [[0, 255, 51], [255, 0, 204]]
-    made["data_batch_2.bin"][1][0] = 9
-    return made
-
-
-def batches():
-    """The members of the archive: for each image its label, the red pixels row by row, all green, all blue ones."""
-    made = {}
-    for name, (images, labels) in photographs().items():
-        records = [bytes([label, *(image[i, j, c] for c in range(3) for i in range(32) for j in range(32))])
-                   for image, label in zip(images, labels)]
-        made[f"{FOLDER}/{name}"] = b"".join(records)
-    return made
-
-
-def entry(name, kind=tarfile.DIRTYPE, target=""):
-    """A member without content: a folder, a link, a pipe."""
-    made = tarfile.TarInfo(name)
-    made.type, made.linkname = kind, target
-    return made
-
-
-def tarred(members, *more):
-    """A tar file of named contents, last first, with its folder, two texts, and whatever is added."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as made:
-        made.addfile(entry(FOLDER))
-        texts = [(f"{FOLDER}/readme.html", b"<html>"), (f"{FOLDER}/batches.meta.txt", b"airplane\n")]
-        for name, body in (*reversed(members.items()), *texts, *more):
-            if isinstance(body, tarfile.TarInfo):
-                made.addfile(body)
-                continue
-            info = tarfile.TarInfo(name)
-            info.size = len(body)
-            made.addfile(info, io.BytesIO(body))
-    return buffer.getvalue()
-
 
 def expect(monkeypatch, body):
     monkeypatch.setitem(data.CIFAR10_SHA256, "cifar-10-binary.tar.gz", hashlib.sha256(body).hexdigest())

@@ -137,7 +137,7 @@ def test_the_loss_is_w_times_the_squared_error_of_y():
         for i in range(4):
             one, seed = SETTINGS[i], sorted({7, 3, 5}).index(net.seeds[i])
             x0, eps = chunk.x0[seed, k], chunk.eps[seed, k]
-            t = drawn[0][k] if i == 2 else one.schedule.time_of_log_snr(chunk.log_snr[i, k])
+            t = drawn[0][0, k] if i == 2 else one.schedule.time_of_log_snr(chunk.log_snr[i, k])
             alpha, sigma = (level[:, None] for level in one.schedule(t))
             a, b = coefficients(one.target, alpha, sigma)
             y = net.member(i)(alpha * x0 + sigma * eps, t)

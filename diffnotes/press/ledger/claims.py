@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import PressError
 from ..files import read_toml
+from ..layout import JUDGED
 from .judging import region
 
 __all__ = ["CLAIMS", "GROUPS", "errata", "registry", "rules"]
@@ -77,7 +78,7 @@ def _fault(row: dict[str, Any]) -> str:
     for part, name in zip(row.get("part", []), names):
         if not name.isidentifier() or names.count(name) > 1:
             return f"has a part with the name {name!r}; allowed: a name in Python, once"
-        if part.get("role", "reach") != "reach" or part.get("only", "gpu") not in ("cpu", "gpu"):
+        if part.get("role", "reach") != "reach" or part.get("only", "gpu") not in JUDGED:
             return f"has a part {name} with a role that is not reach, or an only that is no profile"
         try:
             region(part.get("rule", ""))

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..layout import JUDGED, PROFILES
 from .box import counted, part_lines, parts_table, summary
 from .claims import CLAIMS, registry
 from .judging import Effect, Unseen, is_narrow, judge, verdict
@@ -22,7 +23,7 @@ class Ledger:
 
     Args:
         chapter: the chapter's name, as in ``press/claims``.
-        profile: "smoke", "cpu" or "gpu"; claims are recorded but not judged by "smoke".
+        profile: one of the press; claims are recorded but not judged by "smoke".
         folder: where the claims are listed.
 
     Raises:
@@ -35,8 +36,8 @@ class Ledger:
         if not self._rows:
             known = sorted({row["chapter"] for row in registry(folder).values()} - {""})
             raise ValueError(f"chapter = {chapter!r} has no claims; allowed: {', '.join(known) or 'none yet'}")
-        if profile not in ("smoke", "cpu", "gpu"):
-            raise ValueError(f"profile = {profile!r} is unknown; allowed: smoke, cpu, gpu")
+        if profile not in PROFILES:
+            raise ValueError(f"profile = {profile!r} is unknown; allowed: {', '.join(PROFILES)}")
 
     def judge(self, claim: str, **parts: Effect | Unseen) -> dict[str, Any]:
         """The record of a claim: its id, state, verdict and judged parts, ready to be stored in a page.
@@ -54,7 +55,7 @@ class Ledger:
             allowed = ", ".join(declared) or "none: press/claims declares no [[claim.part]] for it"
             raise ValueError(f"parts of {claim} = {', '.join(parts) or 'none'}; needed are exactly: {allowed}")
         judged = [_judged(part, parts[part["name"]]) for part in rows]
-        state = verdict(judged) if self.profile != "smoke" else "unjudged"
+        state = verdict(judged) if self.profile in JUDGED else "unjudged"
         return {"id": claim, "chapter": self.chapter, "profile": self.profile, "state": state,
                 "verdict": VERDICTS[state] + counted(state, judged), "parts": judged}  # fmt: skip
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import PressError
+from ..layout import JUDGED
 from .box import counted
 from .claims import CLAIMS
 from .judging import is_narrow, judge, verdict
@@ -58,7 +59,7 @@ def _is_run(found: Any, stem: str) -> bool:
     effects = [effect for chapter in found["chapters"].values() for parts in chapter["claims"].values()
                for effect in parts.values()]  # fmt: skip
     return (
-        type(found["seed"]) is int and str(found["seed"]) == stem and found["profile"] in ("cpu", "gpu")
+        type(found["seed"]) is int and str(found["seed"]) == stem and found["profile"] in JUDGED
         and all(isinstance(chapter["hash"], str) for chapter in found["chapters"].values())
         and all(map(_is_effect, effects))
     )  # fmt: skip

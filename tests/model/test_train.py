@@ -428,7 +428,7 @@ def test_sequence_errors_are_those_of_sa_loss():
     loss, error = ours.errors(chunk, 1)
     gradients = torch.autograd.grad(loss.mean(1).sum(), list(net.parameters()))
     for i, window in enumerate(WINDOWS):
-        stream, one = ours.stream[i], net.member(i)
+        stream, one = ours.seeds.index(net.seeds[i]), net.member(i)
         x0, part = chunk.x0[stream, 1], chunk.sequence
         t = chunk.times[i, 1].long()
         if window.form == "paper":  # the first time as drawn, which windows move into 1..T

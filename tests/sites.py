@@ -241,7 +241,7 @@ def runnable(root: Path) -> Project:
         shutil.rmtree(root / folder)
     (root / "book/index.md").write_text("# A book of tests\n\nOne chapter: {doc}`chapters/sample`.\n")
     for name in ("diagnose", "teaching/guide", "teaching/projects"):  # their links lead into all chapters
-        (root / f"book/{name}.md").write_text(f"# The page {name}\n")
+        (root / f"book/{name}.md").write_text(f"# The page {name}\n\nOn another page: {{ref}}`ex-sample`.\n")
     for prose in (root / "book").glob("*.md"):
         prose.write_text(re.sub(r"chapters/\w+", "chapters/sample", prose.read_text()))
     symbols = root / "book/notation.yml"  # those of one chapter lead to it

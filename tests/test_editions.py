@@ -185,7 +185,9 @@ def test_the_pdf_holds_the_chapter(tree):
                   "a long line a long line"):  # fmt: skip
         assert words in text, words
     assert "??" not in text and "�" not in text
+    assert text.count("On another page: Exercise 1.1.") == 3
     source = (tree / "pdf-work/_build/latex/diffnotes.tex").read_text()
+    assert source.count(r"\hyperref[exercise:ex-sample]{Exercise 1.1}") >= 3
     assert source.count(r"\begin{picture}") >= 5 and "<svg" not in source and r"\booknorm" in source
     assert "This page is stale" not in source
 

@@ -141,8 +141,8 @@ def constants(times: Sequence[int], found: Mapping[str, Tensor]) -> None:
     figures.show(
         fig, name="fig-images-constants",
         caption="Lipschitz constants in time of the networks' noise predictions at held-out images, between "
-        "neighbouring steps; mean and interval over splits. Shared times, and with them the prediction, change only where "
-        "one sub-interval ends.",
+        "neighbouring steps; mean and interval over splits. Shared times, and with them the prediction, change only "
+        "where one sub-interval ends.",
         alt=f"Constants from the first steps on: {told}.",
     )  # fmt: skip
 
@@ -185,12 +185,12 @@ def levels(log_snr: Tensor, found: Mapping[str, Tensor]) -> None:
 def course(courses: Mapping[str, ImageCourse], fractions: Mapping[str, Sequence[float]]) -> None:
     """Frechet distances over the generations, a panel for each sampler, a line for each fresh fraction."""
     fig, axes = figures.panels(len(courses), width=3.9 * len(courses), height=3.1, sharey=True)
-    told = []
+    told, every = [], sorted({alpha for one in fractions.values() for alpha in one})
     for axis, (name, found) in zip(axes, courses.items()):
         rounds = range(1, len(found.generated) + 1)
         for i, alpha in enumerate(fractions[name]):
             values = found.generated[:, i]
-            figures.mean_band(axis, rounds, values, label=rf"$\alpha={alpha:g}$", **_look(i))
+            figures.mean_band(axis, rounds, values, label=rf"$\alpha={alpha:g}$", **_look(every.index(alpha)))
             told.append(f"{name}, alpha {alpha:g} {trend(values.mean(1))}")
         axis.axhline(float(found.fresh.mean()), color=COLOURS["grey"], linewidth=0.8)
         axis.set(title=name, xlabel="generation", yscale="log", xticks=rounds)

@@ -23,6 +23,7 @@ from docutils.parsers.rst.directives.admonitions import Admonition
 from sphinx import addnodes
 from sphinx.builders.epub3 import Epub3Builder
 from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx_exercise.nodes import exercise_latex_number_reference
 
 from ..directives import CHAPTERS, unique_ids
 from ..reference import NOTATION, notation
@@ -220,6 +221,20 @@ def _above(node: nodes.Node) -> Any:
     while node.parent is not None:
         node = node.parent
         yield node
+
+
+class Exercises(SphinxPostTransform):
+    """References to exercises on other pages lead to the labels that sphinx-exercise gives them in LaTeX."""
+
+    default_priority = 302
+    builders = ("latex",)
+
+    def run(self, **kwargs: Any) -> None:
+        known = getattr(self.env, "sphinx_exercise_registry", {})
+        for node in list(self.document.findall(addnodes.number_reference)):
+            label = node.get("refuri", "").rpartition("#")[2]
+            if label in known:
+                node.replace_self(exercise_latex_number_reference("", node.astext(), refid=label))
 
 
 class Boxes(SphinxPostTransform):
@@ -460,6 +475,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("config-inited", _configured, priority=950)  # when the table of contents has named the first page
     app.connect("builder-inited", _started, priority=100)
     app.connect("source-read", _source_read, priority=600)  # when the page has been compared with its source
-    for one in (Pictures, Lists, Boxes, Names, Tables, Parts):
+    for one in (Pictures, Lists, Exercises, Boxes, Names, Tables, Parts):
         app.add_post_transform(one)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -52,6 +52,7 @@ SMALLER = {
     "collapse": {"steps": 32, "factor_steps": 32, "plane_steps": 32, "image_steps": 32, "plane_grid": 6, "ode_steps": 6,
                  "map_points": 50, "image_samples": 50, "plane_samples": 60},
     "gradients": {"random_errors": 2, "ring_steps": 5, "sampler_steps": 5, "cells": 21},
+    "images": {"samples": 20, "counts": [2, 3, 4, 5], "gap_start": 3, "line_points": 30},
     "lipschitz": {"samples": 20, "quantiles": 10, "cost_samples": 2},
     "measuring": {"short": 64, "long": 160, "grid_steps": 6, "image_grid": 5},
     "recursion": {"chain_steps": 6, "steps": 32, "image_grid": 5},
@@ -59,8 +60,8 @@ SMALLER = {
     "targets": {"sweep_steps": 32, "steps": 32, "digit_steps": 32, "paths": 500},
 }  # fmt: skip
 # How often a chapter may wait for the GPU: where results are due, at the end of a sampling or a row of a log.
-SYNCS = {"collapse": 640, "gradients": 8, "lipschitz": 400, "measuring": 165, "recursion": 46, "sequence": 450,
-         "targets": 300}  # fmt: skip
+SYNCS = {"collapse": 640, "gradients": 8, "images": 360, "lipschitz": 400, "measuring": 165, "recursion": 46,
+         "sequence": 450, "targets": 300}  # fmt: skip
 FEW = 8
 
 

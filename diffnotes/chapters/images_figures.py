@@ -141,8 +141,8 @@ def constants(times: Sequence[int], found: Mapping[str, Tensor]) -> None:
     figures.show(
         fig, name="fig-images-constants",
         caption="Lipschitz constants in time of the networks' noise predictions at held-out images, between "
-        "neighbouring steps; mean and interval over splits. Shared times, and with them the prediction, change only where "
-        "one sub-interval ends.",
+        "neighbouring steps; mean and interval over splits. Shared times, and with them the prediction, change only "
+        "where one sub-interval ends.",
         alt=f"Constants from the first steps on: {told}.",
     )  # fmt: skip
 

@@ -75,6 +75,8 @@ def _counts(x: Tensor, radii: list[float], y: Tensor | None) -> list[int]:
         for k, rows, columns, near, extra, _ in _dense(x, radii, y):
             count = _count(near) + len(extra)
             counts[k] += (count - len(rows)) // 2 if y is None and rows is columns else count
+        if cost.dry():
+            counts = [max(1, n) for n in counts]  # of which there are ratios
     return counts
 
 

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core import cost
 from ..core.numbers import number, samples
 from ..core.progress import progress
 
@@ -68,10 +69,14 @@ def _counts(x: Tensor, radii: list[float], y: Tensor | None) -> list[int]:
         boxes = _Boxes(x, y)
         counts = [boxes.total(r) for r in radii]
     else:
+        if cost.dry():  # what stands in for points is all alike, and each of its pairs would be decided in detail
+            x, y = torch.randn_like(x), None if y is None else torch.randn_like(y)
         counts = [0] * len(radii)
         for k, rows, columns, near, extra, _ in _dense(x, radii, y):
             count = _count(near) + len(extra)
             counts[k] += (count - len(rows)) // 2 if y is None and rows is columns else count
+        if cost.dry():
+            counts = [max(1, n) for n in counts]  # of which there are ratios
     return counts
 
 

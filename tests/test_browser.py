@@ -220,10 +220,10 @@ def test_the_ledger_can_be_filtered(site: Path, browser: Browser) -> None:
     assert 0 < len(found) < len(everything) and all(" mixed" in verdict for verdict in verdicts)
     assert told == f"{len(found)} of {len(everything)} claims"
     assert browser.run(f"{FILTER}({{group: 'G'}})")[0] == ["G1", "G2", "G3", "G4"]
-    assert browser.run(f"{FILTER}({{words: 'e-tsdm SMALL'}})")[0] == ["L4"]
+    assert browser.run(f"{FILTER}({{words: 'e-tsdm SMALL'}})")[0] == ["L4", "I7"]
     assert browser.run(f"{FILTER}({{words: 'no such words'}})")[:2] == [[], f"0 of {len(everything)} claims"]
     names = browser.run("[...document.querySelector('.ledger-filters').elements.group.options].map(one => one.text)")
-    assert "Recursive training" in names and len(names) == 7
+    assert "Recursive training" in names and len(names) == 8
     assert browser.run("[...document.querySelectorAll('.ledger-filters :is(input, select)')].every(e => e.labels[0])")
 
 

@@ -142,7 +142,7 @@ def constants(times: Sequence[int], found: Mapping[str, Tensor]) -> None:
         fig, name="fig-images-constants",
         caption="Lipschitz constants in time of the networks' noise predictions at held-out images, between "
         "neighbouring steps; mean and interval over splits. Shared times, and with them the prediction, change only "
-        "where one sub-interval ends.",
+        "where one sub-interval ends; elsewhere their constant is zero, below the axis.",
         alt=f"Constants from the first steps on: {told}.",
     )  # fmt: skip
 
@@ -200,6 +200,7 @@ def course(courses: Mapping[str, ImageCourse], fractions: Mapping[str, Sequence[
     figures.show(
         fig, name="fig-images-generations",
         caption="Fréchet distance of generated to held-out images over the generations, by fresh fraction and sampler "
-        "(mean and interval over networks); the grey line is that of training images.",
+        "(mean and interval over networks). The grey line is that of as many training images, which are more than the "
+        "images of the other figures.",
         alt=f"Over the generations: {'; '.join(told)}. Training images are at {fresh:.2g}.",
     )  # fmt: skip

@@ -33,6 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from ..core import cost
 from ..core.denoiser import Denoiser, Exact, home_of
 from ..core.generators import generator_of
 from ..core.law import GaussianMixture, Law
@@ -534,7 +535,7 @@ def step_constants(
             x, w = at(t)
             change = denoiser.read(target, x, after) - denoiser.read(target, x, t)
             values.append(change.double().norm(dim=-1) @ w / (after - t))
-    return torch.stack(values, -1).cpu()
+    return cost.plausible(torch.stack(values, -1)).cpu()
 
 
 def perturbation_response(

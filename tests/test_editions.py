@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import nbformat
 import pytest
 import sites
+import yaml
 
 from diffnotes.press.command import main
 from diffnotes.press.editions import archive, checking, formulas, making, picture, writers
@@ -110,6 +111,10 @@ def read(path):
 
 def test_the_epub_holds_the_chapter(epub):
     assert checking.epub_faults(epub) == []
+    with zipfile.ZipFile(epub) as archive:
+        package = ElementTree.fromstring(archive.read(next(n for n in archive.namelist() if n.endswith(".opf"))))
+    title = package.find(".//{http://purl.org/dc/elements/1.1/}title")
+    assert title.text == yaml.safe_load((sites.ROOT / "_config.yml").read_text())["title"]
     files = read(epub)
     page = files["book/chapters/sample.xhtml"].decode()
     assert page.count("<math") >= 8 and r"\(" not in page and r"\abar" not in page

@@ -38,8 +38,9 @@ INLINE = re.compile(r"^(\s*(?:[\w, ]+ = |return ))(.+?)\s*# SOLUTION\s*$")
 GATE = re.compile(r"^\s*(`{3,}|:{3,})\{solution-(start|end)\}")
 PART = "Exercises"
 HOW = """:::{{tip}}
-`make lab CHAPTER=exercises/{name}` opens this page as a notebook to work in; the button at the top of the page
-downloads it. What the chapter says is in {{doc}}`/book/chapters/{name}`.
+`make lab CHAPTER=exercises/{name}` opens this page as a notebook to work in, where the cells can be run and say whether
+an answer is right; on the site, the button at the top of the page downloads it. What the chapter says is in
+{{doc}}`/book/chapters/{name}`.
 :::"""
 BEGIN, END = "# BEGIN SOLUTION", "# END SOLUTION"
 

@@ -136,7 +136,8 @@ def _configured(app: Any, config: Any) -> None:
         "fvset": r"\fvset{fontsize=\footnotesize}",
     }  # fmt: skip
     config.latex_documents = [(config.root_doc, "diffnotes.tex", config.project, config.author, "manual", False)]
-    config.epub_title, config.epub_author, config.epub_publisher = config.project, config.author, config.author
+    config.epub_title = config.html_title or config.project  # Jupyter Book puts the title of _config.yml there alone
+    config.epub_author, config.epub_publisher = config.author, config.author
     config.epub_description = "On the stability of diffusion models: statements, derivations, measurements."
     config.epub_contributor, config.epub_basename = config.author, "diffnotes"
     config.epub_identifier = address(config) or "diffnotes"

@@ -102,7 +102,8 @@ def crowded(shares: Sequence[float], found: Mapping[str, Exhibit]) -> None:
     figures.show(
         fig, name="fig-images-crowded",
         caption="The share of close pairs of images over that of training images (top), and the part of the excess "
-        "that is no shift of mass (bottom), against the radius; mean and interval over splits.",
+        "that is no shift of mass (bottom), against the radius; mean and interval over splits. A ratio of zero is "
+        "below the axis.",
         alt=f"Ratios over growing radii: {'; '.join(told)}.",
     )  # fmt: skip
 
@@ -125,7 +126,8 @@ def quality(rows: Mapping[str, Mapping[Case, Exhibit]], floor: Tensor, sampler: 
     figures.show(
         fig, name="fig-images-steps",
         caption="Fréchet distance of images to held-out ones, and the variance of their pixels, by arm. Grey: held-out "
-        "images (left), the data (right).",
+        "images (left), the data (right). Bands hold the differences between splits, which cancel in the verdicts' "
+        "ratios.",
         alt=f"Against the number of steps: {'; '.join(told)}. Held-out images are at {float(floor.mean()):.2g}.",
     )  # fmt: skip
 

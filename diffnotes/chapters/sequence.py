@@ -378,6 +378,13 @@ def repaired_variance(chain: Chain, steps: int) -> float:
     return sampled_variance(chain, wider(chain, 0.0), times, variance=full)
 
 
+def _inflation(kappa: float) -> float:
+    """``kappa``, which may be divided by one more than it."""
+    if not (math.isfinite(kappa) and kappa > -1):
+        raise ValueError(f"kappa = {kappa} must be a finite number > -1")
+    return float(kappa)
+
+
 class Scaled(Denoiser):
     r"""``base`` with its noise divided by 1 + kappa alpha^2 s^2/(alpha^2 s^2 + sigma^2): the SA bias without training.
 
@@ -393,11 +400,9 @@ class Scaled(Denoiser):
     target = "eps"
 
     def __init__(self, base: Denoiser, kappa: float, std: float) -> None:
-        if not (math.isfinite(kappa) and kappa > -1):
-            raise ValueError(f"kappa = {kappa} must be a finite number > -1")
         if not (math.isfinite(std) and std > 0):
             raise ValueError(f"std = {std} must be a positive, finite number")
-        self.base, self.kappa, self.std = base, float(kappa), float(std)
+        self.base, self.kappa, self.std = base, _inflation(kappa), float(std)
         self.schedule, self.members = base.schedule, base.members
 
     def factor(self, t: float | Tensor) -> Tensor:
@@ -429,8 +434,6 @@ class Shaped(Denoiser):
     target = "eps"
 
     def __init__(self, base: Denoiser, kappa: float, covariance: Tensor) -> None:
-        if not (math.isfinite(kappa) and kappa > -1):
-            raise ValueError(f"kappa = {kappa} must be a finite number > -1")
         shape, c = tuple(covariance.shape), covariance.double()
         if len(shape) not in (2, 3) or shape[-1] != shape[-2]:
             raise ValueError(f"covariance has shape {shape}; allowed: (d, d), (members, d, d)")
@@ -440,7 +443,7 @@ class Shaped(Denoiser):
         if float(variances.min()) < -1e-8 * float(variances.abs().max()):
             raise ValueError(f"covariance has the eigenvalue {float(variances.min()):.3g}; allowed: none below zero")
         self.variances = variances.clamp_min(0)[..., None, :]
-        self.base, self.kappa = base, float(kappa)
+        self.base, self.kappa = base, _inflation(kappa)
         self.schedule, self.members = base.schedule, base.members
 
     def predict(self, x: Tensor, t: float | Tensor) -> Tensor:

@@ -97,3 +97,6 @@ def test_lines(shown):
     assert "v falls from 4 to 1; weighted score rises from 1 to 4" in told[1]
     assert "P2 falls from 4 to 1" in told[2] and "ODE, alpha 0.5 falls from 4 to 1" in told[3]
     assert "Training images are at 0.6" in told[3]
+    lines = [line for axis in shown[3][0].axes for line in axis.get_lines() if "alpha" in line.get_label()]
+    looks = {(line.get_label(), line.get_color(), line.get_marker()) for line in lines}
+    assert len(lines) == 4 and len(looks) == len({colour for _, colour, _ in looks}) == 3  # one for each fraction

@@ -17,7 +17,7 @@ from .images import Closest, Exhibit
 from .lipschitz import Case
 from .recursion import ImageCourse
 
-__all__ = ["closest", "constants", "course", "crowded", "grids", "levels", "quality", "rates"]
+__all__ = ["closest", "constants", "course", "crowded", "grids", "levels", "quality", "rates", "sharing"]
 
 CAPTIONS = {
     "data": "Held-out images of the first split, which its network and its classifier have never seen.",
@@ -146,6 +146,40 @@ def constants(times: Sequence[int], found: Mapping[str, Tensor]) -> None:
         "neighbouring steps; mean and interval over splits. Shared times, and with them the prediction, change only "
         "where one sub-interval ends; elsewhere their constant is zero, below the axis.",
         alt=f"Constants from the first steps on: {told}.",
+    )  # fmt: skip
+
+
+def sharing(
+    by_count: Mapping[int, str], by_end: Mapping[int, str], found: Mapping[str, Mapping[Case, Exhibit]]
+) -> None:
+    """Frechet distances of networks with shared times over those of the arm "plain", by sampler.
+
+    Args:
+        by_count: number of sub-intervals -> arm.
+        by_end: the time up to which times are shared -> arm.
+        found: arm -> sampler -> exhibit.
+    """
+    fig, axes = figures.panels(2, width=8.4, height=3.1)
+    told = []
+    for axis, arms, what in zip(axes, (by_count, by_end), ("sub-intervals", "the end of sharing")):
+        for i, case in enumerate(found["plain"]):
+            plain = found["plain"][case].measures.distance
+            values = torch.stack([found[arm][case].measures.distance / plain for arm in arms.values()])
+            label = f"{SAMPLERS[case[0]]}, {case[1]} steps"
+            figures.mean_band(axis, [*arms], values, label=label, **_look(i))
+            told.append(f"over {what}, {label} {trend(values.mean(1))}")
+        axis.axhline(1, color=COLOURS["grey"], linewidth=0.8)
+    axes[0].set(xscale="log", xlabel="sub-intervals up to $t=100$", ylabel="Fréchet distance / plain")
+    axes[0].set_xticks([*by_count], by_count)
+    axes[0].minorticks_off()
+    axes[1].set(xlabel=r"$\tilde t$, with five sub-intervals")
+    axes[0].legend(fontsize=7)
+    figures.show(
+        fig, name="fig-images-sharing",
+        caption="Fréchet distance of images of networks with shared times over that of plain ones, by the number of "
+        "sub-intervals (left) and by the time up to which times are shared (right); mean and interval over splits. A "
+        "hundred sub-intervals, and sharing up to zero, are the plain networks.",
+        alt=f"Ratios to plain networks: {'; '.join(told)}.",
     )  # fmt: skip
 
 

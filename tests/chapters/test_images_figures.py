@@ -85,6 +85,18 @@ def test_distance_and_spread_by_steps(shown):
     assert "Held-out images are at 0.6" in alt
 
 
+def test_sharing_is_held_against_plain_networks(shown):
+    arms = {name: dict(zip(CASES, map(exhibit, ends)))
+            for name, ends in {"plain": (2, 4), "shared": (1, 2), "until 500": (6, 8)}.items()}  # fmt: skip
+    figures_of.sharing({5: "shared", 100: "plain"}, {0: "plain", 100: "shared", 500: "until 500"}, arms)
+    fig, told = shown[0]
+    drawn = [[line.get_ydata().tolist() for line in axis.get_lines() if "DDPM" in line.get_label()]
+             for axis in fig.axes]  # fmt: skip
+    assert drawn == [[[0.5, 1], [0.5, 1]], [[1, 0.5, 3], [1, 0.5, 2]]]
+    assert "over sub-intervals, SDE (DDPM), 10 steps rises from 0.5 to 1" in told["alt"]
+    assert "SDE (DDPM), 100 steps" in told["alt"]
+
+
 def test_lines(shown):
     falling = torch.tensor([[4.0, 2.0, 1.0], [4.0, 2.2, 1.0]], dtype=DOUBLE)
     figures_of.constants([1, 2, 3, 5], {"plain": falling, "shared": falling.flip(1)})

@@ -108,8 +108,9 @@ late = Function(
                 lambda d, a: [_late(d, a)[0], 1 + a * (_late(d, a)[1] - 1)]),
         Mistake("The SDE's variance is taken to have relaxed fully, to 1/(1 + 2 delta). The integral of beta from 0 to "
                 "t_* is finite, it is -log alpha_bar_*.", lambda d, a: [_late(d, a)[0], 1 / (1 + 2 * d)]),
-        Mistake("The SDE's pull has 1 + delta for 1 + 2 delta. The score enters its drift with all of g^2, and the "
-                "ODE's with half of it.", _late_by(1)),
+        Mistake("The SDE's pull has 1 + delta for 1 + 2 delta. 1/(1 + delta) is the variance of the law whose score "
+                "this is. The drift has x/2 beside the score: V' has 1 - 2 (1 + delta) = -(1 + 2 delta) as the factor "
+                "of V.", _late_by(1)),
         Mistake("The ODE's variance has the wrong sign in its exponent. A predictor of eps that is too large takes "
                 "away too much, so that the samples shrink.", lambda d, a: [a**-d, _late(d, a)[1]]),
         Mistake("The ODE's number is that of a standard deviation: dx = -1/2 beta delta x gives V' = -beta "
@@ -181,7 +182,7 @@ contributions = Function(
         Mistake("This carries errors by exp(h a), as the exact path does. Euler's step multiplies by 1 + h a.",
                 lambda t, a, e: t.diff() * e * _later((t.diff() * a).exp())),
     ],
-    "Their sum is the error of the end, exactly where the velocity is linear in x.",
+    "Their sum is the error of the end, exactly where the velocity is linear in x and its error does not depend on x.",
 )  # fmt: skip
 
 forgets = Choice(

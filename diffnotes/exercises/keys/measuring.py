@@ -157,7 +157,8 @@ _law = two_modes(1.0, 0.2).to(dtype=torch.float64)
 def _hides(answer) -> None:
     found = tensor_of(answer)
     if found.ndim != 2 or len(found) != 3 or not 1 <= found.shape[1] <= 50:
-        raise Wrong(f"the answer has the shape {tuple(found.shape)}; it should be (3, k): means, deviations, weights")
+        raise Wrong(f"The answer has the shape {tuple(found.shape)}; it should be (3, k): means, deviations, weights, "
+                    "with at most 50 modes")
     means, widths, weights = found
     if not bool((widths > 0).all() and (weights >= 0).all()) or abs(float(weights.sum()) - 1) > 1e-3:
         raise Wrong("Deviations have to be above zero, and weights at least zero with the sum one.")

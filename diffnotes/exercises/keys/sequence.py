@@ -146,7 +146,7 @@ def _over_left(u: Tensor) -> float:
 def _is_blind(answer) -> None:
     u = tensor_of(answer)
     if u.shape != (49,):
-        raise Wrong(f"the answer has the shape {tuple(u.shape)}; it should be (49,): u_2, ..., u_50")
+        raise Wrong(f"The answer has the shape {tuple(u.shape)}; it should be (49,): u_2, ..., u_50")
     if not float(u.abs().max()) > 1e-6:
         raise Wrong("These errors are zero, or next to it. The loss is to miss errors that are there.")
     share = _over_left(u)

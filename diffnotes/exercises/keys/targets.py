@@ -56,7 +56,7 @@ posterior = Function(
     [(_x, _y, *level) for level in _levels],
     [
         Mistake("The mean is right, the variance is that of q(x_t | x_{t-1}). Knowing x_0 narrows it: precisions add, "
-                "1/variance = alpha_t/beta_t + 1/(1 - alpha_bar_{t-1}).",
+                "1/variance = (1 - beta_t)/beta_t + 1/(1 - alpha_bar_{t-1}).",
                 _with_variance(lambda alpha_bar, before: 1 - alpha_bar / before)),
         Mistake("The mean is right, the second row is a standard deviation. The variance is asked for.",
                 _with_variance(lambda alpha_bar, before: math.sqrt(
@@ -76,8 +76,9 @@ price = Function(
     _price,
     [(0.5, 1), (2.0, 3), (1.0, 7), (10.0, 64)],
     [
-        Mistake("This is KL of the model from the posterior. The bound holds KL(q || p): the expectation is taken "
-                "under q, the law that training samples from.", lambda r, d: d / 2 * (r - 1 - math.log(r))),
+        Mistake("This is KL of the model from the posterior, or the chapter's formula, whose r is beta_tilde over the "
+                "model's variance, one over the r here. The bound holds KL(q || p): the expectation is taken under q, "
+                "the law that training samples from.", lambda r, d: d / 2 * (r - 1 - math.log(r))),
         Mistake("This is the price of one dimension. KL of independent dimensions adds up.",
                 lambda r, d: _price(r, 1)),
         Mistake("The factor 1/2 of a Gaussian's exponent is missing.", lambda r, d: 2 * _price(r, d)),
@@ -120,7 +121,8 @@ amplified = Value(
                 lambda: _first(_noise_of(slice(None)).square() > 10)),
         Mistake("Steps are counted from t = 1 here; entry 0 of chain.alpha_bar is clean data, so that the index is the "
                 "step already.", lambda: _first(_noise_of(slice(None)) > 10) + 1),
-        Mistake("This is 1/alpha, without sigma: the error of eps enters x_0 = (x_t - sigma eps)/alpha with the factor "
+        Mistake("This is one below the step: the index in chain.alpha_bar[1:], perhaps, where entry 0 is t = 1. Or it "
+                "is 1/alpha, without sigma: the error of eps enters x_0 = (x_t - sigma eps)/alpha with the factor "
                 "sigma/alpha.",
                 lambda: _first(1 / _chain.alpha_bar.sqrt() > 10)),
     ],
@@ -170,7 +172,8 @@ def _seeds(mean: float, half: float, n: int = 5) -> Tensor:
 
 
 _runs = [(_seeds(0.3, 0.1), 0.1), (_seeds(0.0, 0.05), 0.1), (_seeds(0.12, 0.1), 0.1), (_seeds(0.2, 0.11), 0.1),
-         (_seeds(0.2, 0.13), 0.1), (_seeds(-0.2, 0.28, 12), 0.1), (_seeds(0.3, 0.1), 0.25), (_seeds(0.0, 0.1), -0.2)]
+         (_seeds(0.2, 0.13), 0.1), (_seeds(-0.2, 0.28, 12), 0.1), (_seeds(0.3, 0.1), 0.25), (_seeds(0.0, 0.1), -0.2),
+         (_seeds(0.2, 0.104), 0.1), (_seeds(0.2, 0.095), 0.1), (_seeds(0.174, 0.1), 0.1)]
 
 verdict = Function(
     _verdict,
@@ -184,6 +187,8 @@ verdict = Function(
                 _by(lambda n: 0.0)),
         Mistake("The standard deviation of a sample divides by n - 1. By n it is too small, and so is the interval.",
                 _by(_student, unbiased=False)),
+        Mistake("This is the quantile 0.95, which leaves 5 % on either side. An interval of 95 % leaves 2.5 % on "
+                "either side: the quantile is 0.975.", _by(lambda n: float(stats.t.ppf(0.95, n - 1)))),
     ],
     "The interval decides, and it may decide nothing.",
 )  # fmt: skip

@@ -24,6 +24,7 @@ from sphinx import addnodes
 from sphinx.builders.epub3 import Epub3Builder
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx_exercise.nodes import exercise_latex_number_reference
+from sphinx_proof.nodes import proof_node
 
 from ..directives import CHAPTERS, unique_ids
 from ..reference import NOTATION, notation
@@ -41,12 +42,26 @@ PREAMBLE = r"""
 \AtBeginDocument{\splitmaxdepth=4pt}  % tables hang from their first line; all of them counts where a box is cut
 \setcounter{tocdepth}{1}
 \usepackage{newunicodechar}
-\usepackage{needspace}
-\BeforeBeginEnvironment{sphinxadmonition}{\Needspace{15\baselineskip}}
 \newunicodechar{^^^^200b}{\hspace{0pt}}
 \newunicodechar{ₜ}{\ensuremath{{}_t}}
 \AtBeginEnvironment{tabular}{\footnotesize}\AtBeginEnvironment{tabulary}{\footnotesize}
 \AtBeginEnvironment{longtable}{\footnotesize}\setlength{\tabcolsep}{4pt}
+"""
+BREAKS = r"""
+\makeatletter
+% What stands before \bookkeep stays on the page of what follows, as a heading does.
+\newcommand{\bookkeep}{\par\nobreak\@afterheading}
+% The title of a box stays with its first lines, and a short box or listing is not cut. A long one that needs the page
+% to the last point would go to the next one whole; so it is to leave some of them.
+\newcommand{\bookfailed}{\PackageError{book}{a command of Sphinx or framed is not as it was}{}}
+\patchcmd{\sphinxdotitlerowwithicon}{\vskip-\parskip}{\nobreak\vskip-\parskip}{}{\bookfailed}
+\apptocmd{\sphinxdotitlerowwithicon}{\nobreak\@afterheading}{}{\bookfailed}
+\let\bookcut\fb@put@frame
+\patchcmd{\bookcut}{\advance\dimen@-\pagetotal}{\advance\dimen@-\pagetotal \advance\dimen@-6pt}{}{\bookfailed}
+\renewcommand{\fb@put@frame}[2]{%
+  \ifdim\ht\@tempboxa<10\baselineskip \fb@putboxa#1\fb@afterframe \else \bookcut#1#2\fi}
+\newcommand{\bookqed}{\unskip\nobreak\hfill\penalty50\hskip1em\null\nobreak\hfill\ensuremath{\square}}
+\makeatother
 """
 FONTS = r"""
 \setmainfont{FreeSerif}[Extension=.otf,UprightFont=*,ItalicFont=*Italic,BoldFont=*Bold,BoldItalicFont=*BoldItalic]
@@ -128,7 +143,7 @@ def _configured(app: Any, config: Any) -> None:
     config.latex_table_style = ["booktabs"]
     config.latex_elements = {
         "papersize": "a4paper", "pointsize": "10pt", "fontpkg": FONTS, "fncychap": "", "printindex": "",
-        "preamble": PREAMBLE + macros_latex(macros), "maketitle": r"\sphinxmaketitle",
+        "figure_align": "H", "preamble": PREAMBLE + BREAKS + macros_latex(macros), "maketitle": r"\sphinxmaketitle",
         "tableofcontents": r"\renewcommand{\contentsname}{Contents}\sphinxtableofcontents",
         "extraclassoptions": "openany,oneside",
         "sphinxsetup": "verbatimforcewraps=true,VerbatimColor={gray}{0.97},verbatimwithframe=false,"
@@ -252,6 +267,63 @@ class Boxes(SphinxPostTransform):
                 box.replace_self([heading, *rest])
 
 
+class Proofs(SphinxPostTransform):
+    """A proof is text that a square ends: a box of sphinx-proof has no title for it."""
+
+    default_priority = 303
+    builders = ("latex",)
+
+    def run(self, **kwargs: Any) -> None:
+        for proof in list(self.document.findall(proof_node)):
+            box = proof[0]
+            first, last = box[0], box[-1]
+            words = first[0].removeprefix("Proof. ")
+            first[:1] = [nodes.emphasis("", "Proof."), nodes.Text(f" {words}")]
+            if not isinstance(last, nodes.paragraph):
+                last = nodes.paragraph()
+                box += last
+            last += nodes.raw("", r"\bookqed{}", format="latex")
+            proof.replace_self(box.children)
+
+
+class Cards(SphinxPostTransform):
+    """A grid of cards becomes a list: the title of a card, what it says, and the page that it leads to."""
+
+    default_priority = 303
+    builders = ("latex",)
+
+    def run(self, **kwargs: Any) -> None:
+        for grid in list(_components(self.document, "grid-container")):
+            items = nodes.bullet_list()
+            for card in _components(grid, "card"):
+                title, body = next(_components(card, "card-title")), next(_components(card, "card-body"))
+                links = [link for one in card.children[card.index(body) + 1 :] for link in one.findall(nodes.reference)]
+                body.remove(title)
+                body[0].insert(0, [nodes.strong("", f"{title.astext()}."), nodes.Text(" ")])
+                body[-1] += [child for link in links for child in (nodes.Text(" → "), link)]
+                items += nodes.list_item("", *body.children)
+            grid.replace_self(items)
+
+
+def _components(node: nodes.Node, name: str) -> Any:
+    """What sphinx-design calls ``name`` in ``node``."""
+    return (one for one in node.findall(nodes.container) if one.get("design_component") == name)
+
+
+class Leads(SphinxPostTransform):
+    """What leads to a table or a list stays on its page: the line before a table, one with a colon, a small heading."""
+
+    default_priority = 320
+    builders = ("latex",)
+
+    def run(self, **kwargs: Any) -> None:
+        for line in list(self.document.findall(nodes.paragraph)):
+            after = line.next_node(descend=False, siblings=True)
+            heading = len(line) == 1 and isinstance(line[0], (nodes.strong, nodes.emphasis))
+            if after and (heading or isinstance(after, nodes.table) or line.astext().endswith(":")):
+                line.parent.insert(line.parent.index(line) + 1, nodes.raw("", r"\bookkeep", format="latex"))
+
+
 class Names(SphinxPostTransform):
     """Long names in code may be broken behind their underscores and colons."""
 
@@ -350,7 +422,10 @@ def _height(row: nodes.row, widths: list[int]) -> int:
 
 
 class Parts(SphinxPostTransform):
-    """The front page becomes the first chapter, and the captions of the table of contents become parts."""
+    """The front page becomes the first chapter, and the captions of the table of contents become parts.
+
+    Sections have numbers where the site has them; those of exercises are numbered by hand.
+    """
 
     default_priority = 900
     builders = ("latex",)
@@ -365,12 +440,11 @@ class Parts(SphinxPostTransform):
         first = nodes.section("", nodes.title("", "At a glance"), *own, ids=["at-a-glance"])
         numbered = r"\setcounter{secnumdepth}{%d}"
         pieces: list[nodes.Node] = [nodes.raw("", numbered % -1, format="latex"), first]
-        captions = [tree.get("caption", "") for tree in _trees(self.app, self.config.root_doc)]
-        for caption, wrapper in zip(captions, wrappers, strict=True):
-            back = caption == captions[-1]
-            depth = numbered % (-2 if back else 2)
-            pieces += [nodes.raw("", f"{depth}\n\\part{{{caption}}}\n{numbered % (-1 if back else 2)}", format="latex"),
-                       wrapper]  # fmt: skip
+        trees = _trees(self.app, self.config.root_doc)
+        for tree, wrapper in zip(trees, wrappers, strict=True):
+            part, chapters = (-2, -1) if tree is trees[-1] else (2, 2 if tree.get("numbered") else 0)
+            text = f"{numbered % part}\n\\part{{{tree.get('caption', '')}}}\n{numbered % chapters}"
+            pieces += [nodes.raw("", text, format="latex"), wrapper]
         top.children = []
         top += [title, *pieces]
 
@@ -476,6 +550,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("config-inited", _configured, priority=950)  # when the table of contents has named the first page
     app.connect("builder-inited", _started, priority=100)
     app.connect("source-read", _source_read, priority=600)  # when the page has been compared with its source
-    for one in (Pictures, Lists, Exercises, Boxes, Names, Tables, Parts):
+    for one in (Pictures, Lists, Exercises, Boxes, Proofs, Cards, Names, Tables, Leads, Parts):
         app.add_post_transform(one)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

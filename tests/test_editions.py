@@ -207,6 +207,11 @@ It opens with its answer.
 ::::
 :::::
 """
+ROWS = f"""
+| name | value | what it is |
+|---|---|---|
+{"".join(f"| row {n} | -{n}.5 [-{n + 1}, 0.25] | {'words that are many ' * (n % 9)} |" + chr(10) for n in range(1, 81))}
+"""
 FALLS = """## NUMBER. A heading
 
 *A line in italics*
@@ -237,7 +242,7 @@ def paper(tree):
     """The LaTeX of a book with a page of trials, and the lines of each page of it without head and foot."""
     shutil.copytree(tree / "source", tree / "paper-source")
     falls = "\n".join(f"{FALLS.replace('NUMBER', str(n))}\n{'Filling words. ' * 40 * (n % 5)}\n" for n in range(1, 31))
-    (tree / "paper-source/book/teaching/projects.md").write_text(f"{DOORS}\n{falls}")
+    (tree / "paper-source/book/teaching/projects.md").write_text(f"{DOORS}\n{ROWS}\n{falls}")
     made = making.typeset(tree / "paper-source", tree / "paper-work")
     text = subprocess.run(["pdftotext", "-layout", made, "-"], capture_output=True, text=True, check=True).stdout
     pages = [[line.strip() for line in page.splitlines() if line.strip()][1:-1] for page in text.split("\f")]
@@ -262,6 +267,16 @@ def test_what_leads_to_something_stands_on_its_page(paper):
     assert {f"{n}. A heading" for n in range(1, 31)} <= {line for page in pages for line in page}
     filled = [len(page) for page in pages if any("Filling words." in line for line in page)]
     assert min(filled[1:-1]) > 25  # none is near to empty
+
+
+@needs_tex
+def test_a_long_table_has_rows_as_high_as_their_words(paper):
+    source, pages = paper
+    lines = [line for page in pages for line in page]
+    assert "continued from previous page" in lines and "continues on next page" in lines  # and no number before it
+    assert [line for line in lines if re.match(r"row 40\s+−40\.5 \[−41,\s0\.25\]\s+words that are many", line)]
+    rows = source.split("row 9\n", 1)[1].split("row 10\n", 1)[0]
+    assert r"\sphinxAtStartPar" not in rows.rsplit("&", 1)[1].split(r"\\", 1)[0]  # a cell without words is no line
 
 
 @needs_tex

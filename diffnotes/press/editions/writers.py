@@ -358,14 +358,13 @@ class Numbers(SphinxPostTransform):
 
 
 def typed(text: str) -> str:
-    """``text`` with a minus before its numbers, and no break before an interval and within it.
+    """``text`` with a minus before its numbers and no break within an interval.
 
-    >>> typed("-1.5 [-2, 0.5], 2026-11-29, DDIM-50")
-    '\u22121.5\xa0[\u22122,\xa00.5], 2026-11-29, DDIM-50'
+    >>> typed("-1.5 [-2×10⁻⁵, 0.5], 2026-11-29, DDIM-50")
+    '\u22121.5 [\u22122×10⁻⁵,\xa00.5], 2026-11-29, DDIM-50'
     """
     text = re.sub(r"(?<![\w)\]-])-(?=\d)", "\N{MINUS SIGN}", text)
-    text = re.sub(r"(\[[^][\s]*\d), (?=[^][\s]*\d\])", "\\1,\N{NO-BREAK SPACE}", text)
-    return re.sub(r"(?<=\d) (?=\[[^][ ]+\xa0)", "\N{NO-BREAK SPACE}", text)
+    return re.sub(r"(\[\W?\d[^][\s]*), (?=\W?\d[^][\s]*\])", "\\1,\N{NO-BREAK SPACE}", text)
 
 
 def raised(text: str) -> list[nodes.Node]:
@@ -429,7 +428,7 @@ class Tables(SphinxPostTransform):
 
 MOST_LINES = 24  # of a table that is not cut
 LINE = 130  # signs of a line of a table
-SHORT = 18  # signs of a cell that is not broken
+SHORT = 16  # signs of a cell that is not broken
 STIFF = 12  # signs of a formula that LaTeX may set into a column that is too narrow for it
 PICTURE = "x" * 15  # as wide as the picture of a verdict
 WIDTHS = {  # of what is no single sign in a formula
@@ -474,21 +473,27 @@ def _text(node: nodes.Node) -> str:
 
 
 def _widths(cells: list[list[str]]) -> list[int]:
-    """How wide the columns of a table should be, of :data:`LINE` signs: as its words need, and as its texts would.
+    """How wide the columns of a table should be, of :data:`LINE` signs.
 
-    >>> _widths([["Name", "Meaning"], ["a", "word " * 40], ["b", "word " * 60]])
-    [7, 123]
+    Each is as wide as its words need, or its cells where they are short. What is left goes, sign by sign, to the column
+    that makes rows high.
+
+    >>> _widths([["Name", "Meaning", "Use"], ["a", "word " * 40, "few words " * 9], ["b", "word " * 60, ""]])
+    [7, 94, 29]
     """
     split = re.compile(r"[^\S\xa0]+|\u200b")
-    longest = [max(map(len, column)) + 2 for column in zip(*cells)]
-    words = [max(len(word) for text in column for word in (split.split(text) if most > SHORT else [text]))
-             for column, most in zip(zip(*cells), longest)]  # fmt: skip
-    words = [min(round(1.15 * word) + 2, 28) for word in words]
-    usual = [sum(map(len, column)) / len(column) for column in zip(*cells)]
-    wanted = [(most + mean) / 2 for most, mean in zip(longest, usual)]
-    spare = max(0, LINE - sum(words))
-    more = [max(0, want - word) for want, word in zip(wanted, words)]
-    return [word + round(spare * extra / (sum(more) or 1)) for word, extra in zip(words, more)]
+    columns = list(zip(*cells))
+    short = [max(map(len, column)) <= SHORT for column in columns]
+    needs = [max(len(word) for text in column for word in ([text] if whole else split.split(text)))
+             for column, whole in zip(columns, short)]  # fmt: skip
+    widths = [min(round(1.15 * need) + 2, 36) for need in needs]
+    for _ in range(LINE - sum(widths)):
+        wants = [0.0] * len(widths)
+        for row in cells:
+            lines = [len(text) / width for text, width in zip(row, widths)]
+            wants[lines.index(max(lines))] += max(lines)
+        widths[wants.index(max(wants))] += 1
+    return widths
 
 
 def _height(row: list[str], widths: list[int]) -> int:

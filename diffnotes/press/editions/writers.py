@@ -476,10 +476,10 @@ def _widths(cells: list[list[str]]) -> list[int]:
     """How wide the columns of a table should be, of :data:`LINE` signs.
 
     Each is as wide as its words need, or its cells where they are short. What is left goes, sign by sign, to the column
-    that makes rows high.
+    where it lowers the rows most.
 
     >>> _widths([["Name", "Meaning", "Use"], ["a", "word " * 40, "few words " * 9], ["b", "word " * 60, ""]])
-    [7, 94, 29]
+    [7, 84, 39]
     """
     split = re.compile(r"[^\S\xa0]+|\u200b")
     columns = list(zip(*cells))
@@ -490,8 +490,11 @@ def _widths(cells: list[list[str]]) -> list[int]:
     for _ in range(LINE - sum(widths)):
         wants = [0.0] * len(widths)
         for row in cells:
-            lines = [len(text) / width for text, width in zip(row, widths)]
-            wants[lines.index(max(lines))] += max(lines)
+            lines = [len(text) / max(1, width - 2) for text, width in zip(row, widths)]
+            if (highest := max(lines)) > 1:
+                wants[lines.index(highest)] += highest / widths[lines.index(highest)]
+        if not any(wants):
+            break
         widths[wants.index(max(wants))] += 1
     return widths
 

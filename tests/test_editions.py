@@ -197,6 +197,96 @@ def test_the_pdf_holds_the_chapter(tree):
     assert "This page is stale" not in source
 
 
+DOORS = """# Trials
+
+:::::{grid} 1 1 2 2
+::::{grid-item-card} Read
+:link: ../chapters/sample
+:link-type: doc
+It opens with its answer.
+::::
+:::::
+"""
+ROWS = f"""
+| name | value | what it is |
+|---|---|---|
+{"".join(f"| row {n} | -{n}.5 [-{n + 1}, 0.25] | {'words that are many ' * (n % 9)} |" + chr(10) for n in range(1, 81))}
+"""
+FALLS = """## NUMBER. A heading
+
+*A line in italics*
+
+:::{admonition} Hint
+Two lines of text. They are here so that the box has something to hold, and more than a line of it, as boxes have.
+:::
+
+```python
+first = 1
+second = 2
+```
+
+### Another heading
+
+These words lead to a table of which they say:
+
+| name | value |
+|---|---|
+| first | 1 |
+| second | 2 |
+| third | 3 |
+"""
+
+
+@pytest.fixture(scope="module")
+def paper(tree):
+    """The LaTeX of a book with a page of trials, and the lines of each page of it without head and foot."""
+    shutil.copytree(tree / "source", tree / "paper-source")
+    falls = "\n".join(f"{FALLS.replace('NUMBER', str(n))}\n{'Filling words. ' * 40 * (n % 5)}\n" for n in range(1, 31))
+    (tree / "paper-source/book/teaching/projects.md").write_text(f"{DOORS}\n{ROWS}\n{falls}")
+    made = making.typeset(tree / "paper-source", tree / "paper-work")
+    text = subprocess.run(["pdftotext", "-layout", made, "-"], capture_output=True, text=True, check=True).stdout
+    pages = [[line.strip() for line in page.splitlines() if line.strip()][1:-1] for page in text.split("\f")]
+    return (tree / "paper-work/_build/latex/diffnotes.tex").read_text(), pages
+
+
+@needs_tex
+def test_cards_and_proofs_have_a_form_for_paper(paper):
+    source, pages = paper
+    lines = [line for page in pages for line in page]
+    assert "• Read. It opens with its answer. → A chapter made by hand (sample)" in lines
+    assert [line for line in lines if re.fullmatch(r"Proof\. By computing .*□", line)]
+    assert not re.search(r"\\begin{sphinxadmonition}{note}(?!{)", source)  # a box without a title
+
+
+@needs_tex
+def test_what_leads_to_something_stands_on_its_page(paper):
+    _, pages = paper
+    ends = [page[-1] for page in pages if page]
+    leads = re.compile(r"\d+\. A heading|Another heading|A line in italics|Hint|These words lead .*")
+    assert not [line for line in ends if leads.fullmatch(line)]
+    assert {f"{n}. A heading" for n in range(1, 31)} <= {line for page in pages for line in page}
+    filled = [len(page) for page in pages if any("Filling words." in line for line in page)]
+    assert min(filled[1:-1]) > 25  # none is near to empty
+
+
+@needs_tex
+def test_a_long_table_has_rows_as_high_as_their_words(paper):
+    source, pages = paper
+    lines = [line for page in pages for line in page]
+    assert "continued from previous page" in lines and "continues on next page" in lines  # and no number before it
+    assert [line for line in lines if re.match(r"row 40\s+−40\.5 \[−41,\s0\.25\]\s+words that are many", line)]
+    rows = source.split("row 9\n", 1)[1].split("row 10\n", 1)[0]
+    assert r"\sphinxAtStartPar" not in rows.rsplit("&", 1)[1].split(r"\\", 1)[0]  # a cell without words is no line
+
+
+@needs_tex
+def test_sections_have_numbers_where_the_site_has_them(paper):
+    source, pages = paper
+    lines = [line for page in pages for line in page]
+    assert "3. A heading" in lines and "1.1 Text" in [re.sub(r"\s+", " ", line) for line in lines]
+    assert r"\begin{figure}[H]" in source and r"\begin{figure}[htbp]" not in source  # figures float into no listing
+
+
 @needs_tex
 def test_a_sign_that_no_font_has_is_a_fault(tree, tmp_path):
     shutil.copytree(tree / "source", tmp_path / "source")

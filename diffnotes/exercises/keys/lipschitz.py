@@ -340,16 +340,34 @@ def _by_mean(shared, plain, exact):
     return (ratio < 0) - (ratio > 0) if seen(exact, plain) else 0
 
 
+def _by_half(half):
+    """The rule with another half of the interval: ``half`` takes that of the mean logarithm, and the logarithms."""
+
+    def judged(shared, plain, exact):
+        found = shared.log() - plain.log()
+        middle, low, high = (float(end) for end in mean_interval(found))
+        reach = half((high - low) / 2, found)
+        return (middle + reach < 0) - (middle - reach > 0) if seen(exact, plain) else 0
+
+    return judged
+
+
 _seeds = torch.tensor([0.6, 0.9, 1.5, 2.4, 1.1, 0.7], dtype=torch.float64) / 10
 _wiggle = torch.tensor([0.97, 1.04, 1.0, 0.98, 1.03, 0.99], dtype=torch.float64)
 _wide = torch.tensor([0.6, 1.5, 0.8, 1.3, 0.7, 1.2], dtype=torch.float64)
 _floor = torch.tensor([0.02, 0.03], dtype=torch.float64)
+_four = torch.tensor([1.0, 1.2, 0.9, 1.1], dtype=torch.float64) / 10
+_near = torch.tensor([0.62, 0.91, 0.86, 0.70], dtype=torch.float64)  # its interval just contains one
+_clear = torch.tensor([0.73, 0.79, 0.84, 0.92], dtype=torch.float64)  # its interval just does not
+_uneven = torch.tensor([0.3, 0.4, 0.5, 0.4, 0.6, 12.0], dtype=torch.float64) / 10
+_alike = torch.tensor([0.80, 0.84, 0.78, 0.82, 0.79, 0.90], dtype=torch.float64)
 
 gain = Function(
     _gain,
     [(0.8 * _seeds * _wiggle, _seeds, _floor), (1.2 * _seeds * _wiggle, _seeds, _floor),
      (0.9 * _seeds * _wide, _seeds, _floor), (0.8 * _seeds * _wiggle, _seeds, 4 * _floor),
-     (0.8 * _seeds * _wiggle, _seeds, 8 * _floor)],
+     (0.8 * _seeds * _wiggle, _seeds, 8 * _floor), (_near * _four, _four, _floor), (_clear * _four, _four, _floor),
+     (_alike * _uneven, _uneven, _floor), (0.8 * _seeds * _wiggle, _seeds, 2.2 * _floor)],
     [
         Mistake("Both groups are taken as independent. A shared and a plain network of one seed have the same weights "
                 "at the start, data and noise, and the ratio of each pair is free of what they have in common.",
@@ -359,6 +377,10 @@ gain = Function(
         Mistake("Every distance above the exact predictor's counts as seen here. The rule asks for twice that.",
                 _easily),
         Mistake("The mean ratio decides here. It is nothing while its interval contains one.", _by_mean),
+        Mistake("This is the spread of single seeds. The mean of n of them has an error smaller by the root of n.",
+                _by_half(lambda half, logs: half * math.sqrt(len(logs)))),
+        Mistake("With few seeds the normal quantile 1.96 is too small: take Student's t with n - 1 degrees of freedom.",
+                _by_half(lambda half, logs: 1.96 * float(logs.std()) / math.sqrt(len(logs)))),
     ],
     "The rule can come out for sharing, against it, or for neither.",
 )  # fmt: skip

@@ -274,7 +274,7 @@ def _against_perfect(v, v0, alpha, sigma):
     return v - torch.tensor(found, dtype=v.dtype)
 
 
-_v = torch.tensor([0.52, 0.61, 0.63, 0.72], dtype=_double)
+_v = torch.tensor([0.53, 0.61, 0.63, 0.72], dtype=_double)
 _w = torch.tensor([3.9, 3.7, 3.8], dtype=_double)
 
 stopped = Function(
@@ -292,6 +292,8 @@ stopped = Function(
         Mistake("Only the old samples are noised here. The model learns the mixture, and stops at the noised mixture, "
                 "fresh data and all.",
                 lambda v, v0, a, s: v - (a * v0 + (1 - a) * ((1 - s**2) * _before(v, v0) + s**2))),
+        Mistake("The sign is turned: a law that is too wide should have a positive number.",
+                lambda v, v0, a, s: -_stopped(v, v0, a, s)),
     ],
     "What is left is the model's own; the rest a perfect score would do as well.",
 )  # fmt: skip

@@ -136,6 +136,8 @@ def _page_faults(
             yield f"{name}: image without alternative text: {one.get('src')}"
         if "math" in one.get("class", "").split() and one.find(f".//{MATHML}math") is None:
             yield f"{name}: a formula that is not MathML: {''.join(one.itertext())[:60]}"
+        if one.get("mathvariant", "normal") != "normal":
+            yield f"{name}: a style of letters that few readers know: {one.get('mathvariant')}"
         for key, value in one.attrib.items():
             key = key.partition("}")[2] or key
             parts = urlsplit(value) if key in LOADS | {"href"} else None

@@ -12,7 +12,10 @@ import re
 import shutil
 import subprocess
 import tempfile
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +35,35 @@ LIMIT = 300  # seconds that all formulas may take
 PAGE = """<!DOCTYPE html><meta charset="utf-8"><title>formulas</title><pre id="made"></pre>
 <script>
 const formulas = FORMULAS;
+const widths = {thinmathspace: "0.1667em", mediummathspace: "0.2222em", thickmathspace: "0.2778em"};
+function spaced(node) {  // what TeX puts between signs is written down: readers of MathML have rules of their own
+  if (node.isKind("mo")) for (const side of ["lspace", "rspace"]) {
+    if (!node.attributes.isSet(side)) node.attributes.set(side, "0");
+  }
+  const above = node.isKind("mover") && node.childNodes[1];
+  if (above && (above.getProperty("mathaccent") || above.attributes.get("accent"))) node.attributes.set("accent", true);
+  for (const child of [...node.childNodes]) spaced(child);
+  const width = widths[node.texSpacing()];
+  if (!width) return;
+  const place = node.parent.childIndex(node), before = node.parent.childNodes[place - 1];
+  if (node.isEmbellished) node.coreMO().attributes.set("lspace", width);
+  else if (before && before.isEmbellished) before.coreMO().attributes.set("rspace", width);
+  else {
+    const space = node.factory.create("mspace", {width});
+    space.parent = node.parent;
+    node.parent.childNodes.splice(place, 0, space);
+  }
+}
 MathJax = {tex: {macros: MACROS, packages: {"[-]": ["noundefined"]}}, startup: {typeset: false, async ready() {
   MathJax.startup.defaultReady();
+  const {handleRetriesFor} = MathJax._.mathjax.mathjax, {STATE} = MathJax._.core.MathItem;
   const made = [];
   for (const [tex, display] of formulas) {  // one by one: what a formula needs besides may have to be loaded first
     try {
-      made.push(await MathJax.tex2mmlPromise(tex, {display}));
+      const tree = await handleRetriesFor(() => MathJax.startup.document.convert(tex, {display, end: STATE.CONVERT}));
+      tree.setTeXclass(null);
+      spaced(tree);
+      made.push(MathJax.startup.toMML(tree));
     } catch (error) { made.push("error: " + error.message); }
   }
   document.getElementById("made").textContent = JSON.stringify(made);
@@ -98,11 +124,42 @@ def mathml(formulas: Iterable[tuple[str, bool]], macros: Mapping[str, Any], libr
 
 
 def tidy(text: str) -> str:
-    """MathML without line breaks, without MathJax's own attributes, and without named entities.
+    """MathML without line breaks, MathJax's own attributes and named entities, with letters that show their style.
 
-    >>> tidy('<math xmlns="m" display="block">\\n  <mi data-mjx-texclass="OP">a</mi>\\n</math>')
-    '<math xmlns="m" display="block"><mi>a</mi></math>'
+    >>> tidy('<math xmlns="m" display="block">\\n  <mi data-mjx-texclass="OP" mathvariant="bold">a</mi>\\n</math>')
+    '<math xmlns="m" display="block"><mi>𝐚</mi></math>'
     """
     text = re.sub(r' (?:data-mjx-[\w-]+|data-latex|class)="[^"]*"', "", text)
     text = re.sub(r">\s*\n\s*<", "><", text)
-    return re.sub(r"&(?!(?:amp|lt|gt|quot|apos|#\w+);)(\w+;)", lambda found: html.unescape(found[0]), text)
+    text = re.sub(r"&(?!(?:amp|lt|gt|quot|apos|#\w+);)(\w+;)", lambda found: html.unescape(found[0]), text)
+    return STYLED.sub(lambda found: f"<{found[1]}{found[2]}{found[4]}>{letters(found[5], found[3])}<", text)
+
+
+STYLED = re.compile(r'<(m\w+)([^>]*?) mathvariant="(?!normal")([\w-]+)"([^>]*)>([^<]*)<')
+
+
+def letters(text: str, style: str) -> str:
+    """Mathematical letters in place of plain ones, for readers that know no ``mathvariant`` but "normal".
+
+    Args:
+        text: as XML has it.
+        style: a value of ``mathvariant``. What Unicode does not have in it stays as it is.
+
+    >>> letters("ER1", "double-struck"), letters("LN", "script"), letters("x&#x3BC;", "bold-italic")
+    ('𝔼ℝ𝟙', 'ℒ𝒩', '𝒙𝝁')
+    """
+    known = _alphabets()[frozenset(style.split("-"))]
+    return html.escape("".join(known.get(one, one) for one in html.unescape(text)))
+
+
+@cache
+def _alphabets() -> defaultdict[frozenset[str], dict[str, str]]:
+    """The words of a style -> plain letter -> mathematical letter, from the names and decompositions of Unicode."""
+    found: defaultdict[frozenset[str], dict[str, str]] = defaultdict(dict)
+    for sign in map(chr, [*range(0x1D400, 0x1D800), *range(0x2100, 0x2150)]):
+        kind, _, plain = unicodedata.decomposition(sign).partition(" ")
+        name = unicodedata.name(sign, "").replace("BLACK-LETTER", "FRAKTUR").replace("PLANCK CONSTANT", "ITALIC SMALL")
+        style = re.match(r"(?:MATHEMATICAL )?([A-Z -]+?) (?:CAPITAL|SMALL|DIGIT|NABLA|PARTIAL|\w+ SYMBOL)", name)
+        if kind == "<font>" and style:
+            found[frozenset(re.split("[ -]", style[1].lower()))].setdefault(chr(int(plain, 16)), sign)
+    return found

@@ -164,6 +164,43 @@ def test_the_epub_holds_the_chapter(epub):
     assert "Theorem" in page and "Jonathan Ho" in page and "This page is stale" not in page
 
 
+SPACES = {"h": "http://www.w3.org/1999/xhtml", "n": "http://www.daisy.org/z3986/2005/ncx/"}
+
+
+def text_of(element):
+    return " ".join("".join(element.itertext()).split()) if element is not None else ""
+
+
+def test_the_contents_have_parts_pages_and_sections(epub, tree):
+    """Against the table of contents of the tree, and the headings that the pages themselves have."""
+    files = read(epub)
+
+    def headings(page):
+        root = ElementTree.fromstring(files[page])
+        return text_of(root.find(".//h:h1", SPACES)), [(text_of(one), []) for one in root.iterfind(".//h:h2", SPACES)]
+
+    parts = yaml.safe_load((tree / "source/_toc.yml").read_text())["parts"]
+    wanted = [(part["caption"], [headings(f"{one['file']}.xhtml") for one in part["chapters"]]) for part in parts]
+    assert any(title.startswith("1. ") for _, pages in wanted for title, _ in pages)
+
+    def nested(entry, title, below):
+        return [(text_of(one.find(title, SPACES)), nested(one, title, below)) for one in entry.iterfind(below, SPACES)]
+
+    nav = ElementTree.fromstring(files["nav.xhtml"]).find(".//h:nav", SPACES)
+    assert nested(nav, "h:a", "h:ol/h:li")[1:] == wanted
+    old = ElementTree.fromstring(files["toc.ncx"]).find("n:navMap", SPACES)
+    assert nested(old, "n:navLabel/n:text", "n:navPoint")[1:] == wanted
+
+
+def test_lists_of_works_have_no_labels(epub):
+    files = read(epub)
+    page = ElementTree.fromstring(files["book/bibliography.xhtml"])
+    works = page.findall(".//h:div[@class='citation']", SPACES)
+    assert len(works) > 5 and all([child.tag.rpartition("}")[2] for child in one] == ["p"] for one in works)
+    assert text_of(works[0])[0].isalpha()
+    assert "Ho <em>et al.</em>" in files["book/chapters/sample.xhtml"].decode()
+
+
 def test_the_epub_comes_again_byte_for_byte(epub, tree):
     again = making.bound(tree / "source", tree / "epub-again", when=1_700_000_000)
     assert again.read_bytes() == epub.read_bytes()
@@ -201,6 +238,7 @@ def sub(name, old, new):
     (sub(PAGE, 'alt="[^"]+"', 'alt=""'), "image without alternative text"),
     (sub(PAGE, "</body>", r"<span class='math'>\\\\(x\\\\)</span></body>"), "a formula that is not MathML"),
     (sub(PAGE, "<mi>", "<mi mathvariant='script'>"), "a style of letters that few readers know: script"),
+    (sub("nav.xhtml", 'sample.xhtml"', 'sample.xhtml#nowhere"'), "nav.xhtml: link to an anchor that is not there"),
     (sub("content.opf", ' properties="mathml svg"', ""), "has mathml, and its item says otherwise"),
     (sub("content.opf", "<dc:language>.*?</dc:language>", ""), "no language"),
     (sub("toc.ncx", "github.io", "elsewhere"), "toc.ncx: the identifier is"),

@@ -150,7 +150,7 @@ def _page_faults(
             elif parts and (tag == "link" or key == "src"):
                 if posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(parts.path))) not in names:
                     yield f"{name}: a file that is not in the book: {value}"
-            elif parts and name != "nav.xhtml" and tag == "a":
+            elif parts and tag == "a":
                 target = posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(parts.path)))
                 target = target if parts.path else name
                 if target not in ids:

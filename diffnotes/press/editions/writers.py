@@ -142,7 +142,8 @@ def _configured(app: Any, config: Any) -> None:
     config.epub_contributor, config.epub_basename = config.author, "diffnotes"
     config.epub_identifier = address(config) or "diffnotes"
     config.epub_uid, config.epub_scheme, config.epub_show_urls = "book", "URL", "no"
-    config.epub_tocdepth, config.epub_use_index, config.epub_tocscope = 2, False, "includehidden"
+    config.epub_tocdepth, config.epub_tocdup, config.epub_tocscope = 3, False, "includehidden"
+    config.epub_use_index = False
     moving = ("application/vnd.jupyter.widget-view+json", "application/javascript", "text/html")
     config.nb_mime_priority_overrides = [*config.nb_mime_priority_overrides, *(("epub", kind, None) for kind in moving)]
 
@@ -382,6 +383,18 @@ def _trees(app: Any, root: str) -> list[addnodes.toctree]:
 # --- EPUB -------------------------------------------------------------------------------------------------------------
 
 
+class Works(SphinxPostTransform):
+    """Lists of works have no labels, as on the site: works are cited by authors and year."""
+
+    default_priority = 300
+    builders = ("epub",)
+
+    def run(self, **kwargs: Any) -> None:
+        for label in list(self.document.findall(nodes.label)):
+            if isinstance(label.parent, nodes.citation):
+                label.parent.remove(label)
+
+
 class Epub(Epub3Builder):
     """Sphinx's EPUB, with formulas in MathML and nothing in it that no page uses."""
 
@@ -392,6 +405,27 @@ class Epub(Epub3Builder):
 
     def init_js_files(self) -> None:
         self._js_files = []
+
+    def get_toc(self) -> None:
+        """The table of contents: parts, their pages, and the sections of these, each by its number and title."""
+        self.refnodes = []
+        self.toc_add_files(self.refnodes)
+        for tree in _trees(self.app, self.config.root_doc):
+            pages = [page for _, page in tree["entries"]]
+            top = next(self.env.get_doctree(pages[0]).findall(nodes.section))  # no two entries may lead to one place
+            self._add(1, tree["caption"], pages[0], f"#{top['ids'][0]}")
+            for page in pages:
+                numbers = self.env.toc_secnumbers.get(page, {})
+                for entry in self.env.tocs[page].findall(addnodes.compact_paragraph):
+                    depth = sum(isinstance(above, nodes.bullet_list) for above in _above(entry))
+                    anchor = next(entry.findall(nodes.reference))["anchorname"]
+                    number = "".join(f"{one}." for one in numbers.get(anchor, ()))
+                    if depth <= 2:
+                        self._add(1 + depth, f"{number} {entry.astext()}".strip(), page, anchor)
+
+    def _add(self, level: int, title: str, page: str, anchor: str) -> None:
+        address = f"{page}{self.out_suffix}{self.fix_fragment('', anchor)}"
+        self.refnodes.append({"level": level, "refuri": html.escape(address), "text": html.escape(title)})
 
     def handle_finish(self) -> None:
         folder = Path(self.outdir)
@@ -476,6 +510,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("config-inited", _configured, priority=950)  # when the table of contents has named the first page
     app.connect("builder-inited", _started, priority=100)
     app.connect("source-read", _source_read, priority=600)  # when the page has been compared with its source
-    for one in (Pictures, Lists, Exercises, Boxes, Names, Tables, Parts):
+    for one in (Pictures, Lists, Exercises, Boxes, Names, Tables, Parts, Works):
         app.add_post_transform(one)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -15,6 +15,7 @@ import nbformat
 import pytest
 import sites
 import yaml
+from browser import Browser
 
 from diffnotes.press.command import main
 from diffnotes.press.editions import archive, checking, formulas, making, picture, writers
@@ -41,10 +42,10 @@ def test_formulas_are_what_their_tex_says():
     """By hand: a fraction, a macro with an argument, one of an extension that is loaded on demand, signs of XML."""
     made = formulas.mathml([(r"\frac{a}{b}", False), (r"\norm{x} < 1", True), (r"\boldsymbol{\mu} \& y", False)],
                            MACROS, LIBRARY)  # fmt: skip
-    trees = [ElementTree.fromstring(one) for one in made]
-    fraction = trees[0].find(f"{MATH}mfrac")
-    assert ["".join(child.itertext()) for child in fraction] == ["a", "b"] and "display" not in trees[0].attrib
-    assert "".join(trees[1].itertext()).replace("(", "") == "‖x‖<1" and trees[1].get("display") == "block"
+    trees = [ElementTree.fromstring(f"<span>{one}</span>") for one in made]
+    fraction = trees[0].find(f"{MATH}math/{MATH}mfrac")
+    assert ["".join(child.itertext()) for child in fraction] == ["a", "b"] and "display" not in made[0]
+    assert "".join(trees[1].itertext()).replace("(", "") == "‖x‖<1" and "display" in made[1]
     assert "".join(trees[2].itertext()) == "𝝁&y"
     assert formulas.mathml([], MACROS, LIBRARY) == []
 
@@ -80,11 +81,40 @@ def test_formulas_have_the_spaces_of_tex(tex, sides):
     assert [[round(18 * float(side)) for side in one] for one in found] == [list(one) for one in sides]
 
 
+@pytest.mark.parametrize("tex, display, rows", [
+    (r"a + b = c", False, ["a+b=c"]),  # short, so it stays in one piece
+    (r"a + b = c", True, ["a", "+b", "=c"]),
+    (r"x = -(a + b) [c = d], \quad f(y \given z) < \|a - b\| - |c + d| + 1", False,
+     ["x", "=−(a+b)[c=d],", "f(y∣z)", "<‖a−b‖", "−|c+d|", "+1"]),
+    (r"\displaystyle \sum_i \Bigl(a + \frac{b + c}{d + e}\Bigr) \le \left[p - q\right] + r", False,
+     ["∑i(a+b+cd+e)", "≤[p−q]", "+r"]),
+    (r"\sigma(a + b)/[c + d] a/b", True, ["σ(a+b)", "/[c+d]a/b"]),
+    (r"\begin{aligned} a &= b \\ &= c \end{aligned}", True, ["a=b=c"]),
+])  # fmt: skip
+def test_long_formulas_can_be_broken_outside_brackets(tex, display, rows):
+    """By hand: no reader breaks a formula, so that one becomes several where a line may end."""
+    [made] = formulas.mathml([(tex, display)], MACROS, LIBRARY)
+    pieces = list(ElementTree.fromstring(f"<span>{made}</span>"))
+    assert ["".join(one.itertext()) for one in pieces] == rows
+    if len(rows) > 1:
+        assert all(one.get("display") is None for one in pieces)
+        assert {one.get("displaystyle") for one in pieces} == {"true" if display or "displaystyle" in tex else None}
+
+
+def test_columns_of_a_derivation_are_aligned():
+    """Readers of MathML know neither ``columnalign`` nor ``columnspacing``."""
+    [made] = formulas.mathml([(r"\begin{aligned} a &= b & c &= d \end{aligned}", True)], MACROS, LIBRARY)
+    found = [one.get("style") for one in ElementTree.fromstring(made).iter(f"{MATH}mtd")]
+    assert [re.search(r"text-align: (\w+)", one)[1] for one in found] == ["right", "left", "right", "left"]
+    assert [re.search(r"padding-left: (\w+)", one)[1] for one in found] == ["0", "0em", "2em", "0em"]
+
+
 def test_a_space_that_no_operator_has_and_an_accent():
     space, accent, line = formulas.mathml([(r"d \log x", False), (r"\hat x", False), (r"\overline x", False)],
                                           MACROS, LIBRARY)  # fmt: skip
     assert '<mi>d</mi><mspace width="0.1667em"></mspace><mi>log</mi>' in space
     assert '<mover accent="true">' in accent and '<mover accent="true">' in line
+    assert "&#x2C6;" in accent  # no wider than its letter
 
 
 @pytest.mark.parametrize("tex", [r"\frac{a}", r"\nothing", r"x}"])
@@ -190,6 +220,25 @@ def test_the_contents_have_parts_pages_and_sections(epub, tree):
     assert nested(nav, "h:a", "h:ol/h:li")[1:] == wanted
     old = ElementTree.fromstring(files["toc.ncx"]).find("n:navMap", SPACES)
     assert nested(old, "n:navLabel/n:text", "n:navPoint")[1:] == wanted
+
+
+def test_nothing_is_wider_than_a_narrow_window(epub, tmp_path):
+    """Every page in the width of a telephone; rows of wide tables stand cell below cell, each with its head."""
+    with zipfile.ZipFile(epub) as book:
+        book.extractall(tmp_path)
+    pages = sorted(tmp_path.rglob("*.xhtml"))
+    assert len(pages) > 10
+    heads = "[...document.querySelectorAll('.stacked thead')].map(one => one.getBoundingClientRect().height > 0)"
+    labels = "[...document.querySelectorAll('.stacked td .head')].map(one => one.getBoundingClientRect().width > 0)"
+    with Browser() as browser:
+        for width in (380, 800):
+            browser.send("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1,
+                         mobile=False)  # else a page without a viewport of its own would be laid out wide and shrunk
+            for page in pages:
+                browser.open(page.as_uri())
+                assert browser.run("document.documentElement.scrollWidth") <= width, page.name
+                if page.name == "errata.xhtml":
+                    assert set(browser.run(heads)) == {width > 500} and set(browser.run(labels)) == {width < 500}
 
 
 def test_lists_of_works_have_no_labels(epub):

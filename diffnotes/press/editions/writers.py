@@ -395,6 +395,31 @@ class Works(SphinxPostTransform):
                 label.parent.remove(label)
 
 
+class Stacks(SphinxPostTransform):
+    """Cells of wide tables say the head of their column, for narrow windows, where `edition.css` stacks them."""
+
+    default_priority = 305
+    builders = ("epub",)
+
+    def run(self, **kwargs: Any) -> None:
+        for table in self.document.findall(nodes.table):
+            head, *rows = table.findall(nodes.row)
+            if not rows or len(head) < 3 or not isinstance(head.parent, nodes.thead):
+                continue
+            texts = [[_text(cell) for cell in row] for row in (head, *rows)]
+            words = [max((len(word) for text in column for word in text.split()), default=0) for column in zip(*texts)]
+            if max(sum(words) + 2 * len(words), *(sum(map(len, row)) - 10 for row in texts[1:])) <= NARROW:
+                continue
+            table["classes"].append("stacked")
+            for title, cell in ((title, cell) for row in rows for title, cell in zip(head[1:], row[1:])):
+                if title.children and cell.children:
+                    words = [one.deepcopy() for one in title[0].children]
+                    cell[0].insert(0, nodes.inline("", "", *words, nodes.Text(": "), classes=["head"]))
+
+
+NARROW = 50  # signs of a line of a table in a narrow window
+
+
 class Epub(Epub3Builder):
     """Sphinx's EPUB, with formulas in MathML and nothing in it that no page uses."""
 
@@ -510,6 +535,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("config-inited", _configured, priority=950)  # when the table of contents has named the first page
     app.connect("builder-inited", _started, priority=100)
     app.connect("source-read", _source_read, priority=600)  # when the page has been compared with its source
-    for one in (Pictures, Lists, Exercises, Boxes, Names, Tables, Parts, Works):
+    for one in (Pictures, Lists, Exercises, Boxes, Names, Tables, Parts, Works, Stacks):
         app.add_post_transform(one)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

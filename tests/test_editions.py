@@ -230,6 +230,9 @@ def test_nothing_is_wider_than_a_narrow_window(epub, tmp_path):
     assert len(pages) > 10
     heads = "[...document.querySelectorAll('.stacked thead')].map(one => one.getBoundingClientRect().height > 0)"
     labels = "[...document.querySelectorAll('.stacked td .head')].map(one => one.getBoundingClientRect().width > 0)"
+    alone = """[...document.querySelectorAll('.stacked td:not(:has(svg)) .head')].some(
+        one => one.textContent.trim() === one.closest('td').textContent.trim())"""  # a head of an empty cell
+    whole = "[...document.querySelectorAll('.near')].every(one => one.getClientRects().length === 1)"
     with Browser() as browser:
         for width in (380, 800):
             browser.send("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1,
@@ -237,8 +240,17 @@ def test_nothing_is_wider_than_a_narrow_window(epub, tmp_path):
             for page in pages:
                 browser.open(page.as_uri())
                 assert browser.run("document.documentElement.scrollWidth") <= width, page.name
+                assert not browser.run(alone), page.name
+                assert browser.run(whole), page.name
                 if page.name == "errata.xhtml":
                     assert set(browser.run(heads)) == {width > 500} and set(browser.run(labels)) == {width < 500}
+
+
+def test_no_line_ends_between_a_formula_and_a_full_stop(epub):
+    page = read(epub)["book/chapters/sample.xhtml"].decode()
+    near = [re.sub("<[^>]*>", "", one) for one in re.findall(r'<span class="near">(.*?</math>.*?)</span>', page, re.S)]
+    assert "+v;" in near and "+b" in near  # of a long formula each piece
+    assert not re.search(r"</math></span>[.,;:)]", page)
 
 
 def test_lists_of_works_have_no_labels(epub):

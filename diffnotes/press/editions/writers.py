@@ -55,8 +55,8 @@ FONTS = r"""
   BoldItalicFont=*-BoldOblique,Scale=0.8]
 """
 FORMULA = re.compile(
-    r'(?P<open><(?P<tag>span|div) class="math notranslate nohighlight"[^>]*>)'
-    r'(?P<number>\s*<span class="eqno">.*?</span>)?(?P<tex>.*?)</(?P=tag)>', re.S)  # fmt: skip
+    r'(?P<before>[(\[“‘]*)(?P<open><(?P<tag>span|div) class="math notranslate nohighlight"[^>]*>)'
+    r'(?P<number>\s*<span class="eqno">.*?</span>)?(?P<tex>.*?)</(?P=tag)>(?P<after>[^\s\w<&]*)', re.S)  # fmt: skip
 
 
 class Opened(Admonition):
@@ -411,8 +411,8 @@ class Stacks(SphinxPostTransform):
             if max(sum(words) + 2 * len(words), *(sum(map(len, row)) - 10 for row in texts[1:])) <= NARROW:
                 continue
             table["classes"].append("stacked")
-            for title, cell in ((title, cell) for row in rows for title, cell in zip(head[1:], row[1:])):
-                if title.children and cell.children:
+            for title, cell in ((title, cell) for row in rows for title, cell in zip(head, row)):
+                if title.astext().strip() and cell.astext().strip():
                     words = [one.deepcopy() for one in title[0].children]
                     cell[0].insert(0, nodes.inline("", "", *words, nodes.Text(": "), classes=["head"]))
 
@@ -469,7 +469,10 @@ class Epub(Epub3Builder):
         made = dict(zip(each, mathml(each, macros, library), strict=True))
 
         def one(found: re.Match[str]) -> str:
-            formula = made[_tex(found), found["tag"] == "div"]
+            formula, before, after = made[_tex(found), found["tag"] == "div"], found["before"], found["after"]
+            if before or after:  # readers end lines between a formula and a full stop
+                pieces = f"{before}{formula}{after}".replace("</math><math", '</math></span><span class="near"><math')
+                formula = f'<span class="near">{pieces}</span>'
             return f"{found['open']}{found['number'] or ''}{formula}</{found['tag']}>"
 
         unwanted = re.compile(r'<a class="headerlink".*?</a>|<script\b.*?</script>|<script\b[^>]*/>'

@@ -246,6 +246,16 @@ def test_nothing_is_wider_than_a_narrow_window(epub, tmp_path):
                     assert set(browser.run(heads)) == {width > 500} and set(browser.run(labels)) == {width < 500}
 
 
+def test_long_names_are_broken_at_their_joints(epub):
+    files = read(epub)
+    name = "tests/core/test_target.py::test_misprinted_v_does_not_invert"
+    codes = {"".join(one.itertext()): one for one in ElementTree.fromstring(files["book/errata.xhtml"]).iterfind(
+        ".//h:code", SPACES)}  # fmt: skip
+    pieces = [one.text for one in codes[name].iterfind("h:span", SPACES)]
+    assert pieces[:5] == ["tests/", "core/", "test_", "target.", "py::"] and len(codes[name]) == 2 * len(pieces) - 1
+    assert b"<wbr" not in files["book/index.xhtml"]  # make lab is short
+
+
 def test_no_line_ends_between_a_formula_and_a_full_stop(epub):
     page = read(epub)["book/chapters/sample.xhtml"].decode()
     near = [re.sub("<[^>]*>", "", one) for one in re.findall(r'<span class="near">(.*?</math>.*?)</span>', page, re.S)]

@@ -395,10 +395,25 @@ class Works(SphinxPostTransform):
                 label.parent.remove(label)
 
 
+class Breaks(SphinxPostTransform):
+    """Long names in code may be broken behind their underscores and colons, by a tag that nobody copies."""
+
+    default_priority = 305
+    builders = ("epub",)
+
+    def run(self, **kwargs: Any) -> None:
+        for node in list(self.document.findall(nodes.literal)):
+            if len(node.astext()) > 30 and len(node.children) == 1:
+                first, *more = re.split(r"(?<=[_/.,:])(?=\w)", node.astext())
+                node[:] = [nodes.Text(first)]
+                for one in more:
+                    node += [nodes.raw("", "<wbr/>", format="html"), nodes.Text(one)]
+
+
 class Stacks(SphinxPostTransform):
     """Cells of wide tables say the head of their column, for narrow windows, where `edition.css` stacks them."""
 
-    default_priority = 305
+    default_priority = 304
     builders = ("epub",)
 
     def run(self, **kwargs: Any) -> None:
@@ -538,6 +553,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("config-inited", _configured, priority=950)  # when the table of contents has named the first page
     app.connect("builder-inited", _started, priority=100)
     app.connect("source-read", _source_read, priority=600)  # when the page has been compared with its source
-    for one in (Pictures, Lists, Exercises, Boxes, Names, Tables, Parts, Works, Stacks):
+    for one in (Pictures, Lists, Exercises, Boxes, Names, Tables, Parts, Works, Breaks, Stacks):
         app.add_post_transform(one)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

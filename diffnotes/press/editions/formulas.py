@@ -1,6 +1,8 @@
 """Formulas as MathML: set by the MathJax of the site in a headless Chromium, so that what the site can set, a book can.
 
-All formulas of a book are set in one go, in a page of one script that loads nothing but the library beside it.
+All formulas of a book are set in one go, in a page of one script that loads nothing but the library beside it. Readers
+know MathML Core and have rules of their own for the rest, so letters, spaces, columns and places to end a line are
+written down as TeX has them.
 """
 
 from __future__ import annotations

@@ -428,8 +428,8 @@ class Stacks(SphinxPostTransform):
             table["classes"].append("stacked")
             for title, cell in ((title, cell) for row in rows for title, cell in zip(head, row)):
                 if title.astext().strip() and cell.astext().strip():
-                    words = [one.deepcopy() for one in title[0].children]
-                    cell[0].insert(0, nodes.inline("", "", *words, nodes.Text(": "), classes=["head"]))
+                    copies = [one.deepcopy() for one in title[0].children]
+                    cell[0].insert(0, nodes.inline("", "", *copies, nodes.Text(": "), classes=["head"]))
 
 
 NARROW = 50  # signs of a line of a table in a narrow window

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,6 +15,7 @@ import nbformat
 import pytest
 import sites
 import yaml
+from browser import Browser
 
 from diffnotes.press.command import main
 from diffnotes.press.editions import archive, checking, formulas, making, picture, writers
@@ -40,13 +42,79 @@ def test_formulas_are_what_their_tex_says():
     """By hand: a fraction, a macro with an argument, one of an extension that is loaded on demand, signs of XML."""
     made = formulas.mathml([(r"\frac{a}{b}", False), (r"\norm{x} < 1", True), (r"\boldsymbol{\mu} \& y", False)],
                            MACROS, LIBRARY)  # fmt: skip
-    trees = [ElementTree.fromstring(one) for one in made]
-    fraction = trees[0].find(f"{MATH}mfrac")
-    assert ["".join(child.itertext()) for child in fraction] == ["a", "b"] and "display" not in trees[0].attrib
-    assert "".join(trees[1].itertext()) in ("‖x‖<1", "\u2225x\u2225<1") and trees[1].get("display") == "block"
-    assert "𝝁" in "".join(trees[2].itertext()) or trees[2].find(f".//{MATH}mi[@mathvariant='bold-italic']") is not None
-    assert "&" in "".join(trees[2].itertext())
+    trees = [ElementTree.fromstring(f"<span>{one}</span>") for one in made]
+    fraction = trees[0].find(f"{MATH}math/{MATH}mfrac")
+    assert ["".join(child.itertext()) for child in fraction] == ["a", "b"] and "display" not in made[0]
+    assert "".join(trees[1].itertext()).replace("(", "") == "‖x‖<1" and "display" in made[1]
+    assert "".join(trees[2].itertext()) == "𝝁&y"
     assert formulas.mathml([], MACROS, LIBRARY) == []
+
+
+def test_letters_of_formulas_show_their_style():
+    """Against the names of Unicode, also where its rows of letters have gaps; upright letters stay as they are."""
+    tex = r"\E \R \N \mathcal{B} \I \boldsymbol{\mu} \mathbb{1} \mathfrak{C} \mathsf{a} \mathit{h} \Gamma x"
+    [made] = formulas.mathml([(tex, False)], MACROS, LIBRARY)
+    found = [unicodedata.name(sign) for sign in "".join(ElementTree.fromstring(made).itertext())]
+    assert [name.removeprefix("MATHEMATICAL ") for name in found] == [
+        "DOUBLE-STRUCK CAPITAL E", "DOUBLE-STRUCK CAPITAL R", "SCRIPT CAPITAL N", "SCRIPT CAPITAL B", "BOLD CAPITAL I",
+        "BOLD ITALIC SMALL MU", "DOUBLE-STRUCK DIGIT ONE", "BLACK-LETTER CAPITAL C", "SANS-SERIF SMALL A",
+        "PLANCK CONSTANT", "GREEK CAPITAL LETTER GAMMA", "LATIN SMALL LETTER X"]  # fmt: skip
+    assert re.findall(r'mathvariant="[^"]*"', made) == ['mathvariant="normal"']
+    assert formulas.letters("Ab1", "bold-sans-serif") == "𝗔𝗯𝟭" and formulas.letters("μ<", "bold-italic") == "𝝁&lt;"
+
+
+@pytest.mark.parametrize("tex, sides", [
+    (r"-x", [(0, 0)]),
+    (r"a - b = c", [(4, 4), (5, 5)]),
+    (r"\log \SNR", [(0, 3)]),  # the sign that applies a function, which nobody sees
+    (r"\log(x)", [(0, 0), (0, 0), (0, 0)]),
+    (r"x \given y, z", [(5, 5), (0, 3)]),
+    (r"a / b", [(0, 0)]),
+    (r"x^{a + b}", [(0, 0)]),
+    (r"a + \sum x", [(4, 0), (4, 3)]),
+])  # fmt: skip
+def test_formulas_have_the_spaces_of_tex(tex, sides):
+    """Against The TeXbook, chapter 18: thin, medium and thick are 3, 4 and 5 eighteenths of an em."""
+    [made] = formulas.mathml([(tex, False)], MACROS, LIBRARY)
+    found = [[one.get(side).removesuffix("em") for side in ("lspace", "rspace")]
+             for one in ElementTree.fromstring(made).iter(f"{MATH}mo")]  # fmt: skip
+    assert [[round(18 * float(side)) for side in one] for one in found] == [list(one) for one in sides]
+
+
+@pytest.mark.parametrize("tex, display, rows", [
+    (r"a + b = c", False, ["a+b=c"]),  # short, so it stays in one piece
+    (r"a + b = c", True, ["a", "+b", "=c"]),
+    (r"x = -(a + b) [c = d], \quad f(y \given z) < \|a - b\| - |c + d| + 1", False,
+     ["x", "=−(a+b)[c=d],", "f(y∣z)", "<‖a−b‖", "−|c+d|", "+1"]),
+    (r"\displaystyle \sum_i \Bigl(a + \frac{b + c}{d + e}\Bigr) \le \left[p - q\right] + r", False,
+     ["∑i(a+b+cd+e)", "≤[p−q]", "+r"]),
+    (r"\sigma(a + b)/[c + d] a/b", True, ["σ(a+b)", "/[c+d]a/b"]),
+    (r"\begin{aligned} a &= b \\ &= c \end{aligned}", True, ["a=b=c"]),
+])  # fmt: skip
+def test_long_formulas_can_be_broken_outside_brackets(tex, display, rows):
+    """By hand: no reader breaks a formula, so that one becomes several where a line may end."""
+    [made] = formulas.mathml([(tex, display)], MACROS, LIBRARY)
+    pieces = list(ElementTree.fromstring(f"<span>{made}</span>"))
+    assert ["".join(one.itertext()) for one in pieces] == rows
+    if len(rows) > 1:
+        assert all(one.get("display") is None for one in pieces)
+        assert {one.get("displaystyle") for one in pieces} == {"true" if display or "displaystyle" in tex else None}
+
+
+def test_columns_of_a_derivation_are_aligned():
+    """Readers of MathML know neither ``columnalign`` nor ``columnspacing``."""
+    [made] = formulas.mathml([(r"\begin{aligned} a &= b & c &= d \end{aligned}", True)], MACROS, LIBRARY)
+    found = [one.get("style") for one in ElementTree.fromstring(made).iter(f"{MATH}mtd")]
+    assert [re.search(r"text-align: (\w+)", one)[1] for one in found] == ["right", "left", "right", "left"]
+    assert [re.search(r"padding-left: (\w+)", one)[1] for one in found] == ["0", "0em", "2em", "0em"]
+
+
+def test_a_space_that_no_operator_has_and_an_accent():
+    space, accent, line = formulas.mathml([(r"d \log x", False), (r"\hat x", False), (r"\overline x", False)],
+                                          MACROS, LIBRARY)  # fmt: skip
+    assert '<mi>d</mi><mspace width="0.1667em"></mspace><mi>log</mi>' in space
+    assert '<mover accent="true">' in accent and '<mover accent="true">' in line
+    assert "&#x2C6;" in accent  # no wider than its letter
 
 
 @pytest.mark.parametrize("tex", [r"\frac{a}", r"\nothing", r"x}"])
@@ -126,6 +194,84 @@ def test_the_epub_holds_the_chapter(epub):
     assert "Theorem" in page and "Jonathan Ho" in page and "This page is stale" not in page
 
 
+SPACES = {"h": "http://www.w3.org/1999/xhtml", "n": "http://www.daisy.org/z3986/2005/ncx/"}
+
+
+def text_of(element):
+    return " ".join("".join(element.itertext()).split()) if element is not None else ""
+
+
+def test_the_contents_have_parts_pages_and_sections(epub, tree):
+    """Against the table of contents of the tree, and the headings that the pages themselves have."""
+    files = read(epub)
+
+    def headings(page):
+        root = ElementTree.fromstring(files[page])
+        return text_of(root.find(".//h:h1", SPACES)), [(text_of(one), []) for one in root.iterfind(".//h:h2", SPACES)]
+
+    parts = yaml.safe_load((tree / "source/_toc.yml").read_text())["parts"]
+    wanted = [(part["caption"], [headings(f"{one['file']}.xhtml") for one in part["chapters"]]) for part in parts]
+    assert any(title.startswith("1. ") for _, pages in wanted for title, _ in pages)
+
+    def nested(entry, title, below):
+        return [(text_of(one.find(title, SPACES)), nested(one, title, below)) for one in entry.iterfind(below, SPACES)]
+
+    nav = ElementTree.fromstring(files["nav.xhtml"]).find(".//h:nav", SPACES)
+    assert nested(nav, "h:a", "h:ol/h:li")[1:] == wanted
+    old = ElementTree.fromstring(files["toc.ncx"]).find("n:navMap", SPACES)
+    assert nested(old, "n:navLabel/n:text", "n:navPoint")[1:] == wanted
+
+
+def test_nothing_is_wider_than_a_narrow_window(epub, tmp_path):
+    """Every page in the width of a telephone; rows of wide tables stand cell below cell, each with its head."""
+    with zipfile.ZipFile(epub) as book:
+        book.extractall(tmp_path)
+    pages = sorted(tmp_path.rglob("*.xhtml"))
+    assert len(pages) > 10
+    heads = "[...document.querySelectorAll('.stacked thead')].map(one => one.getBoundingClientRect().height > 0)"
+    labels = "[...document.querySelectorAll('.stacked td .head')].map(one => one.getBoundingClientRect().width > 0)"
+    alone = """[...document.querySelectorAll('.stacked td:not(:has(svg)) .head')].some(
+        one => one.textContent.trim() === one.closest('td').textContent.trim())"""  # a head of an empty cell
+    whole = "[...document.querySelectorAll('.near')].every(one => one.getClientRects().length === 1)"
+    with Browser() as browser:
+        for width in (380, 800):
+            browser.send("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1,
+                         mobile=False)  # else a page without a viewport of its own would be laid out wide and shrunk
+            for page in pages:
+                browser.open(page.as_uri())
+                assert browser.run("document.documentElement.scrollWidth") <= width, page.name
+                assert not browser.run(alone), page.name
+                assert browser.run(whole), page.name
+                if page.name == "errata.xhtml":
+                    assert set(browser.run(heads)) == {width > 500} and set(browser.run(labels)) == {width < 500}
+
+
+def test_long_names_are_broken_at_their_joints(epub):
+    files = read(epub)
+    name = "tests/core/test_target.py::test_misprinted_v_does_not_invert"
+    codes = {"".join(one.itertext()): one for one in ElementTree.fromstring(files["book/errata.xhtml"]).iterfind(
+        ".//h:code", SPACES)}  # fmt: skip
+    pieces = [one.text for one in codes[name].iterfind("h:span", SPACES)]
+    assert pieces[:5] == ["tests/", "core/", "test_", "target.", "py::"] and len(codes[name]) == 2 * len(pieces) - 1
+    assert b"<wbr" not in files["book/index.xhtml"]  # make lab is short
+
+
+def test_no_line_ends_between_a_formula_and_a_full_stop(epub):
+    page = read(epub)["book/chapters/sample.xhtml"].decode()
+    near = [re.sub("<[^>]*>", "", one) for one in re.findall(r'<span class="near">(.*?</math>.*?)</span>', page, re.S)]
+    assert "+v;" in near and "+b" in near  # of a long formula each piece
+    assert not re.search(r"</math></span>[.,;:)]", page)
+
+
+def test_lists_of_works_have_no_labels(epub):
+    files = read(epub)
+    page = ElementTree.fromstring(files["book/bibliography.xhtml"])
+    works = page.findall(".//h:div[@class='citation']", SPACES)
+    assert len(works) > 5 and all([child.tag.rpartition("}")[2] for child in one] == ["p"] for one in works)
+    assert text_of(works[0])[0].isalpha()
+    assert "Ho <em>et al.</em>" in files["book/chapters/sample.xhtml"].decode()
+
+
 def test_the_epub_comes_again_byte_for_byte(epub, tree):
     again = making.bound(tree / "source", tree / "epub-again", when=1_700_000_000)
     assert again.read_bytes() == epub.read_bytes()
@@ -162,6 +308,8 @@ def sub(name, old, new):
     (sub(PAGE, "</body>", "<p id='a'/><p id='a'/></body>"), "2 elements have the id 'a'"),
     (sub(PAGE, 'alt="[^"]+"', 'alt=""'), "image without alternative text"),
     (sub(PAGE, "</body>", r"<span class='math'>\\\\(x\\\\)</span></body>"), "a formula that is not MathML"),
+    (sub(PAGE, "<mi>", "<mi mathvariant='script'>"), "a style of letters that few readers know: script"),
+    (sub("nav.xhtml", 'sample.xhtml"', 'sample.xhtml#nowhere"'), "nav.xhtml: link to an anchor that is not there"),
     (sub("content.opf", ' properties="mathml svg"', ""), "has mathml, and its item says otherwise"),
     (sub("content.opf", "<dc:language>.*?</dc:language>", ""), "no language"),
     (sub("toc.ncx", "github.io", "elsewhere"), "toc.ncx: the identifier is"),

@@ -136,6 +136,8 @@ def _page_faults(
             yield f"{name}: image without alternative text: {one.get('src')}"
         if "math" in one.get("class", "").split() and one.find(f".//{MATHML}math") is None:
             yield f"{name}: a formula that is not MathML: {''.join(one.itertext())[:60]}"
+        if one.get("mathvariant", "normal") != "normal":
+            yield f"{name}: a style of letters that few readers know: {one.get('mathvariant')}"
         for key, value in one.attrib.items():
             key = key.partition("}")[2] or key
             parts = urlsplit(value) if key in LOADS | {"href"} else None
@@ -148,7 +150,7 @@ def _page_faults(
             elif parts and (tag == "link" or key == "src"):
                 if posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(parts.path))) not in names:
                     yield f"{name}: a file that is not in the book: {value}"
-            elif parts and name != "nav.xhtml" and tag == "a":
+            elif parts and tag == "a":
                 target = posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(parts.path)))
                 target = target if parts.path else name
                 if target not in ids:

@@ -1,6 +1,8 @@
 """Formulas as MathML: set by the MathJax of the site in a headless Chromium, so that what the site can set, a book can.
 
-All formulas of a book are set in one go, in a page of one script that loads nothing but the library beside it.
+All formulas of a book are set in one go, in a page of one script that loads nothing but the library beside it. Readers
+know MathML Core and have rules of their own for the rest, so letters, spaces, columns and places to end a line are
+written down as TeX has them.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ import re
 import shutil
 import subprocess
 import tempfile
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +34,74 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dis
          "--host-resolver-rules=MAP * ~NOTFOUND", "--allow-file-access-from-files",
          "--virtual-time-budget=600000", "--dump-dom")  # fmt: skip
 LIMIT = 300  # seconds that all formulas may take
+LONG = 12  # signs of a formula in a line of text that may be broken
+BREAK = '<mspace linebreak="goodbreak"></mspace>'
 PAGE = """<!DOCTYPE html><meta charset="utf-8"><title>formulas</title><pre id="made"></pre>
 <script>
-const formulas = FORMULAS;
+const formulas = FORMULAS, accents = {"^": "\u02C6", "~": "\u02DC"};
+const widths = {thinmathspace: "0.1667em", mediummathspace: "0.2222em", thickmathspace: "0.2778em"};
+function spaced(node) {  // what TeX puts between signs is written down: readers of MathML have rules of their own
+  if (node.isKind("mo")) for (const side of ["lspace", "rspace"]) {
+    if (!node.attributes.isSet(side)) node.attributes.set(side, "0");
+  }
+  const above = node.isKind("mover") && node.childNodes[1];
+  if (above && (above.getProperty("mathaccent") || above.attributes.get("accent"))) {
+    node.attributes.set("accent", true);
+    const narrow = above.isKind("mo") && !above.attributes.get("stretchy") && accents[above.getText()];
+    if (narrow) above.childNodes[0].setText(narrow);
+  }
+  if (node.isKind("mtd")) {
+    const {attributes} = node.parent.parent, place = node.parent.childIndex(node);
+    const of = (name, index) => (all => all[Math.min(index, all.length - 1)])(attributes.get(name).split(" "));
+    const gap = place ? of("columnspacing", place - 1) : "0";
+    node.attributes.set("style", `text-align: ${of("columnalign", place)}; padding-left: ${gap}; padding-right: 0`);
+  }
+  for (const child of [...node.childNodes]) spaced(child);
+  const width = widths[node.texSpacing()];
+  if (!width) return;
+  const place = node.parent.childIndex(node), before = node.parent.childNodes[place - 1];
+  if (node.isEmbellished) node.coreMO().attributes.set("lspace", width);
+  else if (before && before.isEmbellished) before.coreMO().attributes.set("rspace", width);
+  else {
+    const space = node.factory.create("mspace", {width});
+    space.parent = node.parent;
+    node.parent.childNodes.splice(place, 0, space);
+  }
+}
+function broken(tree, {ORD, REL, BIN, PUNCT, OPEN, CLOSE}) {
+  const row = tree.childNodes[0], only = row.childNodes.length === 1 && row.childNodes[0];
+  if (only && only.isKind("mstyle") && only.attributes.get("displaystyle")) {
+    tree.attributes.set("displaystyle", true);
+    row.setChildren(only.childNodes[0].childNodes);
+  }
+  let depth = 0, bars = false, comma = false;  // a line may begin with a relation or a sum, and behind a comma
+  for (const node of [...row.childNodes]) {
+    const kind = node.texClass, sign = node.isEmbellished ? node.coreMO().getText() : "", place = row.childIndex(node);
+    depth -= kind === CLOSE;
+    const after = row.childNodes[place + 1], over = sign === "/" && after && after.texClass === OPEN;
+    const joins = comma || over || kind === BIN || (kind === REL && sign !== "\u2223");
+    if (joins && place && !depth && !bars && !node.isSpacelike) {
+      row.childNodes.splice(place, 0, node.factory.create("mspace", {linebreak: "goodbreak"}));
+    }
+    comma = kind === PUNCT || (comma && node.isSpacelike);
+    bars = bars !== (!depth && kind === ORD && ["|", "\u2016"].includes(sign));
+    depth += kind === OPEN;
+  }
+}
 MathJax = {tex: {macros: MACROS, packages: {"[-]": ["noundefined"]}}, startup: {typeset: false, async ready() {
   MathJax.startup.defaultReady();
+  const {handleRetriesFor} = MathJax._.mathjax.mathjax, {STATE} = MathJax._.core.MathItem;
+  const {TEXCLASS} = MathJax._.core.MmlTree.MmlNode;
   const made = [];
   for (const [tex, display] of formulas) {  // one by one: what a formula needs besides may have to be loaded first
     try {
-      made.push(await MathJax.tex2mmlPromise(tex, {display}));
+      const tree = await handleRetriesFor(() => MathJax.startup.document.convert(tex, {display, end: STATE.CONVERT}));
+      tree.setTeXclass(null);
+      spaced(tree);
+      let signs = 0;
+      tree.walkTree(node => signs += node.isToken);
+      if (display || signs > LONG) broken(tree, TEXCLASS);
+      made.push(MathJax.startup.toMML(tree));
     } catch (error) { made.push("error: " + error.message); }
   }
   document.getElementById("made").textContent = JSON.stringify(made);
@@ -76,7 +140,7 @@ def mathml(formulas: Iterable[tuple[str, bool]], macros: Mapping[str, Any], libr
         return json.dumps(value).replace("<", "\\u003c")  # nothing in a formula can end the script
 
     text = PAGE.replace("LIBRARY", html.escape(library.resolve().as_uri()))
-    text = text.replace("MACROS", script(dict(macros))).replace("FORMULAS", script(wanted))
+    text = text.replace("LONG", str(LONG)).replace("MACROS", script(dict(macros))).replace("FORMULAS", script(wanted))
     with tempfile.TemporaryDirectory(prefix="diffnotes-formulas-") as folder:
         page = Path(folder) / "formulas.html"
         page.write_text(text, encoding="utf8")
@@ -98,11 +162,46 @@ def mathml(formulas: Iterable[tuple[str, bool]], macros: Mapping[str, Any], libr
 
 
 def tidy(text: str) -> str:
-    """MathML without line breaks, without MathJax's own attributes, and without named entities.
+    """MathML without line breaks, MathJax's own attributes and named entities, with letters that show their style.
 
-    >>> tidy('<math xmlns="m" display="block">\\n  <mi data-mjx-texclass="OP">a</mi>\\n</math>')
-    '<math xmlns="m" display="block"><mi>a</mi></math>'
+    >>> tidy('<math xmlns="m" display="block">\\n  <mi data-mjx-texclass="OP" mathvariant="bold">a</mi>\\n</math>')
+    '<math xmlns="m" display="block"><mi>𝐚</mi></math>'
     """
     text = re.sub(r' (?:data-mjx-[\w-]+|data-latex|class)="[^"]*"', "", text)
     text = re.sub(r">\s*\n\s*<", "><", text)
-    return re.sub(r"&(?!(?:amp|lt|gt|quot|apos|#\w+);)(\w+;)", lambda found: html.unescape(found[0]), text)
+    text = re.sub(r"&(?!(?:amp|lt|gt|quot|apos|#\w+);)(\w+;)", lambda found: html.unescape(found[0]), text)
+    if BREAK in text:  # no reader breaks a formula: it becomes a row of them, each with the same opening tag
+        opening = re.match("<math[^>]*>", text)[0]
+        row = opening.replace(' display="block"', "" if "displaystyle" in opening else ' displaystyle="true"')
+        text = text.replace(opening, row).replace(BREAK, f"</math>{row}")
+    return STYLED.sub(lambda found: f"<{found[1]}{found[2]}{found[4]}>{letters(found[5], found[3])}<", text)
+
+
+STYLED = re.compile(r'<(m\w+)([^>]*?) mathvariant="(?!normal")([\w-]+)"([^>]*)>([^<]*)<')
+
+
+def letters(text: str, style: str) -> str:
+    """Mathematical letters in place of plain ones, for readers that know no ``mathvariant`` but "normal".
+
+    Args:
+        text: as XML has it.
+        style: a value of ``mathvariant``. What Unicode does not have in it stays as it is.
+
+    >>> letters("ER1", "double-struck"), letters("LN", "script"), letters("x&#x3BC;", "bold-italic")
+    ('𝔼ℝ𝟙', 'ℒ𝒩', '𝒙𝝁')
+    """
+    known = _alphabets()[frozenset(style.split("-"))]
+    return html.escape("".join(known.get(one, one) for one in html.unescape(text)))
+
+
+@cache
+def _alphabets() -> defaultdict[frozenset[str], dict[str, str]]:
+    """The words of a style -> plain letter -> mathematical letter, from the names and decompositions of Unicode."""
+    found: defaultdict[frozenset[str], dict[str, str]] = defaultdict(dict)
+    for sign in map(chr, [*range(0x1D400, 0x1D800), *range(0x2100, 0x2150)]):
+        kind, _, plain = unicodedata.decomposition(sign).partition(" ")
+        name = unicodedata.name(sign, "").replace("BLACK-LETTER", "FRAKTUR").replace("PLANCK CONSTANT", "ITALIC SMALL")
+        style = re.match(r"(?:MATHEMATICAL )?([A-Z -]+?) (?:CAPITAL|SMALL|DIGIT|NABLA|PARTIAL|\w+ SYMBOL)", name)
+        if kind == "<font>" and style:
+            found[frozenset(re.split("[ -]", style[1].lower()))].setdefault(chr(int(plain, 16)), sign)
+    return found

@@ -78,8 +78,8 @@ FONTS = r"""
   BoldItalicFont=*-BoldOblique,Scale=0.8]
 """
 FORMULA = re.compile(
-    r'(?P<open><(?P<tag>span|div) class="math notranslate nohighlight"[^>]*>)'
-    r'(?P<number>\s*<span class="eqno">.*?</span>)?(?P<tex>.*?)</(?P=tag)>', re.S)  # fmt: skip
+    r'(?P<before>[(\[“‘]*)(?P<open><(?P<tag>span|div) class="math notranslate nohighlight"[^>]*>)'
+    r'(?P<number>\s*<span class="eqno">.*?</span>)?(?P<tex>.*?)</(?P=tag)>(?P<after>[^\s\w<&]*)', re.S)  # fmt: skip
 
 
 class Opened(Admonition):
@@ -165,7 +165,8 @@ def _configured(app: Any, config: Any) -> None:
     config.epub_contributor, config.epub_basename = config.author, "diffnotes"
     config.epub_identifier = address(config) or "diffnotes"
     config.epub_uid, config.epub_scheme, config.epub_show_urls = "book", "URL", "no"
-    config.epub_tocdepth, config.epub_use_index, config.epub_tocscope = 2, False, "includehidden"
+    config.epub_tocdepth, config.epub_tocdup, config.epub_tocscope = 3, False, "includehidden"
+    config.epub_use_index = False
     moving = ("application/vnd.jupyter.widget-view+json", "application/javascript", "text/html")
     config.nb_mime_priority_overrides = [*config.nb_mime_priority_overrides, *(("epub", kind, None) for kind in moving)]
 
@@ -538,6 +539,58 @@ def _trees(app: Any, root: str) -> list[addnodes.toctree]:
 # --- EPUB -------------------------------------------------------------------------------------------------------------
 
 
+class Works(SphinxPostTransform):
+    """Lists of works have no labels, as on the site: works are cited by authors and year."""
+
+    default_priority = 300
+    builders = ("epub",)
+
+    def run(self, **kwargs: Any) -> None:
+        for label in list(self.document.findall(nodes.label)):
+            if isinstance(label.parent, nodes.citation):
+                label.parent.remove(label)
+
+
+class Breaks(SphinxPostTransform):
+    """Long names in code may be broken behind their underscores and colons, by a tag that nobody copies."""
+
+    default_priority = 305
+    builders = ("epub",)
+
+    def run(self, **kwargs: Any) -> None:
+        for node in list(self.document.findall(nodes.literal)):
+            if len(node.astext()) > 30 and len(node.children) == 1:
+                first, *more = re.split(r"(?<=[_/.,:])(?=\w)", node.astext())
+                node[:] = [nodes.Text(first)]
+                for one in more:
+                    node += [nodes.raw("", "<wbr/>", format="html"), nodes.Text(one)]
+
+
+class Stacks(SphinxPostTransform):
+    """Cells of wide tables say the head of their column, for narrow windows, where `edition.css` stacks them."""
+
+    default_priority = 304
+    builders = ("epub",)
+
+    def run(self, **kwargs: Any) -> None:
+        for table in self.document.findall(nodes.table):
+            head, *rows = table.findall(nodes.row)
+            if not rows or len(head) < 3 or not isinstance(head.parent, nodes.thead):
+                continue
+            texts = [[_text(cell) for cell in row] for row in (head, *rows)]
+            words = [max((len(word) for text in column for word in text.split()), default=0) for column in zip(*texts)]
+            if max(sum(words) + 2 * len(words), *(sum(map(len, row)) - 10 for row in texts[1:])) <= NARROW:
+                continue
+            table["classes"].append("stacked")
+            for title, cell in ((title, cell) for row in rows for title, cell in zip(head, row)):
+                if title.astext().strip() and cell.astext().strip():
+                    copies = [one.deepcopy() for one in title[0].children]
+                    cell[0].insert(0, nodes.inline("", "", *copies, nodes.Text(": "), classes=["head"]))
+
+
+NARROW = 50  # signs of a line of a table in a narrow window
+
+
 class Epub(Epub3Builder):
     """Sphinx's EPUB, with formulas in MathML and nothing in it that no page uses."""
 
@@ -548,6 +601,27 @@ class Epub(Epub3Builder):
 
     def init_js_files(self) -> None:
         self._js_files = []
+
+    def get_toc(self) -> None:
+        """The table of contents: parts, their pages, and the sections of these, each by its number and title."""
+        self.refnodes = []
+        self.toc_add_files(self.refnodes)
+        for tree in _trees(self.app, self.config.root_doc):
+            pages = [page for _, page in tree["entries"]]
+            top = next(self.env.get_doctree(pages[0]).findall(nodes.section))  # no two entries may lead to one place
+            self._add(1, tree["caption"], pages[0], f"#{top['ids'][0]}")
+            for page in pages:
+                numbers = self.env.toc_secnumbers.get(page, {})
+                for entry in self.env.tocs[page].findall(addnodes.compact_paragraph):
+                    depth = sum(isinstance(above, nodes.bullet_list) for above in _above(entry))
+                    anchor = next(entry.findall(nodes.reference))["anchorname"]
+                    number = "".join(f"{one}." for one in numbers.get(anchor, ()))
+                    if depth <= 2:
+                        self._add(1 + depth, f"{number} {entry.astext()}".strip(), page, anchor)
+
+    def _add(self, level: int, title: str, page: str, anchor: str) -> None:
+        address = f"{page}{self.out_suffix}{self.fix_fragment('', anchor)}"
+        self.refnodes.append({"level": level, "refuri": html.escape(address), "text": html.escape(title)})
 
     def handle_finish(self) -> None:
         folder = Path(self.outdir)
@@ -566,7 +640,10 @@ class Epub(Epub3Builder):
         made = dict(zip(each, mathml(each, macros, library), strict=True))
 
         def one(found: re.Match[str]) -> str:
-            formula = made[_tex(found), found["tag"] == "div"]
+            formula, before, after = made[_tex(found), found["tag"] == "div"], found["before"], found["after"]
+            if before or after:  # readers end lines between a formula and a full stop
+                pieces = f"{before}{formula}{after}".replace("</math><math", '</math></span><span class="near"><math')
+                formula = f'<span class="near">{pieces}</span>'
             return f"{found['open']}{found['number'] or ''}{formula}</{found['tag']}>"
 
         unwanted = re.compile(r'<a class="headerlink".*?</a>|<script\b.*?</script>|<script\b[^>]*/>'
@@ -632,6 +709,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("config-inited", _configured, priority=950)  # when the table of contents has named the first page
     app.connect("builder-inited", _started, priority=100)
     app.connect("source-read", _source_read, priority=600)  # when the page has been compared with its source
-    for one in (Pictures, Lists, Exercises, Boxes, Proofs, Cards, Names, Numbers, Tables, Leads, Parts):
+    for one in (Pictures, Lists, Exercises, Boxes, Proofs, Cards, Names, Numbers, Tables, Leads, Parts, Works, Breaks,
+                Stacks):  # fmt: skip
         app.add_post_transform(one)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,207 @@
+"""The EPUB: Sphinx's, with formulas in MathML, no script, and only the files that its pages use."""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.builders.epub3 import Epub3Builder
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+from ..directives import unique_ids
+from ..reference import NOTATION, notation
+from .archive import pack
+from .formulas import mathml
+from .tree import above, text_of, trees
+
+__all__ = ["TRANSFORMS", "Epub", "configure"]
+
+STYLE = "edition.css"
+FORMULA = re.compile(
+    r'(?P<before>[(\[“‘]*)(?P<open><(?P<tag>span|div) class="math notranslate nohighlight"[^>]*>)'
+    r'(?P<number>\s*<span class="eqno">.*?</span>)?(?P<tex>.*?)</(?P=tag)>(?P<after>[^\s\w<&]*)', re.S)  # fmt: skip
+
+
+def configure(config: Any, address: str) -> None:
+    """Tell Sphinx what the EPUB says of itself; ``address`` is that of the site on the web, or ""."""
+    config.epub_title = config.html_title or config.project  # Jupyter Book puts the title of _config.yml there alone
+    config.epub_author, config.epub_publisher = config.author, config.author
+    config.epub_description = "On the stability of diffusion models: statements, derivations, measurements."
+    config.epub_contributor, config.epub_basename = config.author, "diffnotes"
+    config.epub_identifier = address or "diffnotes"
+    config.epub_uid, config.epub_scheme, config.epub_show_urls = "book", "URL", "no"
+    config.epub_tocdepth, config.epub_tocdup, config.epub_tocscope = 3, False, "includehidden"
+    config.epub_use_index = False
+
+
+class Works(SphinxPostTransform):
+    """Lists of works have no labels, as on the site: works are cited by authors and year."""
+
+    default_priority = 300
+    builders = ("epub",)
+
+    def run(self, **kwargs: Any) -> None:
+        for label in list(self.document.findall(nodes.label)):
+            if isinstance(label.parent, nodes.citation):
+                label.parent.remove(label)
+
+
+class Breaks(SphinxPostTransform):
+    """Long names in code may be broken behind their underscores and colons, by a tag that nobody copies."""
+
+    default_priority = 305
+    builders = ("epub",)
+
+    def run(self, **kwargs: Any) -> None:
+        for node in list(self.document.findall(nodes.literal)):
+            if len(node.astext()) > 30 and len(node.children) == 1:
+                first, *more = re.split(r"(?<=[_/.,:])(?=\w)", node.astext())
+                node[:] = [nodes.Text(first)]
+                for one in more:
+                    node += [nodes.raw("", "<wbr/>", format="html"), nodes.Text(one)]
+
+
+class Stacks(SphinxPostTransform):
+    """Cells of wide tables say the head of their column, for narrow windows, where `edition.css` stacks them."""
+
+    default_priority = 304
+    builders = ("epub",)
+
+    def run(self, **kwargs: Any) -> None:
+        for table in self.document.findall(nodes.table):
+            head, *rows = table.findall(nodes.row)
+            if not rows or len(head) < 3 or not isinstance(head.parent, nodes.thead):
+                continue
+            texts = [[text_of(cell) for cell in row] for row in (head, *rows)]
+            words = [max((len(word) for text in column for word in text.split()), default=0) for column in zip(*texts)]
+            if max(sum(words) + 2 * len(words), *(sum(map(len, row)) - 10 for row in texts[1:])) <= NARROW:
+                continue
+            table["classes"].append("stacked")
+            for title, cell in ((title, cell) for row in rows for title, cell in zip(head, row)):
+                if title.astext().strip() and cell.astext().strip():
+                    copies = [one.deepcopy() for one in title[0].children]
+                    cell[0].insert(0, nodes.inline("", "", *copies, nodes.Text(": "), classes=["head"]))
+
+
+NARROW = 50  # signs of a line of a table in a narrow window
+
+
+class Epub(Epub3Builder):
+    """Sphinx's EPUB, with formulas in MathML and nothing in it that no page uses."""
+
+    def init_css_files(self) -> None:
+        self._css_files = []
+        for name in ("pygments.css", STYLE):
+            self.add_css_file(name)
+
+    def init_js_files(self) -> None:
+        self._js_files = []
+
+    def get_toc(self) -> None:
+        """The table of contents: parts, their pages, and the sections of these, each by its number and title."""
+        self.refnodes = []
+        self.toc_add_files(self.refnodes)
+        for tree in trees(self.app, self.config.root_doc):
+            pages = [page for _, page in tree["entries"]]
+            top = next(self.env.get_doctree(pages[0]).findall(nodes.section))  # no two entries may lead to one place
+            self._add(1, tree["caption"], pages[0], f"#{top['ids'][0]}")
+            for page in pages:
+                numbers = self.env.toc_secnumbers.get(page, {})
+                for entry in self.env.tocs[page].findall(addnodes.compact_paragraph):
+                    depth = sum(isinstance(above, nodes.bullet_list) for above in above(entry))
+                    anchor = next(entry.findall(nodes.reference))["anchorname"]
+                    number = "".join(f"{one}." for one in numbers.get(anchor, ()))
+                    if depth <= 2:
+                        self._add(1 + depth, f"{number} {entry.astext()}".strip(), page, anchor)
+
+    def _add(self, level: int, title: str, page: str, anchor: str) -> None:
+        address = f"{page}{self.out_suffix}{self.fix_fragment('', anchor)}"
+        self.refnodes.append({"level": level, "refuri": html.escape(address), "text": html.escape(title)})
+
+    def handle_finish(self) -> None:
+        folder = Path(self.outdir)
+        pages = sorted(folder.rglob("*.xhtml"))
+        for path, text in zip(pages, self.formulas([path.read_text(encoding="utf8") for path in pages]), strict=True):
+            path.write_text(text, encoding="utf8")
+        self.clear(folder, pages)
+        super().handle_finish()
+
+    def formulas(self, pages: list[str]) -> list[str]:
+        """The pages with MathML in place of TeX."""
+        wanted = [(_tex(found), found["tag"] == "div") for page in pages for found in FORMULA.finditer(page)]
+        macros = notation(Path(self.srcdir) / NOTATION)["macros"]
+        library = Path(self.srcdir) / "book/_static/mathjax/tex-mml-chtml.js"
+        each = dict.fromkeys(wanted)
+        made = dict(zip(each, mathml(each, macros, library), strict=True))
+
+        def one(found: re.Match[str]) -> str:
+            formula, before, after = made[_tex(found), found["tag"] == "div"], found["before"], found["after"]
+            if before or after:  # readers end lines between a formula and a full stop
+                pieces = f"{before}{formula}{after}".replace("</math><math", '</math></span><span class="near"><math')
+                formula = f'<span class="near">{pieces}</span>'
+            return f"{found['open']}{found['number'] or ''}{formula}</{found['tag']}>"
+
+        unwanted = re.compile(r'<a class="headerlink".*?</a>|<script\b.*?</script>|<script\b[^>]*/>'
+                              r'| role="doc-biblioentry"', re.S)  # fmt: skip
+        return [unique_ids(unwanted.sub("", FORMULA.sub(one, page))) for page in pages]
+
+    def clear(self, folder: Path, pages: list[Path]) -> None:
+        """Remove what no page shows: scripts, fonts of scripts, styles of the site and of extensions."""
+        foreign = re.compile(rf'\s*<link rel="stylesheet"[^>]*href="(?![^"]*/(?:pygments|{STYLE[:-4]})\.css)[^>]*>')
+        for page in pages:
+            page.write_text(foreign.sub("", page.read_text(encoding="utf8")), encoding="utf8")
+        used = set(pages)
+        for page in pages:
+            for link in re.findall(r'\b(?:src|href)="([^"]+)"', page.read_text(encoding="utf8")):
+                parts = urlsplit(html.unescape(link))
+                if not parts.scheme and parts.path:
+                    used.add((page.parent / unquote(parts.path)).resolve())
+        used = {path.resolve() for path in used}
+        for path in sorted(folder.rglob("*"), reverse=True):
+            if path.is_file() and path.resolve() not in used:
+                path.unlink()
+            elif path.is_dir() and not any(path.iterdir()):
+                shutil.rmtree(path)
+
+    def build_content(self) -> None:
+        """As Sphinx does, and say which pages have formulas and drawings in them."""
+        super().build_content()
+        package = Path(self.outdir) / "content.opf"
+        text = package.read_text(encoding="utf8")
+        for path in sorted(Path(self.outdir).rglob("*.xhtml")):
+            page = path.read_text(encoding="utf8")
+            holds = " ".join(word for word, tag in (("mathml", "<math"), ("svg", "<svg")) if tag in page)
+            name = quote(path.relative_to(self.outdir).as_posix())
+            if holds:
+                text = text.replace(f'href="{name}"', f'href="{name}" properties="{holds}"', 1)
+        package.write_text(text, encoding="utf8")
+
+    def build_toc(self) -> None:
+        """As Sphinx does, with the identifier of the package in place of the name of that."""
+        super().build_toc()
+        contents = Path(self.outdir) / "toc.ncx"
+        text = contents.read_text(encoding="utf8")
+        identifier = html.escape(self.config.epub_identifier)
+        text = re.sub(r'(<meta name="dtb:uid" content=")[^"]*', rf"\g<1>{identifier}", text)
+        contents.write_text(text, encoding="utf8")
+
+    def build_epub(self) -> None:
+        """Pack the book: the same bytes from the same pages."""
+        folder = Path(self.outdir)
+        first = ["mimetype", "META-INF/container.xml", "content.opf", "toc.ncx", *self.files]
+        target = folder / f"{self.config.epub_basename}.epub"
+        pack(target, {name: folder / name for name in dict.fromkeys(first)}, stored={"mimetype"})
+
+
+def _tex(found: re.Match[str]) -> str:
+    text = html.unescape(found["tex"]).strip()
+    return text[2:-2] if text.startswith((r"\(", r"\[")) else text
+
+
+TRANSFORMS = (Works, Breaks, Stacks)

@@ -3,8 +3,9 @@
 It reads requests from the file descriptor IN and answers on OUT, a line of JSON each:
 
 * ``{"run": SOURCE}`` executes the code of a cell: ``{"error": TEXT or null}``
-* ``{"get": NAME}`` is a variable: ``{"value": ...}``, or ``{}`` if there is none
-* ``{"call": NAME, "with": [...]}`` calls a function: ``{"value": ...}`` or ``{"raised": TEXT}``
+* ``{"hold": NAME}`` keeps the value that a variable has now: ``{}``
+* ``{"get": NAME}`` is a variable as it is, ``{"held": NAME}`` as it was kept: ``{"value": ...}``, or ``{}`` without one
+* ``{"call": NAME, "as": "get" or "held", "with": [...]}`` calls a function: ``{"value": ...}`` or ``{"raised": TEXT}``
 * ``{"tried": true}`` lists what the code has tried that no exercise needs: ``{"tried": [...]}``
 
 A request has a number ``n``, which its answer repeats.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 from typing import Any
 
@@ -46,7 +48,7 @@ def watch(tried: list[str]) -> None:
             path = os.path.abspath(os.fsdecode(args[0]))
             if path.startswith(keys) or not path.startswith(allowed):
                 said = f"to open {path}"
-        elif event in ("socket.connect", "socket.getaddrinfo"):
+        elif event == "socket.getaddrinfo" or (event == "socket.connect" and args[0].family != socket.AF_UNIX):
             said = "to use the network"
         elif event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"):
             said = "to start a program"
@@ -64,12 +66,21 @@ class Host:
         from IPython.core.interactiveshell import InteractiveShell
         from traitlets.config import Config
 
+        class Shell(InteractiveShell):
+            """One without windows, which nothing closes."""
+
+            def enable_gui(self, gui: str | None = None) -> None: ...
+
+            def ask_exit(self) -> None: ...
+
         matplotlib.use("agg")
         config = Config()
         config.HistoryManager.enabled = False
         config.InteractiveShell.colors = "NoColor"
         config.InteractiveShell.xmode = "Minimal"
-        self.shell = InteractiveShell.instance(config=config)
+        self.shell = Shell.instance(config=config)
+        self.shell.register_magic_function(lambda line: None, "line", "matplotlib")  # whatever it asks for
+        self.known = {"get": self.shell.user_ns, "held": {}}
         self.tried: list[str] = []
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -78,12 +89,16 @@ class Host:
                 result = self.shell.run_cell(source, store_history=False)
                 error = result.error_before_exec or result.error_in_exec
                 return {"error": None if error is None else _told(error)}
-            case {"get": name}:
-                space = self.shell.user_ns
+            case {"hold": name}:
+                if name in self.known["get"]:
+                    self.known["held"][name] = self.known["get"][name]
+                return {}
+            case {"get": name} | {"held": name}:
+                space = self.known["get" if "get" in request else "held"]
                 return {"value": _packed(space[name])} if name in space else {}
-            case {"call": name, "with": given}:
+            case {"call": name, "as": way, "with": given}:
                 try:
-                    return {"value": _packed(self.shell.user_ns[name](*map(unpack, given)))}
+                    return {"value": _packed(self.known[way][name](*map(unpack, given)))}
                 except (Exception, OutOfTime, SystemExit) as error:
                     return {"raised": _told(error)}
             case {"tried": True}:

@@ -94,19 +94,20 @@ def told(error: BaseException) -> str:
         line = next(iter(str(error).splitlines()), "")
     except Exception:
         line = ""
-    return f"{type(error).__name__}{line and ': '}{line[:300]}"
+    return f"{type(error).__name__[:60]}{line and ': '}{line[:300]}"
 
 
 def shown(value: Any) -> str:
     """A value as it is put into a message: numbers with four digits, of a large tensor the shape."""
     if isinstance(value, (Tensor, np.ndarray)):
         value = torch.as_tensor(value)
-        if value.numel() > 6:
+        if not 1 <= value.numel() <= 6 or value.ndim > 6:
             return f"a tensor of shape {tuple(value.shape)}"
         return shown(value.tolist())
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         if isinstance(value, (list, tuple)) and len(value) <= 6:
-            return f"[{', '.join(map(shown, value))}]"
+            text = f"[{', '.join(map(shown, value))}]"
+            return text if len(text) <= 200 else f"{text[:197]}..."
         text = repr(value)
         return text if len(text) <= 60 else f"{text[:57]}..."
     try:
@@ -303,7 +304,7 @@ class Choice:
         if not chosen:
             raise Wrong("There is no answer yet: name the letters of the statements that are true.")
         if unknown := chosen - set(self.reasons):
-            raise Wrong(f"There is no statement {sorted(unknown)[0]!r}; allowed: {', '.join(self.reasons)}")
+            raise Wrong(f"There is no statement {shown(sorted(unknown)[0])}; allowed: {', '.join(self.reasons)}")
         for letter in self.reasons:
             if (letter in chosen) != (letter in self.true):
                 raise Wrong(self._said(letter))

@@ -8,6 +8,8 @@ the name of its type.
 from __future__ import annotations
 
 import base64
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +49,8 @@ def _pack(value: Any, depth: int, left: list[int]) -> Any:
     if value is Ellipsis:
         return {"dots": True}
     if isinstance(value, np.generic):
-        return _pack(value.item(), depth - 1, left)
+        item = value.item()
+        return {"other": f"a number of {value.dtype}"} if isinstance(item, np.generic) else _pack(item, depth - 1, left)
     if isinstance(value, (Tensor, np.ndarray)):
         return _array(value, left)
     for kind, name in ((list, "list"), (tuple, "tuple"), ((set, frozenset), "set")):
@@ -70,10 +73,11 @@ def _array(value: Tensor | np.ndarray, left: list[int]) -> dict[str, Any]:
         if isinstance(value, Tensor):
             value = value.detach().cpu().to_dense().resolve_neg()
             value = (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).numpy()
-        value = np.asarray(value.astype(np.float64) if value.dtype == np.float16 else value, order="C")
+        own = np.dtype(np.float64) if value.dtype == np.float16 else value.dtype.newbyteorder("=")
+        value = np.asarray(value, dtype=own, order="C")
     except (TypeError, RuntimeError) as error:
         return {"other": f"a tensor that cannot be sent ({error})"}
-    left[1] -= value.nbytes
+    left[1] -= value.itemsize * _room(value.shape)
     if value.dtype.name not in DTYPES or left[1] < 0:
         return {"other": f"an array of {value.dtype.name} and {value.nbytes} bytes"}
     return {"tensor": base64.b64encode(value.tobytes()).decode(), "dtype": value.dtype.name, "shape": list(value.shape)}
@@ -99,11 +103,16 @@ def unpack(sent: Any) -> Any:
         case {"dict": list(pairs)} if all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
             return {_hashable(unpack(key)): unpack(value) for key, value in pairs}
         case {"tensor": str(data), "dtype": str(dtype), "shape": list(shape)} if dtype in DTYPES:
-            if not all(isinstance(n, int) and n >= 0 for n in shape):
+            if not all(isinstance(n, int) and n >= 0 for n in shape) or _room(shape) > LARGEST:
                 raise ValueError("not a shape")
             array = np.frombuffer(base64.b64decode(data, validate=True), dtype=dtype)
             return torch.from_numpy(array.reshape(shape).copy())
     raise ValueError("not a value")
+
+
+def _room(shape: Iterable[int]) -> int:
+    """The entries of an array, as if none of its sides were empty: lists of such a one are many."""
+    return math.prod(max(n, 1) for n in shape)
 
 
 def _hashable(value: Any) -> Any:

@@ -45,6 +45,11 @@ def marks(tmp_path_factory):
         "saying": at_the_end(f"def price(r, d): raise ValueError('{SAYS}')\nopen('/nowhere\\x1b[2J\\udcff', 'w')"),
         "odd": at_the_end(*ODD),
         "anna/one": at_the_end(ANSWER), "anna/two": BLANK,
+        "again": at_the_end(f"%matplotlib inline\n%matplotlib widget\n{ANSWER}", 'check("targets.price", price)',
+                            "price = 3.5\nexit()", "%gui qt"),
+        "much": at_the_end("import torch\nways = torch.zeros(10**9, 0)",
+                           f"{'E' * 9}, long = type('E' * 10**6, (Exception,), {{}}), ['z' * 10**4] * 6",
+                           f"def price(r, d): raise {'E' * 9}", "first = [[long] * 6] * 6"),
         "lost": nbformat.v4.new_notebook(metadata={"diffnotes": {"exercises": ["targets"]}}),
     }  # fmt: skip
     for name, notebook in handed.items():
@@ -58,6 +63,14 @@ def marks(tmp_path_factory):
     (folder / "essay.pdf").write_text("on diffusion")
     (folder / "nothing" / "inside").mkdir(parents=True)
     (folder / "folder.ipynb").mkdir()
+    (folder / "loop.ipynb").symlink_to("loop.ipynb")
+    down = os.open(folder, os.O_RDONLY)
+    for _ in range(250):  # deeper than a path can say
+        os.mkdir("b" * 20, dir_fd=down)
+        inner = os.open("b" * 20, os.O_RDONLY, dir_fd=down)
+        os.close(down)
+        down = inner
+    os.close(down)
     os.mkfifo(folder / "pipe.ipynb")
     with contextlib.chdir(folder):  # where Python would look first for what it imports
         grade(PROJECT, folder, folder / "marks.csv", folder / "feedback", seconds=12, say=said.append)
@@ -68,11 +81,24 @@ def marks(tmp_path_factory):
 
 def test_everything_that_was_handed_in_has_a_row(marks):
     rows, feedback, said, _ = marks
-    assert len(rows) == len(said) == len(feedback) == 17
+    assert len(rows) == len(said) == len(feedback) == 21
     for name, reason in {"essay.pdf": "no notebook", "nothing": "holds no notebook", "folder.ipynb": "a folder",
-                         "pipe.ipynb": "no notebook", "anna-one.ipynb": "cannot be read", "torch.py": "no notebook",
-                         "Anna-One.IPYNB": "cannot be read", "lost.ipynb": "no chapter"}.items():  # fmt: skip
+                         "pipe.ipynb": "no notebook", "loop.ipynb": "a link", "b" * 20: "holds no notebook",
+                         "anna-one.ipynb": "cannot be read", "torch.py": "no notebook", "Anna-One.IPYNB": "cannot be read",
+                         "lost.ipynb": "no chapter"}.items():  # fmt: skip
         assert rows[name]["state"] == "refused" and reason in rows[name]["remarks"], name
+
+
+def test_what_was_checked_counts_though_its_name_is_used_again_and_magics_ask_for_windows(marks):
+    rows, feedback, _, _ = marks
+    assert rows["again.ipynb"]["points"] == "2" and rows["again.ipynb"]["state"] == "marked", feedback["again.md"]
+
+
+def test_messages_have_a_length(marks):
+    rows, feedback, _, _ = marks
+    assert rows["much.ipynb"]["state"] == "marked"
+    assert len(feedback["much.md"]) < 4000 and max(map(len, feedback["much.md"].split("\n"))) < 1200
+    assert "bytes" in feedback["much.md"]
 
 
 def test_nothing_of_a_student_is_imported(marks):
@@ -122,6 +148,11 @@ def test_notebooks_are_read_whatever_is_amiss_in_them():
     for other in ([], 3, None, {}, {"cells": 3}, {"worksheets": []}):
         with pytest.raises(ValueError, match="no list of cells"):
             code_of(other)
+
+
+def test_no_cell_of_a_spreadsheet_begins_with_a_formula():
+    for text in ("=1", "＝1", "@a", "x;=1+1"):
+        assert not grading._plain(text).startswith(tuple("=＝@")) and ";" not in grading._plain(text)
 
 
 @pytest.mark.parametrize("code", ["a\0b", "(" * 5000, "-" * 100_000 + "1", "\ud800", "x = '\\d'", "1" + "+1" * 50_000])

@@ -53,6 +53,7 @@ def test_half_precision_and_gradients_come_as_numbers():
     assert torch.equal(sent(value), value.float())
     assert torch.equal(sent(torch.ones(2, requires_grad=True)), torch.ones(2))
     assert torch.equal(sent(np.ones(2, dtype=np.float16)), torch.ones(2).double())
+    assert torch.equal(sent(np.array([1.5, -2.0], dtype=">f8")), torch.tensor([1.5, -2.0]).double())
 
 
 def test_what_is_no_value_comes_as_its_name():
@@ -62,6 +63,7 @@ def test_what_is_no_value_comes_as_its_name():
     for value, said in (
         (1j, "complex"), (object(), "object"), (2**70, "int"), (torch.ones(2, dtype=torch.complex64), "complex64"),
         (np.array(["a"]), "array"), (np.zeros(2**23), "67108864"), ("x" * 10**6, "too long"),
+        (np.longdouble(1), "a number of float"), (torch.zeros(10**9, 0), "array of float32"),
     ):  # fmt: skip
         found = sent(value)
         assert isinstance(found, Foreign) and said in repr(found)
@@ -72,7 +74,7 @@ def test_what_is_no_value_comes_as_its_name():
 @pytest.mark.parametrize("line", [
     [1], {"tensor": "AAAA", "dtype": "object", "shape": [1]}, {"tensor": "!", "dtype": "int8", "shape": [1]},
     {"tensor": "AAAA", "dtype": "int8", "shape": [2]}, {"tensor": "AAAA", "dtype": "int8", "shape": [-1]}, {},
-    {"dict": [[1]]}, {"list": 3}, {"other": 3}, {"function": True}, {"tensor": "AAAA"},
+    {"dict": [[1]]}, {"tensor": "", "dtype": "int8", "shape": [10**9, 0]}, {"list": 3}, {"other": 3}, {"function": True}, {"tensor": "AAAA"},
 ])  # fmt: skip
 def test_what_was_not_packed_is_refused(line):
     with pytest.raises(ValueError):

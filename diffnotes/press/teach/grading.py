@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import PressError
-from ..exercises import LEVELS, Task, checks_of, tasks
+from ..exercises import LEVELS, Task, tasks
 from ..files import require_room, write_whole
 from ..layout import Project
 from ..page import read
@@ -36,6 +36,8 @@ from .sandbox import command
 __all__ = ["Mark", "exercises_of", "grade"]
 
 LARGEST = 20 * 2**20  # bytes of a submission
+DEEPEST = 10  # folders in folders
+CHECK = re.compile(r"""\bcheck\(\s*["'](\w+\.\w+)["']""")  # code that is handed in is searched, never parsed
 PACKAGE = Path(__file__).resolve().parents[2]
 PATIENCE = 600  # seconds, beyond those of a submission, until the process that judges it is given up
 POINTS = dict(zip(LEVELS, (1, 2, 3)))
@@ -88,7 +90,7 @@ def grade(project: Project, folder: Path, table: Path, feedback: Path | None = N
         raise PressError(f"seconds = {seconds:g}; allowed: above 0, at most 3600", 2)
     if not folder.is_dir():
         raise PressError(f"{folder} is no folder of submissions", 2)
-    files = _handed_in(folder, {path.resolve() for path in (table, feedback) if path})
+    files = _handed_in(folder, {os.path.realpath(path) for path in (table, feedback) if path})
     if not any(_is_notebook(path) for path in files):
         raise PressError(f"{folder} holds no submission; allowed: STUDENT.ipynb, or STUDENT/NAME.ipynb", 2)
     if table.is_dir():
@@ -115,19 +117,28 @@ def _is_notebook(path: Path) -> bool:
     return path.suffix.lower() == ".ipynb"
 
 
-def _handed_in(folder: Path, own: set[Path]) -> list[Path]:
-    """The notebooks below ``folder``, and what lies in it that is none or has none, without the grader's ``own``."""
+def _handed_in(folder: Path, own: set[str]) -> list[Path]:
+    """The notebooks below ``folder``, and what lies in it that is none or has none, without the grader's ``own``.
+
+    Links are not followed, and folders in folders only so far (:data:`DEEPEST`).
+    """
 
     def visible(path: Path) -> bool:
         parts = path.relative_to(folder).parts
         return not any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
-    every = [path for path in folder.iterdir() if visible(path) and path.resolve() not in own]
+    def below(top: Path) -> Iterator[Path]:
+        for place, folders, files in os.walk(top):
+            here = Path(place)
+            inside = [here / name for name in (*folders, *files)]
+            yield from (one for one in inside if _is_notebook(one) and visible(one))
+            if len(here.relative_to(folder).parts) >= DEEPEST:
+                folders.clear()
+
     found: list[Path] = []
-    for path in every:
-        below = [path] if path.is_symlink() or not path.is_dir() else [
-            one for one in path.rglob("*") if _is_notebook(one) and visible(one)]  # fmt: skip
-        found += below or [path]
+    for path in folder.iterdir():
+        if visible(path) and os.path.realpath(path) not in own:  # Path.resolve raises for a link to itself
+            found += [path] if path.is_symlink() or not path.is_dir() else list(below(path)) or [path]
     return sorted(found)
 
 
@@ -161,9 +172,11 @@ class _marker:
     def __enter__(self) -> Callable[..., dict[str, Any]]:
         return self._ask
 
-    def _ask(self, room: list[str], cells: list[str], answers: dict[str, str], seconds: float) -> dict[str, Any]:
+    def _ask(
+        self, room: list[str], cells: list[str], checks: list[list[str]], answers: dict[str, str], seconds: float
+    ) -> dict[str, Any]:
         limits = {"cell": seconds, "total": 5 * seconds + 60}
-        submission = {"command": room, "cells": cells, "answers": answers, "limits": limits}
+        submission = {"command": room, "cells": cells, "checks": checks, "answers": answers, "limits": limits}
         if self.process is None:  # in a session of its own: Ctrl-C reaches this process alone, which then ends it
             self.process = subprocess.Popen([sys.executable, "-s", "-m", "diffnotes.exercises.marking"], text=True,
                                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
@@ -205,11 +218,12 @@ def _mark(file: Path, folder: Path, known: dict[str, list[Task]], seconds: float
         return Mark(student, file, state="refused", remarks=f"it cannot be read: {error.strerror or error}")
     except (ValueError, RecursionError, MemoryError):
         return Mark(student, file, state="refused", remarks="it cannot be read as a notebook")
-    chapter = _chapter(notebook, cells, known)
+    checks = [CHECK.findall(source) for source in cells]
+    chapter = _chapter(notebook, checks, known)
     if not chapter:
         return Mark(student, file, state="refused", remarks="it belongs to no chapter: it checks no exercise")
     asked = known[chapter]
-    found = ask(cells, {one.name: one.answer for one in asked}, seconds)
+    found = ask(cells, checks, {one.name: one.answer for one in asked}, seconds)
     of = sum(POINTS[one.level] for one in asked)
     if "unable" in found:
         return Mark(student, file, chapter, of=of, state="failed", remarks=found["unable"])
@@ -222,7 +236,7 @@ def _mark(file: Path, folder: Path, known: dict[str, list[Task]], seconds: float
 
 def _refusal(file: Path, folder: Path) -> str:
     """Why this cannot be a submission, or nothing."""
-    if file.is_symlink() or not file.resolve().is_relative_to(folder.resolve()):
+    if file.is_symlink() or not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder)):
         return "it is a link, not a notebook"
     if file.is_dir():
         return "it is a folder, not a notebook" if _is_notebook(file) else "it holds no notebook (.ipynb)"
@@ -249,13 +263,13 @@ def code_of(notebook: Any) -> list[str]:
     return ["".join(map(str, text)) if isinstance(text, list) else str(text) for text in texts]
 
 
-def _chapter(notebook: Any, cells: list[str], known: dict[str, list[Task]]) -> str:
+def _chapter(notebook: Any, checks: list[list[str]], known: dict[str, list[Task]]) -> str:
     metadata = notebook.get("metadata")
     note = metadata.get("diffnotes") if isinstance(metadata, dict) else None
     named = note.get("exercises") if isinstance(note, dict) else None
     if isinstance(named, str) and named in known:
         return named
-    checked = Counter(name.partition(".")[0] for source in cells for name, _ in checks_of(source))
+    checked = Counter(name.partition(".")[0] for names in checks for name in names)
     return next((name for name, _ in checked.most_common() if name in known), "")
 
 
@@ -287,8 +301,8 @@ def _literal(text: str) -> str:
 def _plain(value: Any) -> Any:
     """A cell that no spreadsheet takes for a formula."""
     if isinstance(value, str):
-        value = _line(value)
-        return f"'{value}" if value.startswith(("=", "+", "-", "@")) else value
+        value = _line(value).replace(";", ",")  # some spreadsheets divide at semicolons
+        return f"'{value}" if value.startswith(tuple("=+-@＝＋－＠")) else value
     return value
 
 

@@ -2,7 +2,8 @@
 
 The process sees this Python, the package without the keys of the exercises, and published networks, all read-only; two
 small folders of its own in memory; no network, no other process, nothing of the environment. It has no capability, also
-where root grades: with one it could take away what lies over the keys, or make the rest writable.
+where root grades: with one it could take away what lies over the keys, or make the rest writable. What the kernel shows
+of itself in /proc is read-only, too: root could change it without a capability.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def command(project: Project) -> list[str]:
         raise PressError("submissions are executed inside bubblewrap, which is not installed; on Debian: sudo apt-get "
                          "install bubblewrap; on other systems grade in a Linux container or virtual machine")
     # Its first process is bwrap's own, and shows the environment that it was started with in /proc.
-    room = ["/usr/bin/env", "-i", bwrap, *_room(project)]
+    told = subprocess.run([bwrap, "--help"], capture_output=True, text=True)
+    alone = ["--unshare-user", "--disable-userns"] if "--disable-userns" in told.stdout else []  # from 0.8 on
+    room = ["/usr/bin/env", "-i", bwrap, *alone, *_room(project)]
     tried = subprocess.run([*room, "/usr/bin/env", "true"], capture_output=True, text=True)
     if tried.returncode:
         raise PressError(f"bubblewrap cannot make a room here: {tried.stderr.strip() or tried.returncode}; it needs "
@@ -58,7 +61,8 @@ def _room(project: Project) -> list[str]:
     return ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv",
             *(word for name, value in told.items() for word in ("--setenv", name, value)),
             "--size", str(ROOM), "--tmpfs", "/tmp", "--dir", "/tmp/work", "--proc", "/proc", "--dev", "/dev",
-            "--size", str(ROOM), "--tmpfs", "/dev/shm", *bound, *covers, "--remount-ro", "/dev", "--remount-ro", "/",
+            "--size", str(ROOM), "--tmpfs", "/dev/shm", *bound, *covers,
+            *(word for path in ("/proc", "/dev", "/") for word in ("--remount-ro", path)),
             "--chdir", "/tmp/work"]  # fmt: skip
 
 

@@ -84,8 +84,8 @@ def test_everything_that_was_handed_in_has_a_row(marks):
     assert len(rows) == len(said) == len(feedback) == 21
     for name, reason in {"essay.pdf": "no notebook", "nothing": "holds no notebook", "folder.ipynb": "a folder",
                          "pipe.ipynb": "no notebook", "loop.ipynb": "a link", "b" * 20: "holds no notebook",
-                         "anna-one.ipynb": "cannot be read", "torch.py": "no notebook", "Anna-One.IPYNB": "cannot be read",
-                         "lost.ipynb": "no chapter"}.items():  # fmt: skip
+                         "anna-one.ipynb": "cannot be read", "torch.py": "no notebook",
+                         "Anna-One.IPYNB": "cannot be read", "lost.ipynb": "no chapter"}.items():  # fmt: skip
         assert rows[name]["state"] == "refused" and reason in rows[name]["remarks"], name
 
 

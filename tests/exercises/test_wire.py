@@ -74,7 +74,8 @@ def test_what_is_no_value_comes_as_its_name():
 @pytest.mark.parametrize("line", [
     [1], {"tensor": "AAAA", "dtype": "object", "shape": [1]}, {"tensor": "!", "dtype": "int8", "shape": [1]},
     {"tensor": "AAAA", "dtype": "int8", "shape": [2]}, {"tensor": "AAAA", "dtype": "int8", "shape": [-1]}, {},
-    {"dict": [[1]]}, {"tensor": "", "dtype": "int8", "shape": [10**9, 0]}, {"list": 3}, {"other": 3}, {"function": True}, {"tensor": "AAAA"},
+    {"dict": [[1]]}, {"tensor": "", "dtype": "int8", "shape": [10**9, 0]},
+    {"list": 3}, {"other": 3}, {"function": True}, {"tensor": "AAAA"},
 ])  # fmt: skip
 def test_what_was_not_packed_is_refused(line):
     with pytest.raises(ValueError):

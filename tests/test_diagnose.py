@@ -65,7 +65,7 @@ def test_a_report_is_made_of_two_files(files, capsys):
     options = ["diagnose", "samples.npy", "data.npy", "--held-out", "held.npy", "--json", "r.json", "--html", "r.html"]
     assert main([*options, "--seed", "3"]) == 0
     said = capsys.readouterr()
-    assert "THE SAMPLES CLUMP" in said.out and "Average the weights" in said.out and not said.err
+    assert "THE SAMPLES CLUMP" in said.out and "Sample by the SDE" in said.out and not said.err
     assert "Rows: 900 samples, 1,000 reference, 400 held-out; dimension 2; seed 3" in said.out
     assert max(map(len, said.out.splitlines())) <= 120
 

@@ -134,7 +134,8 @@ class _Rows:
             found = getattr(array, "dtype", type(array).__name__)
             raise TypeError(f"{name} has the type {found}; allowed: an array of real numbers, floating or whole")
         if array.ndim == 0 or array.ndim > 4 or len(array) < LEAST or not array.size:
-            raise ValueError(f"{name} has shape {array.shape}; allowed: (n,), (n, d) or (n, c, h, w) with n >= {LEAST}")
+            raise ValueError(f"{name} has shape {array.shape}; allowed: (n,), (n, d), (n, h, w) or (n, c, h, w) with "
+                             f"n >= {LEAST}")
         self.array, self.name, self.n, self.d = array, name, len(array), array.size // len(array)
         narrow = array.dtype.itemsize <= (4 if array.dtype.kind == "f" else 2)
         self.dtype = torch.float32 if narrow else torch.float64
@@ -312,8 +313,8 @@ def diagnose(samples: np.ndarray | Tensor, reference: np.ndarray | Tensor,
     """Compare ``samples`` of a model with ``reference`` data, and where given with data ``held_out`` of its training.
 
     Args:
-        samples, reference, held_out: arrays (n,), (n, d) or (n, c, h, w) of real numbers, n >= 20, of one dimension;
-            memory-mapped ones are read in blocks. ``reference`` is best what the model was trained on.
+        samples, reference, held_out: arrays (n,), (n, d), (n, h, w) or (n, c, h, w) of real numbers, n >= 20, of one
+            dimension; memory-mapped ones are read in blocks. ``reference`` is best what the model was trained on.
         seed: of the random rows, groups, splits and directions.
 
     Raises:
@@ -356,8 +357,9 @@ def diagnose(samples: np.ndarray | Tensor, reference: np.ndarray | Tensor,
     gap, split = _gap(a, b, some.get("held_out"), generator, math.sqrt(float(sums["reference"].without(None)[1]) / y.d))
     used = {"pairs of samples": len(a), "pairs of reference": len(b), "distance": split, "near duplicates": compared,
             "nearest reference rows": searched}  # fmt: skip
+    warnings = _alike(sets, spread) + _warnings(sums, shares)
     return Diagnosis(y.d, {name: rows.n for name, rows in sets.items()}, used, crowding, stretched, curve_radii, curve,
-                     spread, mean, gap, _equal(sums), near, memory, _warnings(sums, shares))  # fmt: skip
+                     spread, mean, gap, _equal(sums), near, memory, warnings)  # fmt: skip
 
 
 def _random(n: int, most: int, generator: torch.Generator) -> Tensor:
@@ -436,6 +438,18 @@ def _gap(x: Tensor, y: Tensor, held_out: Tensor | None, generator: torch.Generat
     ends = [Interval(float(v.mean()), float(v.min()), float(v.max())) for v in values.T]
     excess = float((values[:, 0].square().mean() - values[:, 1].square().mean()).clamp(min=0).sqrt())
     return Gap(*ends, excess, scale), n
+
+
+def _alike(sets: dict[str, _Rows], spread: Interval) -> tuple[str, ...]:
+    """Warnings of sets that look like the same images in another layout or other units."""
+    base, found = sets["reference"].array.shape[1:], []
+    for name, rows in sets.items():
+        own = rows.array.shape[1:]
+        if own != base and min(len(own), len(base)) > 1:
+            found.append(f"{name} are {own} and the reference is {base}: is the order of the axes the same?")
+    if not 0.1 < spread.value < 10:
+        found.append(f"the variance of samples is {spread.value:.2g} times that of the reference: are both in the same units?")
+    return tuple(found)
 
 
 def _warnings(sums: dict[str, _Sums], shares: list[float]) -> tuple[str, ...]:

@@ -233,6 +233,11 @@ def test_what_is_odd_is_warned_of():
     x, y = normal(1, 100, 2), normal(2, 100, 2)
     assert "the same rows" in diagnose(x, x).warnings[0]
     assert "12 different rows of held_out" in diagnose(x, y, np.concatenate([y[:12], normal(3, 50, 2)])).warnings[0]
+    assert not any("same" in one for other in (y, y[:, :, None]) for one in diagnose(x, other).warnings)
+    turned = diagnose(normal(1, 100, 48).reshape(100, 3, 4, 4), normal(2, 100, 48).reshape(100, 4, 4, 3)).warnings
+    assert "samples are (3, 4, 4) and the reference is (4, 4, 3)" in turned[0]
+    for scale in (255, 1 / 255):
+        assert "same units" in diagnose(scale * x, y).warnings[0]
     few = diagnose(x[:20], y[:20])
     assert [one.share for one in few.crowding] == [0.1] and "too few pairs" in few.warnings[0]
 

@@ -448,7 +448,8 @@ def _alike(sets: dict[str, _Rows], spread: Interval) -> tuple[str, ...]:
         if own != base and min(len(own), len(base)) > 1:
             found.append(f"{name} are {own} and the reference is {base}: is the order of the axes the same?")
     if not 0.1 < spread.value < 10:
-        found.append(f"the variance of samples is {spread.value:.2g} times that of the reference: are both in the same units?")
+        found.append(f"the variance of samples is {spread.value:.2g} times that of the reference: are both in the same "
+                     "units?")
     return tuple(found)
 
 

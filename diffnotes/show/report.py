@@ -67,8 +67,9 @@ READINGS = {
         "They crowd locally, more than a shift of mass or a smaller spread explains: their density is uneven. The "
         "deterministic sampler keeps the random error of the weights; with the exact score it does not crowd.",
         "\"Collapse errors of the deterministic sampler\", sections \"How much of it is the optimiser?\" and \"Cures\"",
-        "Sample by the SDE with the same network. Or average the weights, or let the learning rate decay: on this book's "
-        "toy data most of the unevenness goes, on images that is open. A skip connection (v, EDM) and two networks help, too.",
+        "Sample by the SDE with the same network. Or average the weights, or let the learning rate decay: on this "
+        "book's toy data most of the unevenness goes, on images that is open. A skip connection (v, EDM) and two "
+        "networks help, too.",
     ),
     "thin": Reading(
         "The samples fill small neighbourhoods less than the data",

@@ -60,7 +60,7 @@ SMALLER = {
     "targets": {"sweep_steps": 32, "steps": 32, "digit_steps": 32, "paths": 500},
 }  # fmt: skip
 # How often a chapter may wait for the GPU: where results are due, at the end of a sampling or a row of a log.
-SYNCS = {"collapse": 640, "gradients": 8, "images": 360, "lipschitz": 400, "measuring": 165, "recursion": 46,
+SYNCS = {"collapse": 640, "gradients": 8, "images": 430, "lipschitz": 400, "measuring": 165, "recursion": 46,
          "sequence": 450, "targets": 300}  # fmt: skip
 FEW = 8
 

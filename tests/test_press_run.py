@@ -281,7 +281,7 @@ def test_command(book: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     said = capsys.readouterr()
     assert "T1" in said.out and "the page of one is stale" in said.err
     assert shell(book, monkeypatch, "claims", "--json") == 0
-    assert len(json.loads(capsys.readouterr().out)) == 80
+    assert len(json.loads(capsys.readouterr().out)) == 81
     assert shell(book, monkeypatch, "clean") == 0
     assert "removed _build/ (executed;" in capsys.readouterr().out
     assert not (book.root / "_build").exists() and book.published("one").exists() and book.source("one").exists()

@@ -4,7 +4,8 @@ It reads requests from the file descriptor IN and answers on OUT, a line of JSON
 
 * ``{"run": SOURCE}`` executes the code of a cell: ``{"error": TEXT or null}``
 * ``{"hold": NAME}`` keeps the value that a variable has now: ``{}``
-* ``{"get": NAME}`` is a variable as it is, ``{"held": NAME}`` as it was kept: ``{"value": ...}``, or ``{}`` without one
+* ``{"get": NAME}`` is a variable as it is: ``{"value": ...}``, or ``{}`` if there is none
+* ``{"held": NAME}`` is it as it was kept, in the same way; ``{}`` also if it is still the same
 * ``{"call": NAME, "as": "get" or "held", "with": [...]}`` calls a function: ``{"value": ...}`` or ``{"raised": TEXT}``
 * ``{"tried": true}`` lists what the code has tried that no exercise needs: ``{"tried": [...]}``
 
@@ -93,9 +94,11 @@ class Host:
                 if name in self.known["get"]:
                     self.known["held"][name] = self.known["get"][name]
                 return {}
-            case {"get": name} | {"held": name}:
-                space = self.known["get" if "get" in request else "held"]
-                return {"value": _packed(space[name])} if name in space else {}
+            case {"get": name}:
+                return self._found("get", name)
+            case {"held": name}:
+                now, held = (self.known[way].get(name) for way in ("get", "held"))
+                return {} if held is now else self._found("held", name)
             case {"call": name, "as": way, "with": given}:
                 try:
                     return {"value": _packed(self.known[way][name](*map(unpack, given)))}
@@ -104,6 +107,10 @@ class Host:
             case {"tried": True}:
                 return {"tried": self.tried}
         raise ValueError(f"unknown request {sorted(request)}")
+
+    def _found(self, way: str, name: str) -> dict[str, Any]:
+        space = self.known[way]
+        return {"value": _packed(space[name])} if name in space else {}
 
 
 def _packed(value: Any) -> Any:

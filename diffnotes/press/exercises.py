@@ -140,7 +140,7 @@ def checks_of(source: str) -> list[tuple[str, str]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # code that is handed in may be anything
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # whatever it is, it checks nothing
         return []
     return [(call.args[0].value, call.args[1].id) for call in calls
             if isinstance(call.func, ast.Name) and call.func.id == "check" and len(call.args) == 2

@@ -212,6 +212,21 @@ def test_an_interrupted_marking_leaves_nothing(tmp_path, number):
         assert process.returncode == 128 + number and "interrupted" in errors and "Traceback" not in errors
 
 
+def test_what_is_still_the_same_is_not_judged_twice():
+    process = Process([sys.executable, "-m", "diffnotes.exercises.answering"], Limits(cell=30))
+    try:
+        process.answer(120)
+        for source in ("a, b = [1], [2]", "b = [3]"):
+            assert process.ask({"run": source}, 30)["error"] is None
+            if "a" in source.split(" = ")[0]:
+                assert [process.ask({"hold": name}, 30).keys() for name in "abc"] == [{"n"}] * 3
+        assert process.ask({"held": "a"}, 30).keys() == process.ask({"held": "c"}, 30).keys() == {"n"}
+        assert process.ask({"held": "b"}, 30)["value"] == {"list": [2]}
+        assert process.ask({"get": "b"}, 30)["value"] == {"list": [3]}
+    finally:
+        process.close()
+
+
 def test_exercises_have_points():
     assert all(one.level in grading.POINTS for tasks in exercises_of(PROJECT).values() for one in tasks)
 

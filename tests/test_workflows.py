@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import hashlib
 import json
@@ -15,11 +16,13 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from browser import Browser
 
 from diffnotes.press.launch import BRANCH
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "tests/schemas/github-workflows.json"
+ACTIONLINT = ROOT / "tests/actionlint"
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 
 class Loader(yaml.SafeLoader):
@@ -73,6 +76,57 @@ def test_a_fault_in_a_workflow_is_seen(change: Callable[[dict[str, Any]], Any], 
     flow = copy.deepcopy(yaml.load((ROOT / ".github/workflows/pages.yml").read_text(encoding="utf8"), Loader))
     change(flow)
     assert any(words in one for one in faults(flow)), faults(flow)
+
+
+# actionlint looks into expressions, shells and the needs of jobs
+
+
+@pytest.fixture(scope="module")
+def actionlint(browser: Browser) -> Callable[[str], list[str]]:
+    """What actionlint has to say of the text of a workflow, but for the labels that `actionlint.yaml` names."""
+    labels = yaml.safe_load((ROOT / ".github/actionlint.yaml").read_text())["self-hosted-runner"]["labels"]
+    go, module = ((ACTIONLINT / name).read_text(encoding="utf8") for name in ("tiny_wasm_exec.js", "actionlint.cjs"))
+    wasm = base64.b64encode((ACTIONLINT / "main.wasm").read_bytes()).decode()
+    browser.open("about:blank")
+    browser.run(f"""(async () => {{
+        const module = {{exports: {{}}}}, require = () => null;
+        {go}
+        {module}
+        const bytes = Uint8Array.from(atob("{wasm}"), letter => letter.charCodeAt(0));
+        globalThis.lint = await module.exports.createActionlint(go => WebAssembly.instantiate(bytes, go.importObject));
+    }})()""")
+
+    def lint(text: str) -> list[str]:
+        found = browser.run(f"lint({json.dumps(text)}, 'workflow.yml')")
+        return [f"line {one['line']}: {one['message']}" for one in found
+                if not any(one["message"].startswith(f'label "{label}" is unknown') for label in labels)]  # fmt: skip
+
+    return lint
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_actionlint_finds_nothing(path: Path, actionlint: Callable[[str], list[str]]) -> None:
+    assert actionlint(path.read_text(encoding="utf8")) == []
+
+
+@pytest.mark.parametrize(("old", "new", "words"), [
+    ("github.token", "gitub.token", "undefined variable"),
+    ("github.run_id", "github.runs", 'property "runs" is not defined'),
+    ("self-hosted, gpu", "self-hosted, gpus", 'label "gpus" is unknown'),
+    ("inputs.chapters", "inputs.chapter", 'property "chapter" is not defined'),
+    ("timeout-minutes: 360", "timeout-minutes: long", "float number literal"),
+])  # fmt: skip
+def test_actionlint_sees_a_fault(actionlint: Callable[[str], list[str]], old: str, new: str, words: str) -> None:
+    text = (ROOT / ".github/workflows/gpu.yml").read_text(encoding="utf8")
+    assert old in text
+    assert any(words in one for one in actionlint(text.replace(old, new)))
+
+
+def test_actionlint_is_the_published_one() -> None:
+    told = (ACTIONLINT / "README.md").read_text(encoding="utf8")
+    for name in ("main.wasm", "actionlint.cjs", "tiny_wasm_exec.js"):
+        assert hashlib.sha256((ACTIONLINT / name).read_bytes()).hexdigest() in told
+    assert "MIT License" in (ACTIONLINT / "LICENSE").read_text(encoding="utf8")
 
 
 def test_the_schema_is_the_published_one() -> None:

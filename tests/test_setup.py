@@ -357,6 +357,37 @@ def test_a_browser_in_an_unusual_place_is_taken(machine, tmp_path):
     assert machine.run("browser", DIFFNOTES_CHROMIUM=str(machine.folder / "mychrome")).returncode == 0
 
 
+@MAC
+def test_ubuntu_is_told_that_bubblewrap_may_make_rooms(machine, tmp_path):
+    """Where only programs with a profile may: root writes one, once; others are told that root can."""
+    profile = tmp_path / "bwrap"
+    machine.put("uname", "echo Linux")
+    machine.put("sysctl", "echo 1")
+    machine.put("apparmor_parser", 'echo "$@" >> "$LOG"')
+    machine.put("id", "echo 1000")
+    machine.put("bwrap", "exit 1")
+    refused = machine.run("sandbox", APPARMOR=str(tmp_path))
+    assert refused.returncode == 1 and "sudo .ci/system-packages sandbox" in refused.stderr and not profile.exists()
+    machine.put("id", "echo 0")
+    assert machine.run("sandbox", APPARMOR=str(tmp_path)).returncode == 0
+    assert f"profile bwrap {machine.folder}/bwrap flags=(unconfined) {{\n    userns,\n}}\n" in profile.read_text()
+    assert machine.run("sandbox", APPARMOR=str(tmp_path)).returncode == 0  # has it
+    assert machine.log.read_text() == f"--replace {profile}\n"
+    machine.put("id", "echo 1000")
+    machine.put("bwrap", "exit 0")
+    assert machine.run("sandbox", APPARMOR=str(tmp_path)).returncode == 0
+
+
+@MAC
+def test_nothing_is_allowed_where_nothing_is_restricted(machine, tmp_path):
+    machine.put("uname", "echo Linux")
+    machine.put("id", "echo 0")
+    machine.put("bwrap", "exit 1")
+    machine.put("sysctl", "exit 255")
+    assert machine.run("sandbox", APPARMOR=str(tmp_path)).returncode == 0
+    assert not (tmp_path / "bwrap").exists()
+
+
 def test_make_without_a_target_says_what_can_be_made():
     if not shutil.which("make"):
         pytest.skip("make is not installed")

@@ -157,6 +157,20 @@ def test_workflows_only_call_what_can_be_called_here(path: Path) -> None:
                 assert words[0].startswith(".ci/") and os.access(ROOT / words[0], os.X_OK), step
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_set_up_as_root_what_their_targets_need(path: Path) -> None:
+    """Steps are not root's, so what `make` would install has to be there before, for what `sudo` is given to."""
+    makefile = (ROOT / "Makefile").read_text()
+    for job in yaml.safe_load(path.read_text())["jobs"].values():
+        steps = [step.get("run", "") for step in job["steps"]]
+        for place, step in enumerate(steps):
+            for target in step.split()[1:] if step.startswith("make ") else ():
+                recipe = re.search(rf"^{target}:.*\n((?:\t.*\n)*)", makefile, re.M)
+                assert recipe is not None
+                for what in re.findall(r"\.ci/system-packages (\w+)", recipe[1]):
+                    assert f"sudo .ci/system-packages {what}" in steps[:place], f"{path.name}: {step} needs {what}"
+
+
 def test_workflows_are_those_that_there_should_be() -> None:
     assert [path.stem for path in WORKFLOWS] == ["gpu", "pages", "release", "test"]
 

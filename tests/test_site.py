@@ -147,7 +147,7 @@ def test_provenance_box_shows_the_record() -> None:
         "2025-01-02",
         "`0123456789ab`",
         "`steps = 7`",
-        "| eps \\| v | 2025-01-02, 1 min 01 s on a processor | `0123456789ab` |",
+        "| eps \\| v | not recorded | 2025-01-02, 1 min 01 s | all | `0123456789ab` |",
     ):
         assert shown in text
     page = (built() / "book/chapters/sample.html").read_text(encoding="utf8")
@@ -532,15 +532,19 @@ def test_a_page_says_how_long_it_takes_to_read_and_to_run() -> None:
 
 
 def test_the_page_of_the_runs_adds_up_what_they_recorded(tmp_path: Path) -> None:
-    one = {"seconds": 30.0, "bytes": 2**20, "name": "a", "key": "k", "date": "", "device": "", "checksum": ""}
-    other = {"networks": [], "versions": {"torch": "9.9"}}
-    for name, changes in (("first", {"networks": [one, one]}), ("second", other)):
+    date = "2025-01-02T03:04:05+00:00"
+    one = {"seconds": 30.0, "bytes": 2**20, "name": "a", "key": "k", "date": date, "device": "", "checksum": ""}
+    numbers = one | {"key": "l", "bytes": 0, "seconds": 3600.0}
+    other = {"networks": [one], "versions": {"torch": "9.9"}}  # shared with the first
+    for name, changes in (("first", {"networks": [one, numbers]}), ("second", other)):
         record = {**PROVENANCE, "seconds": 60.0, "memory_mib": 100.4, "commit": "0123456789ab with changes"} | changes
         notebook = nbformat.v4.new_notebook(metadata={"diffnotes": {"provenance": record}})
         nbformat.write(notebook, tmp_path / f"{name}.ipynb")
     text = runs_markdown([tmp_path / "first.ipynb", tmp_path / "second.ipynb"])
-    assert "took 2 min 00 s in all" in text and "2 sets of networks and of numbers" in text.replace("\n", " ")
-    assert "once, in 1 min 00 s; it takes 2.0 MiB" in text and "0123456 with changes" in text and "100 MiB" in text
+    assert "took 2 min 00 s in all" in text and "2 sets of networks and of numbers in 1.0 MiB" in text
+    assert "Making these sets took 1 h 00 min" in text and "Training the sets of networks took 30 s" in text
+    assert "2, made in 1 h 00 min" in text and "1, made in 30 s" in text and "for most" in text
+    assert "0123456 with changes" in text and "100 MiB" in text
     assert "| first | second |" in text and re.search(r"\| torch \| [^|]+ \| 9.9 \|", text)
     nbformat.write(nbformat.v4.new_notebook(), tmp_path / "third.ipynb")
     assert runs_markdown([tmp_path / "third.ipynb"]) == "No chapter has been run yet.\n"

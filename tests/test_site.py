@@ -22,10 +22,11 @@ import yaml
 from faults import LOADING
 from sites import PROVENANCE, ROOT, built, chapter, runnable
 
-from diffnotes.press import directives, quoting, site
+from diffnotes.press import directives, provenance, quoting, site
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project
 from diffnotes.press.overview import runs_markdown
+from diffnotes.press.progress import clock
 from diffnotes.press.reference import NOTATION, notation
 from diffnotes.press.summary import collect
 
@@ -590,6 +591,31 @@ def test_what_there_is_not_is_not_quoted(text: str, words: str) -> None:
 def test_a_link_to_a_claim_says_its_verdict() -> None:
     assert quoting.claim_words(_row()) == "C1, holds; reach 1 of 2"
     assert quoting.claim_words({"id": "I1", "record": None}) == "I1, not run yet"
+
+
+def test_the_time_of_making_is_that_of_the_records() -> None:
+    pages, project = quoting.pages(ROOT), Project(ROOT)
+    records = provenance.record(nbformat.read(ROOT / "book/chapters/images.ipynb", 4))["networks"]
+    told = {one["key"]: one["seconds"] for one in records}
+    within = told["172e8d96216a7a8c5c699f24"]  # trained while the images of "plain" were drawn
+    assert quoting.making(pages, "images", project) == clock(sum(told.values()) - within)
+    hours = [int(quoting.making(pages, name, project).partition(" h ")[0]) for name in ("images", "all")]
+    assert 8 <= hours[0] <= hours[1]
+    said = re.search(r"on images keeps took (\d+ h \d\d min) at least",
+                     (built() / "book/reproduce.html").read_text(encoding="utf8").replace("\n", " "))  # fmt: skip
+    assert said and int(said[1].partition(" h ")[0]) in (hours[0], hours[0] + 1)  # there without the files
+    with pytest.raises(ValueError, match="making = 'nothing'; allowed: all, and chapters"):
+        quoting.making(pages, "nothing")
+
+
+def test_what_a_reader_does_with_the_chapters_comes_before_the_exercises() -> None:
+    def following(page: str) -> str:
+        text = (built() / f"{page}.html").read_text(encoding="utf8")
+        return re.search(r'<a class="right-next"\s+href="([^"]*)"', text)[1]
+
+    assert following("book/chapters/images") == "../diagnose.html"
+    assert following("book/diagnose") == "exercises/targets.html"
+    assert following("book/exercises/images") == "../teaching/guide.html"
 
 
 def test_a_quoted_figure_is_that_of_the_page_or_a_part_of_it() -> None:

@@ -272,7 +272,7 @@ def test_readers_are_told(done: Project) -> None:
     shown = directives.provenance_markdown(provenance.record(notebook))
     key = record(done)[0]["key"]
     assert f"| a toy | not recorded | 2025-01-02, 2 s | all | `{key[:12]}` |" in shown
-    assert "on a processor, " in shown and "| Networks or numbers | Size, training, seeds | Made in |" in shown
+    assert "on a processor, " in shown and "| Networks or numbers | Size, training, seeds | Made |" in shown
     assert "1 of 1 were made in it" in shown
     assert "Networks" not in directives.provenance_markdown(provenance.record(notebook) | {"networks": []})
 

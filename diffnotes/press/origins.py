@@ -142,7 +142,7 @@ def origins_markdown(entries: Iterable[Origin]) -> str:
         "training of what it is made of, where that was not there yet. How much that was is said where it is recorded. "
         f"In the run of this page {read}; reading them is part of its run time and was not recorded apart."
     )
-    shown = table(("Networks or numbers", "Size, training, seeds", "Made in", "Of it training", "Key"), rows)
+    shown = table(("Networks or numbers", "Size, training, seeds", "Made", "Of it training", "Key"), rows)
     return f":::{{div}} origins\n{shown}\n:::\n\n{note}"
 
 

@@ -243,7 +243,7 @@ def runnable(root: Path) -> Project:
     for name in ("diagnose", "teaching/guide", "teaching/projects"):  # their links lead into all chapters
         (root / f"book/{name}.md").write_text(f"# The page {name}\n\nOn another page: {{ref}}`ex-sample`.\n")
     for prose in (root / "book").glob("*.md"):
-        prose.write_text(re.sub(r"chapters/\w+", "chapters/sample", prose.read_text()))
+        prose.write_text(re.sub(r"(chapters/|\{making\}`)\w+", r"\1sample", prose.read_text()))
     symbols = root / "book/notation.yml"  # those of one chapter lead to it
     symbols.write_text(re.sub(r"\n\s*only: .*", "", symbols.read_text()))
     made = Project(root)

@@ -780,3 +780,12 @@ def test_the_repetitions_of_the_book_can_be_read() -> None:
         for chapter, found in run["chapters"].items():
             rows = {key for key, row in registry().items() if row["chapter"] == chapter}
             assert found["claims"].keys() <= rows and found["hash"], (run["seed"], chapter)
+
+
+def test_a_change_in_a_chapter_that_is_not_repeated_says_whether_its_rule_came_before_the_run() -> None:
+    repeated = {name for run in runs() for name in run["chapters"]}
+    told = {(row["id"], one["part"]): one["why"] for row in registry().values() for one in row["change"]
+            if row["chapter"] not in repeated}  # fmt: skip
+    assert any(claim == "I7" for claim, _ in told)
+    words = r"(written|measured again) (before|after)|before these parts were written"
+    assert [key for key, why in told.items() if not re.search(words, why)] == []

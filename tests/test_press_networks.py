@@ -13,14 +13,17 @@ import pytest
 from presses import executed, go, project, save, source, stamped
 
 from diffnotes.press import command, directives, networks, page, provenance, publish, site
+from diffnotes.press import origins as origins_module
 from diffnotes.press.chapter import Order
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project
 from diffnotes.press.modules import modules_used, training
 from diffnotes.press.networks import Kept, largest_difference
+from diffnotes.press.origins import Origin, origins, origins_markdown, seconds
 from diffnotes.press.publish import publish as publish_page
 from diffnotes.press.verify import verify
 
+ROOT = Path(__file__).parents[1]
 # A store after the interface of the package's: environment in, files and a list out.
 STORE = '''
 import hashlib, json, os
@@ -268,9 +271,57 @@ def test_readers_are_told(done: Project) -> None:
     notebook = page.read(done.page("cpu", "one"))
     shown = directives.provenance_markdown(provenance.record(notebook))
     key = record(done)[0]["key"]
-    assert f"| a toy | 2025-01-02, 2 s on a processor | `{key[:12]}` |" in shown
-    assert "| Networks | Trained | Key |" in shown
+    assert f"| a toy | not recorded | 2025-01-02, 2 s | all | `{key[:12]}` |" in shown
+    assert "on a processor, " in shown and "| Networks or numbers | Size, training, seeds | Made |" in shown
+    assert "1 of 1 were made in it" in shown
     assert "Networks" not in directives.provenance_markdown(provenance.record(notebook) | {"networks": []})
+
+
+def origin(key: str, text: str, seconds: float, minute: int, size: int = 0) -> Origin:
+    """An entry that was there in that minute of an hour."""
+    told = {"key": key * 24, "name": f"name {key}", "source": "own", "seconds": seconds, "bytes": size}
+    return Origin(told | {"date": f"2025-01-02T03:{minute:02d}:00+00:00", "device": "here", "checksum": ""}, text)
+
+
+def fleet(steps: int) -> str:
+    run = f"Run(steps={steps}, batch=64, rate=0.1, decay='cosine')"
+    return f"Fleet(arms={{'eps': Setting(target='eps')}}, run={run}, seeds=(7, 8, 9))"
+
+
+def test_training_within_another_time_counts_once_and_what_is_not_recorded_is_said() -> None:
+    plain = origin("a", fleet(10), 60, 10, size=4)
+    within = origin("b", f"Drawn(arms={{'x': {fleet(10)}}}, cases=(('ddim', 10)))", 600, 12)  # asked for it in minute 2
+    after = origin("c", f"Drawn(arms={{'x': {fleet(10)}}}, cases=(('ddpm', 10)))", 60, 20)
+    other = origin("d", f"Drawn(arms={{'x': {fleet(99)}}}, cases=(('ddpm', 10)))", 60, 30)
+    both = origin("e", f"Gaps(arms=({fleet(10)}, {fleet(99)}))", 60, 40)
+    early = origin("f", f"Sweep(fleet={fleet(10)}, rates=(1, 2))", 60, 5)  # its networks are its own
+    entries = [plain, within, after, other, both, early]
+    assert seconds([*entries, plain]) == 600 + 4 * 60
+    assert [origins_module.training(one, entries) for one in entries] == [
+        "all", "1 min 00 s for `aaaaaaaaaaaa`", "`aaaaaaaaaaaa` trained before", "not recorded",
+        "`aaaaaaaaaaaa` trained before; others not recorded", "not recorded",
+    ]  # fmt: skip
+    assert plain.about == "10 steps of 64, rate 0.1, cosine; 3 seeds: 7 to 9"
+    assert both.about == "10/99 steps of 64, rate 0.1, cosine; 3 seeds: 7 to 9"
+
+
+def test_entries_of_one_name_are_told_apart() -> None:
+    def drawn(key: str, cases: str) -> Origin:
+        entry = origin(key, f"Drawn(arms={{'x': {fleet(10)}}}, cases={cases}, samples=4)", 60, 10)
+        return Origin({**entry.record, "name": "images"}, entry.text)
+
+    shown = origins_markdown([drawn("a", "(('ddim', 10), ('ddim', 50))"), drawn("b", "(('ddpm', 10), ('ddpm', 50))")])
+    assert "| images; cases ddim 10; ddim 50 |" in shown and "| images; cases ddpm 10; ddpm 50 |" in shown
+    assert "samples" not in shown
+
+
+@pytest.mark.parametrize("name", Project(ROOT).chapters())
+def test_every_entry_of_a_published_page_can_be_told_from_the_others(name: str) -> None:
+    entries = origins(Project(ROOT), provenance.record(page.read(Project(ROOT).published(name)))["networks"])
+    assert entries and all(entry.text for entry in entries)
+    lines = [line for line in origins_markdown(entries).splitlines() if line.startswith("| ")][1:]
+    told = [tuple(line.split(" | ")[:2]) for line in lines]
+    assert len(set(told)) == len(told) == len(entries)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

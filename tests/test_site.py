@@ -22,10 +22,11 @@ import yaml
 from faults import LOADING
 from sites import PROVENANCE, ROOT, built, chapter, runnable
 
-from diffnotes.press import directives, quoting, site
+from diffnotes.press import directives, provenance, quoting, site
 from diffnotes.press.errors import PressError
 from diffnotes.press.layout import Project
 from diffnotes.press.overview import runs_markdown
+from diffnotes.press.progress import clock
 from diffnotes.press.reference import NOTATION, notation
 from diffnotes.press.summary import collect
 
@@ -147,7 +148,7 @@ def test_provenance_box_shows_the_record() -> None:
         "2025-01-02",
         "`0123456789ab`",
         "`steps = 7`",
-        "| eps \\| v | 2025-01-02, 1 min 01 s on a processor | `0123456789ab` |",
+        "| eps \\| v | not recorded | 2025-01-02, 1 min 01 s | all | `0123456789ab` |",
     ):
         assert shown in text
     page = (built() / "book/chapters/sample.html").read_text(encoding="utf8")
@@ -532,15 +533,19 @@ def test_a_page_says_how_long_it_takes_to_read_and_to_run() -> None:
 
 
 def test_the_page_of_the_runs_adds_up_what_they_recorded(tmp_path: Path) -> None:
-    one = {"seconds": 30.0, "bytes": 2**20, "name": "a", "key": "k", "date": "", "device": "", "checksum": ""}
-    other = {"networks": [], "versions": {"torch": "9.9"}}
-    for name, changes in (("first", {"networks": [one, one]}), ("second", other)):
+    date = "2025-01-02T03:04:05+00:00"
+    one = {"seconds": 30.0, "bytes": 2**20, "name": "a", "key": "k", "date": date, "device": "", "checksum": ""}
+    numbers = one | {"key": "l", "bytes": 0, "seconds": 3600.0}
+    other = {"networks": [one], "versions": {"torch": "9.9"}}  # shared with the first
+    for name, changes in (("first", {"networks": [one, numbers]}), ("second", other)):
         record = {**PROVENANCE, "seconds": 60.0, "memory_mib": 100.4, "commit": "0123456789ab with changes"} | changes
         notebook = nbformat.v4.new_notebook(metadata={"diffnotes": {"provenance": record}})
         nbformat.write(notebook, tmp_path / f"{name}.ipynb")
     text = runs_markdown([tmp_path / "first.ipynb", tmp_path / "second.ipynb"])
-    assert "took 2 min 00 s in all" in text and "2 sets of networks and of numbers" in text.replace("\n", " ")
-    assert "once, in 1 min 00 s; it takes 2.0 MiB" in text and "0123456 with changes" in text and "100 MiB" in text
+    assert "took 2 min 00 s in all" in text and "2 sets of networks and of numbers in 1.0 MiB" in text
+    assert "Making these sets took 1 h 00 min" in text and "Training the sets of networks took 30 s" in text
+    assert "2, made in 1 h 00 min" in text and "1, made in 30 s" in text and "for most" in text
+    assert "0123456 with changes" in text and "100 MiB" in text
     assert "| first | second |" in text and re.search(r"\| torch \| [^|]+ \| 9.9 \|", text)
     nbformat.write(nbformat.v4.new_notebook(), tmp_path / "third.ipynb")
     assert runs_markdown([tmp_path / "third.ipynb"]) == "No chapter has been run yet.\n"
@@ -586,6 +591,31 @@ def test_what_there_is_not_is_not_quoted(text: str, words: str) -> None:
 def test_a_link_to_a_claim_says_its_verdict() -> None:
     assert quoting.claim_words(_row()) == "C1, holds; reach 1 of 2"
     assert quoting.claim_words({"id": "I1", "record": None}) == "I1, not run yet"
+
+
+def test_the_time_of_making_is_that_of_the_records() -> None:
+    pages, project = quoting.pages(ROOT), Project(ROOT)
+    records = provenance.record(nbformat.read(ROOT / "book/chapters/images.ipynb", 4))["networks"]
+    told = {one["key"]: one["seconds"] for one in records}
+    within = told["172e8d96216a7a8c5c699f24"]  # trained while the images of "plain" were drawn
+    assert quoting.making(pages, "images", project) == clock(sum(told.values()) - within)
+    hours = [int(quoting.making(pages, name, project).partition(" h ")[0]) for name in ("images", "all")]
+    assert 8 <= hours[0] <= hours[1]
+    said = re.search(r"on images keeps took (\d+ h \d\d min) at least",
+                     (built() / "book/reproduce.html").read_text(encoding="utf8").replace("\n", " "))  # fmt: skip
+    assert said and int(said[1].partition(" h ")[0]) in (hours[0], hours[0] + 1)  # there without the files
+    with pytest.raises(ValueError, match="making = 'nothing'; allowed: all, and chapters"):
+        quoting.making(pages, "nothing")
+
+
+def test_what_a_reader_does_with_the_chapters_comes_before_the_exercises() -> None:
+    def following(page: str) -> str:
+        text = (built() / f"{page}.html").read_text(encoding="utf8")
+        return re.search(r'<a class="right-next"\s+href="([^"]*)"', text)[1]
+
+    assert following("book/chapters/images") == "../diagnose.html"
+    assert following("book/diagnose") == "exercises/targets.html"
+    assert following("book/exercises/images") == "../teaching/guide.html"
 
 
 def test_a_quoted_figure_is_that_of_the_page_or_a_part_of_it() -> None:

@@ -32,7 +32,7 @@ from .processes import environment
 
 __all__ = ["Chapter", "Order"]
 
-CELL_TIMEOUT = 2 * 3600  # seconds; the longest training of a chapter takes a good hour
+CELL_TIMEOUT = 4 * 3600  # seconds; what takes longest, generations of images, took more than two hours
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--build", action="store_true", help="build the site when all is up to date")
     run.add_argument("--force", action="store_true", help="execute fresh chapters, too")
     run.add_argument("--train", action="store_true", help="train all networks anew, whichever are kept; runs all")
-    run.add_argument("--cell-timeout", type=int, metavar="SECONDS", help="what a cell may take (default: two hours)")
+    run.add_argument("--cell-timeout", type=int, metavar="SECONDS", help="what a cell may take (default: four hours)")
     run.add_argument("--workers", metavar="URL", help="a Dask scheduler that shares the work, e.g. tcp://host:8786")
     run.add_argument("--dry-run", action="store_true", help="train and execute nothing in full; say what it would cost")
 

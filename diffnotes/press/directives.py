@@ -33,6 +33,7 @@ from .launch import buttons, downloads, sentence, write_notebooks
 from .layout import Project
 from .ledger import GROUPS, VERDICTS, box, errata_table, registry
 from .markdown import table
+from .origins import book_at, origins, origins_markdown
 from .overview import RUN, runs_markdown
 from .page import shared
 from .progress import clock
@@ -66,8 +67,11 @@ REPEATED = re.compile(r'(<[a-z][^<>]*?\sid=")((?:proof|exercise|solution)(?:-con
 PROMPTS = {"parameters": "the parameters", "injected-parameters": "what this profile changes"}
 
 
-def provenance_markdown(record: dict[str, Any]) -> str:
-    """The provenance box of a page: one line that is always visible, the full record on demand."""
+def provenance_markdown(record: dict[str, Any], project: Project | None = None) -> str:
+    """The provenance box of a page: one line that is always visible, the full record on demand.
+
+    ``project`` has the files of its networks, which say more of them than the record.
+    """
     seeds = ", ".join(str(seed) for seed in record["seeds"])
     changed = ", ".join(f"`{name} = {value!r}`" for name, value in sorted(record.get("parameters", {}).items()))
     versions = ", ".join(f"{name} {version}" for name, version in sorted(record["versions"].items()))
@@ -87,10 +91,8 @@ def provenance_markdown(record: dict[str, Any]) -> str:
     note = "What these entries mean: {doc}`/book/reproduce`."
     shown = table(("Record", "Value"), rows.items())
     if networks := record.get("networks"):
-        trained = [(one["name"], f"{one['date'][:10]}, {clock(one['seconds'])} on {one['device']}",
-                    f"`{one['key'][:12]}`") for one in networks]  # fmt: skip
-        shown += "\n\n" + table(("Networks", "Trained", "Key"), trained)
-    return f":::{{dropdown}} {summary}\n:class-container: provenance\n\n{shown}\n\n{note}\n:::\n"
+        shown += f"\n\n{origins_markdown(origins(project, networks))}"
+    return f"::::{{dropdown}} {summary}\n:class-container: provenance\n\n{shown}\n\n{note}\n::::\n"
 
 
 def reading_minutes(notebook: Any) -> int:
@@ -192,12 +194,11 @@ def page_boxes(text: str, name: str, source: Path, links: str = "") -> list[str]
     record = notebook.metadata.get("diffnotes", {}).get("provenance")
     if record is None:
         return []
-    try:
-        reasons = freshness(notebook, Project(Project.find(source).root), name).reasons
-    except PressError:  # built away from the notebooks: nothing to compare with
-        reasons = []
+    project = book_at(source)
+    reasons = freshness(notebook, project, name).reasons if project else []
     stale = [stale_markdown(name, reasons)] if reasons else []
-    return [*stale, f":::{{div}} times\n{times_markdown(notebook, record, links)}:::\n", provenance_markdown(record)]
+    times = f":::{{div}} times\n{times_markdown(notebook, record, links)}:::\n"
+    return [*stale, times, provenance_markdown(record, project)]
 
 
 def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
@@ -447,7 +448,7 @@ def setup(app: Any) -> dict[str, Any]:
             for page in known.values():
                 self.env.note_dependency(str(page))
             order = [known[name] for name in Project(Path(self.env.app.srcdir)).chapters() if name in known]
-            return self.parse_text_to_nodes(runs_markdown(order))
+            return self.parse_text_to_nodes(runs_markdown(order, book_at(self.env.app.srcdir)))
 
     class Errata(SphinxDirective):
         def run(self) -> list[Any]:

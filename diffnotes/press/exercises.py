@@ -37,6 +37,7 @@ LINE = re.compile(r"^\*(\w+) · objectives? ([\d, and]+) · (\d+) minutes\*$", r
 INLINE = re.compile(r"^(\s*(?:[\w, ]+ = |return ))(.+?)\s*# SOLUTION\s*$")
 GATE = re.compile(r"^\s*(`{3,}|:{3,})\{solution-(start|end)\}")
 PART = "Exercises"
+BEFORE = ("book/chapters/", "book/diagnose")  # pages that a reader should find before the exercises
 HOW = """:::{{tip}}
 `make lab CHAPTER=exercises/{name}` opens this page as a notebook to work in, where the cells can be run and say whether
 an answer is right; on the site, the button at the top of the page downloads it. What the chapter says is in
@@ -89,9 +90,9 @@ def add_pages(project: Project, source: Path, solutions: bool = False) -> None:
 
 
 def _place(parts: list[dict]) -> int:
-    """After the last part that has chapters of the book."""
-    with_chapters = [i for i, part in enumerate(parts) if "book/chapters/" in str(part)]
-    return max(with_chapters, default=len(parts) - 1) + 1
+    """After the last part that has chapters of the book or what readers do with them, before what is for teachers."""
+    read_before = [i for i, part in enumerate(parts) if any(page in str(part) for page in BEFORE)]
+    return max(read_before, default=len(parts) - 1) + 1
 
 
 def tasks(notebook: Any, chapter: str) -> list[Task]:

@@ -67,7 +67,8 @@ def plain(title: str, author: str, address: str, book: Edition, year: str) -> st
     >>> plain("Collapse", "Somebody", "https://example.org", Edition("1.0", "abc", "2026-01-02"), "2026")[-60:]
     'version 1.0, revision abc of 2026-01-02. https://example.org'
     """
-    return f"{author} ({year}). {title}. In: {BOOK}, version {book.version}{_revision(book)}. {address}".rstrip()
+    end = "" if title.endswith(("?", "!", ".")) else "."
+    return f"{author} ({year}). {title}{end} In: {BOOK}, version {book.version}{_revision(book)}. {address}".rstrip()
 
 
 def bibtex(key: str, title: str, author: str, address: str, book: Edition, year: str) -> str:
@@ -100,7 +101,7 @@ def footer(page: str, title: str, config: dict[str, str], book: Edition) -> str:
         book: its edition.
     """
     title, year = _title(title), (book.date or config["copyright"])[:4]
-    key = f"diffnotes-{page.rpartition('/')[2]}"
+    key = "-".join(["diffnotes", *page.removeprefix("book/").removeprefix("chapters/").split("/")])
     who, address = config["author"], config["address"]
     shown = [("As text", plain(title, who, address, book, year)),
              ("BibTeX", bibtex(key, title, who, address, book, year))]  # fmt: skip

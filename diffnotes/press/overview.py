@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from .layout import Project
 from .markdown import table
+from .origins import UNKNOWN, Origin, once, origins, seconds
 from .page import read
 from .progress import clock
 
@@ -15,21 +17,32 @@ __all__ = ["RUN", "runs_markdown"]
 RUN = "run-"  # the anchor of a chapter's row is this and its name
 
 
-def runs_markdown(pages: Iterable[Path]) -> str:
-    """Two tables, Markdown: the runs of the executed ``pages``, and the versions of what they were made with."""
+def runs_markdown(pages: Iterable[Path], project: Project | None = None) -> str:
+    """Two tables, Markdown: the runs of the executed ``pages``, and the versions of what they were made with.
+
+    ``project`` has the files of their networks.
+    """
     found = [(path.stem, read(path).metadata.get("diffnotes", {}).get("provenance")) for path in pages]
     made = [(name, record) for name, record in found if record]
     if not made:
         return "No chapter has been run yet.\n"
-    rows = [_row(name, record) for name, record in made]
-    networks = [one for _, record in made for one in record.get("networks", [])]
-    total, cold = (clock(sum(one["seconds"] for one in of)) for of in ((record for _, record in made), networks))
-    size = sum(one["bytes"] for one in networks) / 2**20
+    kept = {name: origins(project, record.get("networks", [])) for name, record in made}
+    rows = [_row(name, record, kept[name]) for name, record in made]
+    entries = once(one for found in kept.values() for one in found)
+    total = clock(sum(record["seconds"] for _, record in made))
+    cold, training = (clock(seconds(found)) for found in (entries, [one for one in entries if one.networks]))
+    size = sum(one.record["bytes"] for one in entries) / 2**20
     text = [
-        f"Running the chapters took {total} in all, one after the other. What they keep, {len(networks)} sets of "
-        f"networks and of numbers, was trained and measured before, once, in {cold}; it takes {size:.1f} MiB.",
+        f"Running the chapters took {total} in all, one after the other. That has the reading of what they keep, which "
+        f"was not timed apart: {len(entries)} sets of networks and of numbers in {size:.1f} MiB.",
         "",
-        table(("Chapter", "Profile", "Device", "Run", "Memory at the peak", "Networks kept", "Date", "Commit"), rows),
+        f"Making these sets took {cold} before, once. A set that two chapters share, or that was trained while another "
+        f"was made, counts once. Training the sets of networks took {training} of that. The rest is sets of numbers: "
+        "their time has the training of the networks that they were measured with, if these were not there yet, and "
+        f"how much that was is {UNKNOWN} for most. Networks that were there already and that the book does not keep "
+        "are in none of these times, so that all together took longer.",
+        "",
+        table(("Chapter", "Profile", "Device", "Run", "Memory at the peak", "Kept", "Date", "Commit"), rows),
         "", "They were made with these versions:", "",
     ]  # fmt: skip
     sets: dict[tuple, list[str]] = {}
@@ -42,9 +55,8 @@ def runs_markdown(pages: Iterable[Path]) -> str:
     return "\n".join(text)
 
 
-def _row(name: str, record: dict[str, Any]) -> tuple[str, ...]:
-    kept = record.get("networks", [])
-    trained = f"{len(kept)}, in {clock(sum(one['seconds'] for one in kept))}" if kept else "none"
+def _row(name: str, record: dict[str, Any], kept: list[Origin]) -> tuple[str, ...]:
+    trained = f"{len(kept)}, made in {clock(seconds(kept))}" if kept else "none"
     commit, _, changed = (record.get("commit") or "unknown").partition(" ")
     commit = f"{commit[:7]} {changed}".strip()
     chapter = f"[{{doc}}`chapters/{name}`]{{#{RUN}{name}}}"

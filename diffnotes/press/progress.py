@@ -70,10 +70,13 @@ class Progress:
 def clock(seconds: float) -> str:
     """A duration.
 
-    >>> [clock(seconds) for seconds in (0.2, 42, 185)]
-    ['under 1 s', '42 s', '3 min 05 s']
+    >>> [clock(seconds) for seconds in (0.2, 42, 185, 7500)]
+    ['under 1 s', '42 s', '3 min 05 s', '2 h 05 min']
     """
     if 0 < seconds < 0.5:
         return "under 1 s"
     seconds = round(seconds)
+    if seconds >= 3600:
+        minutes = round(seconds / 60)
+        return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{seconds} s" if seconds < 60 else f"{seconds // 60} min {seconds % 60:02d} s"

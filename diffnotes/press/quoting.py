@@ -4,6 +4,7 @@
 * ``{effect}`C9.mixture` `` is a measured number, with its interval in a tooltip and a link to the box; after ``as``
   stands how it is told: ``percent``, ``times``, ``less`` (a ratio below one as what is missing, in per cent) or
   ``interval``. Of a part that is judged by all base seeds together it is theirs.
+* ``{making}`images` `` is how long it took to make all that this chapter keeps, ``{making}`all` `` what the book keeps.
 * ``{quoted} fig-collapse-planes`` is a figure of a chapter, or a part of its height (``:part: 0 0.35``), with a caption
   and an alternative text of its own.
 
@@ -22,11 +23,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+from .layout import Project
 from .ledger.box import effect_text, number
+from .origins import book_at, origins, seconds
 from .page import read, records
+from .progress import clock
+from .provenance import record
 from .summary import collect
 
-__all__ = ["claim_words", "collected", "effect_words", "figure", "setup"]
+__all__ = ["claim_words", "collected", "effect_words", "figure", "making", "setup"]
 
 CHAPTERS = "book/chapters/"
 MANNERS = ("value", "percent", "times", "less", "interval")
@@ -75,6 +80,19 @@ def effect_words(rows: dict[str, dict[str, Any]], text: str) -> tuple[str, str, 
     said = {"value": number(value), "percent": f"{number(100 * value, 2)} %", "times": f"{number(value, 2)} times",
             "less": f"{number(100 * (1 - value), 2)} %", "interval": effect_text(part)}[manner]  # fmt: skip
     return claim, said, f"{effect_text(part)}, {part['state']}"
+
+
+def making(paths: Iterable[Path], name: str, project: Project | None = None) -> str:
+    """How long it took to make all that the page of the chapter ``name`` keeps, or that "all" pages keep.
+
+    Raises:
+        ValueError: for a chapter that has no page among ``paths``.
+    """
+    chosen = [path for path in paths if name in ("all", path.stem)]
+    if not chosen:
+        raise ValueError(f"making = {name!r}; allowed: all, and chapters that have been run")
+    kept = [record(read(path)).get("networks", []) for path in chosen]
+    return clock(seconds(origins(project, (one for records in kept for one in records))))
 
 
 def figure(paths: Iterable[Path], name: str, part: tuple[float, float] = (0.0, 1.0)) -> bytes:
@@ -141,6 +159,16 @@ def setup(app: Any) -> None:
             link = nodes.reference("", said, refuri=uri, internal=True, reftitle=told, classes=["effect"])
             return [link], []
 
+    class Making(SphinxRole):
+        def run(self) -> tuple[list[Any], list[Any]]:
+            known = pages(self.env.app.srcdir)
+            for page in known:
+                self.env.note_dependency(str(page))
+            try:
+                return [nodes.Text(making(known, self.text, book_at(self.env.app.srcdir)))], []
+            except ValueError as error:
+                return [], [self.inliner.reporter.error(str(error), line=self.lineno)]
+
     class Quoted(SphinxDirective):
         required_arguments, has_content = 1, True
         option_spec: ClassVar = {"part": str, "alt": options.unchanged_required}
@@ -166,4 +194,5 @@ def setup(app: Any) -> None:
 
     app.add_role("claim", Claim())
     app.add_role("effect", Effect())
+    app.add_role("making", Making())
     app.add_directive("quoted", Quoted)

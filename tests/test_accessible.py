@@ -93,16 +93,16 @@ def test_a_report_on_samples_is_read_whole(browser: Browser, diagnosed: Path, wi
     browser.view(dark=dark, width=width)
     browser.open(diagnosed.as_uri())
     assert not faults(browser)
-    outside = browser.run("[...document.querySelectorAll('main *')].filter(e => !e.closest('thead') && "
-                          "(e.scrollWidth > e.clientWidth + 1 && e.clientWidth || e.getBoundingClientRect().right > innerWidth))"
-                          ".map(e => e.outerHTML.slice(0, 99))")  # fmt: skip
+    outside = browser.run("""[...document.querySelectorAll('main *')].filter(e => !e.closest('thead') &&
+        (e.scrollWidth > e.clientWidth + 1 && e.clientWidth || e.getBoundingClientRect().right > innerWidth))
+        .map(e => e.outerHTML.slice(0, 99))""")
     assert not outside
     assert browser.run("document.documentElement.scrollWidth") == width
     wide = min(browser.run("[...document.images].map(e => e.width)"))
     assert 10 / 72 * wide / report.SIZE["width"] >= 9  # of ten points
     assert browser.run("parseFloat(getComputedStyle(document.querySelector('th.part')).paddingLeft)") > 10
     named = browser.run("getComputedStyle(document.querySelector('td'), '::before').content")
-    assert named == ("none" if width > 640 else "\"which is: \"")  # where the heads of columns are out of sight
+    assert named == ("none" if width > 640 else "\"radius: \"")  # where the heads of columns are out of sight
 
 
 @pytest.mark.parametrize(

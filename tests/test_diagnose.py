@@ -253,4 +253,4 @@ def test_the_fences_of_the_page_run(tmp_path, monkeypatch, capsys):
             for line in code.splitlines():
                 assert main(line.split()[1:]) == 0
     assert "THE SAMPLES CLUMP" in capsys.readouterr().out
-    assert Path("report.html").stat().st_size > 20_000 and np.load("samples.npy").shape == (500, 2)
+    assert Path("report.html").stat().st_size > 20_000 and np.load("by-sde.npy").shape == (500, 2)

@@ -37,14 +37,15 @@ GUESS = "No run of the book decides what helps. Worth a try: "
 READINGS = {
     "memorised": Reading(
         "The samples repeat the training data",
-        "More samples lie on, or nearly on, reference rows than fresh data do. A network that has learnt the score of "
+        "More samples lie on, or nearly on, reference rows than other data do. A network that has learnt the score of "
         "its training set generates that set, by every sampler, and this alone raises the crowding ratio.",
         "\"Measuring collapse\", section \"Memorisation raises it, for every sampler\"",
         "Train on more data, and judge by held-out data (--held-out) before you blame the sampler.",
     ),
     "duplicated": Reading(
         "The samples repeat one another",
-        "Samples have other samples nearer than data have other data. That is collapse onto single points.",
+        "More samples than data have another one very near: equal, or at most half as far as the closest hundredth of "
+        "the data have theirs. Collapse onto single points looks like this, and so do tight clumps.",
         "\"Collapse errors of the deterministic sampler\", section \"In the plane, and on images\"",
         GUESS + "look whether one start or one seed was used twice. If not, treat it as clumping.",
     ),
@@ -146,7 +147,7 @@ def _shown(one: dict[str, float], digits: int = 3, percent: bool = False) -> str
     return f"{value} [{low}, {high}]"
 
 
-HEAD = ("radius with", "which is", "pair ratio", "shift", "unevenness")
+HEAD = ("the radius holds", "radius", "pair ratio", "shift", "unevenness")
 
 
 def _crowds(many: list[dict[str, Any]]) -> list[tuple[str, ...]]:
@@ -241,7 +242,8 @@ section.reading h2 { margin: .2rem 0 }
 @media screen and (max-width: 40rem) {
   thead { clip-path: inset(50%); height: 1px; overflow: hidden; position: absolute; width: 1px }
   table, tbody, tr, tbody th, td { display: block } tr { border-bottom: 1px solid var(--line); padding: .4rem 0 }
-  tbody th, td { border: 0; padding: 0 } tbody th { font-weight: 600 } td { padding-left: 1rem }
+  tbody th, td { border: 0; padding: 0 } tbody th { font-weight: 600 } td, tbody th.part { padding-left: 1rem }
+  th.part ~ td { padding-left: 2rem }
   td::before { content: attr(data-head) ": " }
 }
 @media print { body { font-size: 11pt; margin: 0 auto } h2 { break-after: avoid }

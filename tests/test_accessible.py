@@ -14,6 +14,7 @@ from sites import ROOT, picture
 
 from diffnotes.press import finish, imprint
 from diffnotes.press.errors import PressError
+from diffnotes.show import report
 
 AXE = ROOT / "tests" / "axe" / "axe.min.js"
 # Findings of axe-core at these levels and above are faults; "minor" ones are matters of taste, or of MathJax.
@@ -69,6 +70,39 @@ def test_axe_finds_nothing_grave(site: Path, browser: Browser, dark: bool, width
         assert browser.run("document.documentElement.dataset.theme") == ("dark" if dark else "light")
         found += [f"{path.relative_to(site)}: {fault}" for fault in faults(browser, *rules)]
     assert not found, "\n".join(found)
+
+
+@pytest.fixture(scope="module")
+def diagnosed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on samples, with all symptoms and long numbers."""
+    import numpy as np
+
+    from diffnotes.measure.diagnosis import diagnose
+
+    x, y = (np.random.default_rng(seed).standard_normal((150, 3)) for seed in (1, 2))
+    table = report.record(diagnose(0.7 * x - 123.4, y))
+    place = tmp_path_factory.mktemp("report") / "report.html"
+    place.write_text(report.page(table | {"symptoms": list(report.READINGS)}), encoding="utf8")
+    return place
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [320, 360, 800, 1280])
+def test_a_report_on_samples_is_read_whole(browser: Browser, diagnosed: Path, width: int, dark: bool) -> None:
+    """Nothing lies outside of a box, a part keeps its indent, and the letters of figures are 9 pixels high at least."""
+    browser.view(dark=dark, width=width)
+    browser.open(diagnosed.as_uri())
+    assert not faults(browser)
+    outside = browser.run("""[...document.querySelectorAll('main *')].filter(e => !e.closest('thead') &&
+        (e.scrollWidth > e.clientWidth + 1 && e.clientWidth || e.getBoundingClientRect().right > innerWidth))
+        .map(e => e.outerHTML.slice(0, 99))""")
+    assert not outside
+    assert browser.run("document.documentElement.scrollWidth") == width
+    wide = min(browser.run("[...document.images].map(e => e.width)"))
+    assert 10 / 72 * wide / report.SIZE["width"] >= 9  # of ten points
+    assert browser.run("parseFloat(getComputedStyle(document.querySelector('th.part')).paddingLeft)") > 10
+    named = browser.run("getComputedStyle(document.querySelector('td'), '::before').content")
+    assert named == ("none" if width > 640 else "\"radius: \"")  # where the heads of columns are out of sight
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,11 @@ def test_a_report_is_made_of_two_files(files, capsys):
     made = Page(text)
     assert not made.open and made.tags.count("img") == 2 == made.tags.count("figcaption") and made.tags.count("h1") == 1
     assert all(one.startswith("data:image/png;base64,") for one in made.loads) and len(made.loads) == 2
+    assert not re.search(r"\d %", text[text.index("<table") : text.index("* mean over")])  # no line begins with a sign
     assert "//" not in re.sub(r"base64,[\w+/=]+", "", text)  # no address at all
     assert all(len(alt) > 60 and "." in alt for alt in made.alts)
     assert "prefers-color-scheme: dark" in text and "The samples clump" in text
+    assert '<th role="rowheader" scope="row" class="part">of it beyond the floor</th>' in text
 
     assert main([*options, "--seed", "3"]) == 0  # again, over what is there
     assert json.loads((files / "r.json").read_text()) == table and (files / "r.html").read_text() == text
@@ -200,8 +202,9 @@ def test_bad_files_are_refused_and_nothing_is_written(name, files, capsys):
 
 
 @pytest.mark.parametrize("options, status, words", [
-    (["--json", "nowhere/r.json"], 2, "json = nowhere/r.json; allowed: a file in a folder that exists"),
-    (["--html", "."], 2, "html = .; allowed: a file in a folder"),
+    (["--json", "nowhere/r.json"], 2, "json = nowhere/r.json; allowed: an ordinary file in a folder that exists"),
+    (["--html", "."], 2, "html = .; allowed: an ordinary file in a folder"),
+    (["--html", "pipe"], 2, "html = pipe; allowed: an ordinary file in a folder"),
     (["--json", "data.npy"], 2, "json = data.npy is what is to be read"),
     (["--json", "r", "--html", "./r"], 2, "html = r; allowed: another file than json"),
     (["--seed", "-1"], 2, "seed = -1; allowed: whole numbers >= 0"),
@@ -212,6 +215,7 @@ def test_wrong_options_are_told_before_the_work(options, status, words, files, c
 
     monkeypatch.setattr(diagnosis, "diagnose", lambda **_: pytest.fail("it has begun"))
     content = (files / "data.npy").read_bytes()
+    os.mkfifo("pipe")  # or a device such as /dev/null, which root could replace by a report
     assert main(["diagnose", "samples.npy", "data.npy", *options]) == status
     assert words in capsys.readouterr().err and (files / "data.npy").read_bytes() == content
 
@@ -249,4 +253,4 @@ def test_the_fences_of_the_page_run(tmp_path, monkeypatch, capsys):
             for line in code.splitlines():
                 assert main(line.split()[1:]) == 0
     assert "THE SAMPLES CLUMP" in capsys.readouterr().out
-    assert Path("report.html").stat().st_size > 20_000 and np.load("samples.npy").shape == (500, 2)
+    assert Path("report.html").stat().st_size > 20_000 and np.load("by-sde.npy").shape == (500, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import os
 from pathlib import Path
 from typing import Any
 
@@ -384,3 +385,16 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(OSError, match="disk full"):
         write_whole(place, "new")
     assert place.read_text() == "old" and list(place.parent.iterdir()) == [place]
+
+
+def test_only_an_ordinary_file_is_replaced(tmp_path: Path) -> None:
+    """A pipe stands for /dev/null, which for root is as easily replaced."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    (tmp_path / "nowhere").symlink_to("missing")
+    for name in ("pipe", "link", "."):
+        with pytest.raises(PressError, match="is no ordinary file"):
+            write_whole(tmp_path / name, "new")
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
+    write_whole(tmp_path / "nowhere", "new")
+    assert (tmp_path / "nowhere").read_text() == "new"

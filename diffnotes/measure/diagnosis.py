@@ -13,14 +13,16 @@ reference y at a radius eps, and total variances tr C:
 Intervals are of 95 %. Those of crowding follow from the neighbours of each sample (the first-order, or Hajek, part of a
 U-statistic: 4 Var(c_i)/(n P^2) is the variance of log P for counts c_i/(n - 1) of mean P). Where samples and reference
 have one law, the unevenness has no first-order part, and its interval is about 1.4 times too wide: it errs to the safe
-side. Those of spread and mean are a jackknife over up to twenty groups of rows.
+side. Those of spread and mean are a jackknife over up to twenty groups of rows. Where rows hang on one another, as
+duplicates and distances within the reference do, what hangs together is counted together, which errs to the safe side.
 
 Whole sets are read in blocks of rows, so a memory-mapped file is never in memory at once. What takes time quadratic in
 the number of rows is done on random rows, as ``used`` says: at most 20,000, and at most 2^23 numbers. Beyond the arrays
 that it is given, :func:`diagnose` takes less than 700 MiB.
 
-References: Hajek 1968; Efron and Stein 1981 (jackknife); DeLong et al. 1988 (closeness); Clopper and Pearson 1934;
-Meehan et al. 2020, arXiv 2004.05675 (data copying by distances to the training set).
+References: Hajek 1968; Efron and Stein 1981 (the jackknife, and that it errs to the safe side); DeLong et al. 1988
+(closeness); Clopper and Pearson 1934; Meehan et al. 2020, arXiv 2004.05675 (data copying by distances to the training
+set).
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ SHARES = (0.001, 0.01, 0.1)
 """Radii are told by the share of the reference's pairs that they hold."""
 
 LEAST = 20  # rows, with fewer of which nothing is said
-PAIRS = 10  # of the reference, with fewer of which a radius is left out
+PAIRS = 10  # of the reference, with fewer of which a radius is left out; of samples, with fewer of which it is unsure
 ROWS, NUMBERS = 20_000, 2**23  # rows, and numbers in them, that are compared with one another at most
 BLOCK = 2**21  # numbers read together
 SEARCH = 2**38  # products in a search for nearest rows, at most
@@ -81,10 +83,11 @@ class Gap(NamedTuple):
 
 
 class Share(NamedTuple):
-    """A ``share`` of the samples, with its interval, beside that of the data."""
+    """A share of the samples, with its interval, beside that of the data, which was counted in ``rows`` of them."""
 
     samples: Interval
     data: float
+    rows: int
 
 
 class Memory(NamedTuple):
@@ -129,7 +132,7 @@ class _Rows:
     """
 
     def __init__(self, array: np.ndarray | Tensor, name: str) -> None:
-        array = array.detach().cpu().numpy() if isinstance(array, Tensor) else array
+        array = _from_tensor(array, name) if isinstance(array, Tensor) else array
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
             found = getattr(array, "dtype", type(array).__name__)
             raise TypeError(f"{name} has the type {found}; allowed: an array of real numbers, floating or whole")
@@ -169,6 +172,14 @@ class _Rows:
             base = base.base
         if isinstance(base, mmap.mmap):
             base.madvise(mmap.MADV_DONTNEED)
+
+
+def _from_tensor(value: Tensor, name: str) -> np.ndarray:
+    if value.layout != torch.strided or value.is_meta:
+        kind = "meta" if value.is_meta else str(value.layout).removeprefix("torch.")
+        raise TypeError(f"{name} is a {kind} tensor; allowed: one whose numbers are all there, in rows")
+    value = value.detach().resolve_conj().resolve_neg().cpu()
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()  # numpy has no such dtype
 
 
 class _Sums(NamedTuple):
@@ -225,13 +236,23 @@ def _jackknife(whole: float, without: list[float]) -> Interval:
     return Interval(whole, whole - half, whole + half)
 
 
-def _share(hits: int, of: int) -> Interval:
-    """hits/of with the interval of Clopper and Pearson."""
+def _share(hits: float, of: float) -> Interval:
+    """hits/of, of independent rows, with the interval of Clopper and Pearson."""
     from scipy.special import betaincinv
 
     low = float(betaincinv(hits, of - hits + 1, 0.025)) if hits else 0.0
     high = float(betaincinv(hits + 1, of - hits, 0.975)) if hits < of else 1.0
     return Interval(hits / of, low, high)
+
+
+def _repeats(hits: int, pairs: int, of: int) -> Interval:
+    """hits/of for rows that hit because of one another, ``pairs`` of them two by two.
+
+    Without one of a pair there are two hits less, without one of many there is one, so the jackknife's variance is that
+    of 1 + 3 pairs/hits times fewer independent rows.
+    """
+    fewer = 1 + 3 * pairs / hits if hits else 2
+    return _share(hits / fewer, of / fewer)
 
 
 def _normal(value: float, *influences: Tensor) -> Interval:
@@ -256,28 +277,47 @@ def _crowd(x: Tensor, y: Tensor, share: float, radius: float) -> Crowd:
         ratio = Interval(0.0, 0.0, 3.7 / (base * n * (n - 1) / 2))
     shift_x, shift_y = 2 * xy / base, 2 * yx / base - 4 * cross * yy / base**2
     shift = _normal(2 * (cross / base - 1), shift_x, shift_y)
-    rest = own / base - 1 - shift.value
-    return Crowd(share, radius, ratio, shift, _normal(rest, at_x - shift_x, at_y - shift_y))
+    rest = _normal(ratio.value - 1 - shift.value, at_x - shift_x, at_y - shift_y)
+    if own * n * (n - 1) / 2 < PAIRS:  # so few tell too little of their own error
+        rest = rest._replace(high=max(rest.high, ratio.high - 1 - shift.value))
+    return Crowd(share, radius, ratio, shift, rest)
 
 
-def _closer(near: Tensor, base: Tensor) -> Interval:
-    """P(near < base) + P(near = base)/2 for independent draws, with the interval of DeLong et al."""
+def _closer(near: Tensor, base: Tensor, hang: tuple[Tensor, Tensor] | None) -> Interval:
+    """P(near < base) + P(near = base)/2.
+
+    For draws that are independent, given the rows among which the nearest was looked for, the interval of DeLong et al.
+    Distances within one set are not: there ``hang`` has for each distance the row that was nearest, and for those of
+    ``base`` also the row itself. What hangs on one row is taken together, so the interval errs to the safe side.
+    """
     def rank(values: Tensor, among: Tensor) -> Tensor:
         ordered = among.sort().values
         below, upto = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
         return (below + upto).double() / 2 / len(among)
 
     first, second = 1 - rank(near, base), rank(base, near)
-    found = _normal(float(first.mean()), first, second)
-    return Interval(found.value, max(0.0, found.low), min(1.0, found.high))
+    value = float(first.mean())
+    if hang is None:
+        found = _normal(value, first, second)
+    else:
+        nearest, own = hang
+        parts = torch.cat([first - value, second - value, second - value])
+        weight = torch.tensor([1 / len(near), 1 / len(base), 1 / len(base)], dtype=torch.float64)
+        weight = weight.repeat_interleave(torch.tensor([len(near), len(base), len(base)]))
+        rows, at = torch.cat([nearest, own]).unique(return_inverse=True)
+        together = torch.zeros(len(rows), dtype=torch.float64).index_add_(0, at, parts * weight)
+        error = math.sqrt(float(together.square().sum()))
+        found = Interval(value, value - 1.96 * error, value + 1.96 * error)
+    return Interval(value, max(0.0, found.low), min(1.0, found.high))
 
 
 # --- nearest rows -----------------------------------------------------------------------------------------------------
 
 
-def _nearest(query: Tensor, own: Tensor, rows: _Rows, centre: Tensor, label: str) -> Tensor:
-    """The distance from each query (q, d) to the nearest of ``rows`` but row ``own``; -1 leaves none out. float64 (q,).
+def _nearest(query: Tensor, own: Tensor, rows: _Rows, centre: Tensor, label: str) -> tuple[Tensor, Tensor]:
+    """From each query (q, d), the distance to the nearest of ``rows`` but row ``own``, float64 (q,), and which it is.
 
+    Own row -1 leaves none out.
     The nearest is found in float32 about ``centre``; its distance is computed anew in float64.
     """
     a = (query.double() - centre).float()
@@ -296,13 +336,12 @@ def _nearest(query: Tensor, own: Tensor, rows: _Rows, centre: Tensor, label: str
             index[part] = torch.where(nearer, at + start, index[part])
     size = max(1, BLOCK // rows.d)
     parts = zip(query.split(size), index.split(size))
-    return torch.cat([(q.double() - rows.pick(i, rows.dtype).double()).norm(dim=1) for q, i in parts])
+    return torch.cat([(q.double() - rows.pick(i, rows.dtype).double()).norm(dim=1) for q, i in parts]), index
 
 
-def _copied(near: Tensor, base: Tensor) -> Share:
-    """The share of ``near`` at most half as large as the lowest 1 % of ``base``, beside that of base."""
-    limit = float(np.quantile(base.numpy(), 0.01)) / 2
-    return Share(_share(int((near <= limit).sum()), len(near)), float((base <= limit).double().mean()))
+def _limit(base: Tensor) -> float:
+    """Below it distances are those of copies: half the lowest 1 % of ``base``."""
+    return float(np.quantile(base.numpy(), 0.01)) / 2
 
 
 # --- the whole --------------------------------------------------------------------------------------------------------
@@ -376,6 +415,11 @@ def _moments(x: _Sums, y: _Sums) -> tuple[Interval, Interval]:
         square = (gaps.sum(0).square().sum() - gaps.square().sum()) / (n * (n - 1))  # mean of products of two groups
         return float(vx.log() - vy.log()), float(square / vy)
 
+    for name, one in (("samples", x), ("reference", y)):
+        n = int(one.count.sum())
+        rounding = 1e-14 * float(one.squares.sum()) / n
+        if not all(one.without(k)[1] > rounding for k in range(len(one.count))):
+            raise ValueError(f"{name} holds {n} rows that are all but equal; allowed: rows that differ")
     whole, parts = statistics(None), [statistics(k) for k in range(len(x.count))]
     spread, square = (_jackknife(whole[i], [part[i] for part in parts]) for i in (0, 1))
     return spread.exp(), Interval(*(math.sqrt(max(0.0, end)) for end in square))
@@ -389,14 +433,15 @@ def _radii(y: Tensor) -> tuple[list[float], list[float], list[float]]:
     return shares, np.quantile(distances, shares).tolist(), np.unique(np.quantile(distances, CURVE)).tolist()
 
 
-def _repeated(hashes: list[bytes]) -> int:
-    """How many rows equal another one."""
-    return sum(number for number in Counter(hashes).values() if number > 1)
+def _repeated(hashes: list[bytes]) -> tuple[int, int]:
+    """How many rows equal another one, and how many exactly one."""
+    found = Counter(Counter(hashes).values())  # how often there are rows in how many copies
+    return sum(copies * times for copies, times in found.items() if copies > 1), 2 * found[2]
 
 
 def _equal(sums: dict[str, _Sums]) -> Share:
     x, y = (sums[name].hashes for name in ("samples", "reference"))
-    return Share(_share(_repeated(x), len(x)), _repeated(y) / len(y))
+    return Share(_repeats(*_repeated(x), len(x)), _repeated(y)[0] / len(y), len(y))
 
 
 def _memory(sets: dict[str, _Rows], sums: dict[str, _Sums], centre: Tensor, queries: int, generator: torch.Generator
@@ -407,13 +452,17 @@ def _memory(sets: dict[str, _Rows], sums: dict[str, _Sums], centre: Tensor, quer
     index = [_random(rows.n, queries, generator) for rows in (x, base)]
     own = torch.cat([torch.full_like(index[0], -1), index[1] if base is y else torch.full_like(index[1], -1)])
     asked = torch.cat([rows.pick(i, torch.float64) for rows, i in zip((x, base), index)])
-    near, other = _nearest(asked, own, y, centre, "nearest rows").split([len(one) for one in index])
+    distances, nearest = _nearest(asked, own, y, centre, "nearest rows")
+    near, other = distances.split([len(one) for one in index])
     known = set(sums["reference"].hashes)
     exact = [sum(one in known for one in sums["samples"].hashes),
-             _repeated(sums["reference"].hashes) / y.n if base is y
+             _repeated(sums["reference"].hashes)[0] / y.n if base is y
              else sum(one in known for one in sums["held_out"].hashes) / base.n]  # fmt: skip
-    found = Memory(_closer(near, other), (float(near.median()), float(other.median())), _copied(near, other),
-                   Share(_share(exact[0], x.n), exact[1]))
+    limit = _limit(other)
+    copied = Share(_share(int((near <= limit).sum()), len(near)), float((other <= limit).double().mean()), len(other))
+    closer = _closer(near, other, (nearest, index[1]) if base is y else None)
+    found = Memory(closer, (float(near.median()), float(other.median())), copied,
+                   Share(_share(exact[0], x.n), exact[1], base.n))
     return found, len(index[0])
 
 
@@ -421,8 +470,14 @@ def _near(a: Tensor, b: Tensor, centre: Tensor, queries: int) -> tuple[Share, in
     """The share of samples with another one nearer than data are to one another, among equal numbers of each."""
     n = min(len(a), len(b))
     q = min(n, queries)
-    gaps = [_nearest(part[:q], torch.arange(q), _Rows(part[:n], "rows"), centre, "near duplicates") for part in (a, b)]
-    return _copied(*gaps), q
+    (own, nearest), (data, _) = (_nearest(part[:q], torch.arange(q), _Rows(part[:n], "rows"), centre, "near duplicates")
+                                 for part in (a, b))
+    hit = own <= (limit := _limit(data))
+    among = nearest < q  # whose own nearest row is known
+    mutual = torch.zeros(q, dtype=torch.bool)
+    mutual[among] = nearest[nearest[among]] == torch.arange(q)[among]
+    shown = _repeats(int(hit.sum()), int((hit & mutual).sum()), q)
+    return Share(shown, float((data <= limit).double().mean()), q), q
 
 
 def _gap(x: Tensor, y: Tensor, held_out: Tensor | None, generator: torch.Generator, scale: float) -> tuple[Gap, int]:
@@ -468,7 +523,8 @@ def symptoms(found: Diagnosis) -> list[str]:
     """What of a :class:`Diagnosis` is beyond chance and large enough to matter, most telling first.
 
     ==========  =====================================================================================================
-    memorised   more than 2 % of samples, and than three times the data's share, are (nearly) reference rows
+    memorised   more than 2 % of samples, than three times the data's share, and than the upper end of the data's
+                interval, are (nearly) reference rows
     duplicated  the same of samples and samples
     narrow      a variance ratio below .95 with its interval
     wide        one above 1.05
@@ -481,7 +537,8 @@ def symptoms(found: Diagnosis) -> list[str]:
     """
 
     def many(*shares: Share) -> bool:
-        return any(float(one.samples.low) > max(0.02, 3 * one.data) for one in shares)
+        return any(float(one.samples.low) > max(0.02, 3 * one.data, _share(one.data * one.rows, one.rows).high)
+                   for one in shares)
 
     crowds = found.stretched if found.spread.high < 0.95 and found.stretched else found.crowding
     told = {

@@ -148,8 +148,9 @@ def from_diffusers(
         A denoiser on a :class:`diffnotes.Chain` whose t is their timestep plus one; :func:`times_of` has the steps.
 
     Raises:
-        ValueError: for a scheduler without betas in (0, 1) (flow matching, zero terminal SNR), an unknown prediction
-            type, dynamic thresholding, learned variances, or where the shape is not known.
+        ValueError: for a scheduler without betas in (0, 1) (flow matching, zero terminal SNR) or with noise levels that
+            are not those of its betas, an unknown prediction type, dynamic thresholding, learned variances, or where
+            the shape is not known.
     """
     if not callable(model):
         raise TypeError(f"model = {model!r}; allowed: what is called as model(x, timestep)")
@@ -169,6 +170,10 @@ def from_diffusers(
     except ValueError as error:
         raise ValueError(f"{error} (betas of {kind}; a terminal SNR of zero, a last beta of 1, is not supported)"
                          ) from error
+    kept = getattr(scheduler, "alphas_cumprod", None)
+    if kept is not None and not torch.allclose(torch.as_tensor(kept).double().cpu(), chain.alpha_bar[1:], rtol=1e-3):
+        raise ValueError(f"alphas_cumprod of {kind} are not the products of 1 - betas, as where the SNR is shifted; "
+                         "allowed: schedulers whose noise levels are those of their betas")
     learned = Learned(_Asked(model, _shape(shape if shape is not None else _shape_of(model)),
                              lambda t: t.round().long() - 1, given or {}), chain, TARGET_OF[told])
     clip = bool(_told(config, "clip_sample", False)) if clip is None else clip
@@ -193,14 +198,23 @@ def times_of(scheduler: Any) -> Tensor:
 
     Their timestep i is our t = i + 1, and the last step ends at 0, or at 1 where the scheduler's set_alpha_to_one is
     False. Our samplers go from each of these times to the next; a DDIMScheduler goes T // steps down instead, which is
-    the same where its spacing is even.
+    the same where its spacing is even. An EulerDiscreteScheduler takes the steps of our ``ddim``, in samples that are
+    divided by alpha.
 
     Raises:
-        ValueError: where ``set_timesteps`` has not been called.
+        ValueError: where ``set_timesteps`` has not been called, and for timesteps that are not whole or do not
+            decrease, as those of solvers that ask twice at one time.
     """
     steps = getattr(scheduler, "timesteps", None)
     if steps is None or getattr(scheduler, "num_inference_steps", None) is None:
         raise ValueError(f"timesteps = {steps!r} of {type(scheduler).__name__}; allowed: after set_timesteps(steps)")
-    times = torch.as_tensor(steps).cpu().long() + 1
+    times = torch.as_tensor(steps).cpu().double() + 1
+    wrong = (times != times.round()) | (times < 1)
+    wrong[1:] |= times.diff() >= 0
+    if bool(wrong.any()):
+        first = int(wrong.nonzero()[0])
+        raise ValueError(f"timesteps[{first}] = {times[first] - 1:g} of {type(scheduler).__name__}; allowed: whole "
+                         "numbers >= 0, each below the one before (mostly timestep_spacing = 'leading' or 'trailing')")
+    times = times.long()
     last = 0 if _told(getattr(scheduler, "config", {}), "set_alpha_to_one", True) else 1
     return torch.cat([times[times > last], torch.tensor([last])])

@@ -122,7 +122,8 @@ def main(argv: list[str] | None = None) -> int:
         _complain(f"{command}: {error}")
         return error.status
     except KeyboardInterrupt as interrupt:
-        _complain(f"\n{command}: interrupted; the last good pages are untouched")
+        left = "the last good pages are untouched" if "diagnose" not in command else "no report was left half-written"
+        _complain(f"\n{command}: interrupted; {left}")
         return 128 + getattr(interrupt, "number", 2)
     except BrokenPipeError:  # whoever reads has had enough, as `head` has
         _give_up_output()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import PressError
-from .files import write_whole
+from .files import replaceable, write_whole
 
 __all__ = ["Files", "diagnose"]
 
@@ -80,8 +80,8 @@ def _array(path: Path, name: str) -> Any:
 def _may_write(path: Path, name: str, inputs: list[Path]) -> None:
     """PressError where a report cannot go to ``path``: seen before the work, not after it."""
     folder = path.parent
-    if path.is_dir() or not folder.is_dir():
-        raise PressError(f"{name} = {path}; allowed: a file in a folder that exists", 2)
+    if not replaceable(path) or not folder.is_dir():
+        raise PressError(f"{name} = {path}; allowed: an ordinary file in a folder that exists", 2)
     if any(path.exists() and path.samefile(one) for one in inputs):
         raise PressError(f"{name} = {path} is what is to be read; allowed: another file", 2)
     if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):

@@ -14,7 +14,7 @@ from typing import Any
 
 from .errors import PressError
 
-__all__ = ["at_work", "lock", "read_toml", "read_yaml", "require_room", "write_whole"]
+__all__ = ["at_work", "lock", "read_toml", "read_yaml", "replaceable", "require_room", "write_whole"]
 
 ROOM = 64 * 2**20  # bytes that must be free before a run or a build begins
 
@@ -48,8 +48,19 @@ def read_yaml(path: Path) -> Any:
         raise PressError(f"{path.name}{where}: {getattr(error, 'problem', None) or error}") from error
 
 
+def replaceable(path: Path) -> bool:
+    """Whether there is nothing at ``path``, or an ordinary file: for root, /dev/null can be replaced like any other."""
+    return path.is_file() or not path.exists()
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Put ``content`` at ``path`` all at once: a reader sees the old file or the new one, never a part."""
+    """Put ``content`` at ``path`` all at once: a reader sees the old file or the new one, never a part.
+
+    Raises:
+        PressError: where a folder, a device or a pipe is at ``path``, which must not be replaced.
+    """
+    if not replaceable(path):
+        raise PressError(f"{path} is no ordinary file, and is not replaced by one", 2)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     try:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 import sys
 import textwrap
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ..measure.diagnosis import Diagnosis, Share, symptoms
@@ -35,14 +37,15 @@ GUESS = "No run of the book decides what helps. Worth a try: "
 READINGS = {
     "memorised": Reading(
         "The samples repeat the training data",
-        "More samples lie on, or nearly on, reference rows than fresh data do. A network that has learnt the score of "
+        "More samples lie on, or nearly on, reference rows than other data do. A network that has learnt the score of "
         "its training set generates that set, by every sampler, and this alone raises the crowding ratio.",
         "\"Measuring collapse\", section \"Memorisation raises it, for every sampler\"",
         "Train on more data, and judge by held-out data (--held-out) before you blame the sampler.",
     ),
     "duplicated": Reading(
         "The samples repeat one another",
-        "Samples have other samples nearer than data have other data. That is collapse onto single points.",
+        "More samples than data have another one very near: equal, or at most half as far as the closest hundredth of "
+        "the data have theirs. Collapse onto single points looks like this, and so do tight clumps.",
         "\"Collapse errors of the deterministic sampler\", section \"In the plane, and on images\"",
         GUESS + "look whether one start or one seed was used twice. If not, treat it as clumping.",
     ),
@@ -144,12 +147,12 @@ def _shown(one: dict[str, float], digits: int = 3, percent: bool = False) -> str
     return f"{value} [{low}, {high}]"
 
 
-HEAD = ("of the pairs", "radius", "pair ratio", "shift", "unevenness")
+HEAD = ("the radius holds", "radius", "pair ratio", "shift", "unevenness")
 
 
 def _crowds(many: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     """The rows of a table below ``HEAD``."""
-    return [(f"{100 * one['share']:g} %", f"{one['radius']:.3g}",
+    return [(f"{100 * one['share']:g} % of the pairs", f"{one['radius']:.3g}",
              *(_shown(one[key]) for key in ("ratio", "shift", "unevenness"))) for one in many]
 
 
@@ -220,18 +223,31 @@ def _aligned(table: list[tuple[str, ...]]) -> list[str]:
 
 # --- page -------------------------------------------------------------------------------------------------------------
 
+SIZE = {"width": 4.4, "height": 3.0}
+"""Of a figure, in inches: on a phone, 328 pixels wide, its smallest letters are then some 9 pixels high."""
+
 LOOK = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --line: #ccc; --soft: #f3f3f0 }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --paper: #16181c; --line: #444; --soft: #22252b } }
 body { color: var(--ink); background: var(--paper); font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto;
-  max-width: 52rem; padding: 0 1rem }
+  max-width: 52rem; overflow-wrap: break-word; padding: 0 1rem }
 h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2rem }
-.wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top }
+tbody th { font-weight: normal } tbody th.part { padding-left: 1.5rem }
 figure { margin: 1.5rem 0 } figure img { background: #fff; max-width: 100%; height: auto }
 figcaption, .small { font-size: .9rem }
 section.reading { background: var(--soft); border-left: 4px solid #0072B2; margin: 1rem 0; padding: .5rem 1rem }
 section.reading h2 { margin: .2rem 0 }
+@media screen and (max-width: 40rem) {
+  thead { clip-path: inset(50%); height: 1px; overflow: hidden; position: absolute; width: 1px }
+  table, tbody, tr, tbody th, td { display: block } tr { border-bottom: 1px solid var(--line); padding: .4rem 0 }
+  tbody th, td { border: 0; padding: 0 } tbody th { font-weight: 600 } td, tbody th.part { padding-left: 1rem }
+  th.part ~ td { padding-left: 2rem }
+  td::before { content: attr(data-head) ": " }
+}
+@media print { body { font-size: 11pt; margin: 0 auto } h2 { break-after: avoid }
+  figure, section.reading, tr { break-inside: avoid } figure img { max-width: 24rem } }
 """
 
 
@@ -262,11 +278,23 @@ def page(table: dict[str, Any]) -> str:
 
 
 def _table(head: tuple[str, ...], body: list[tuple[str, ...]]) -> str:
-    def row(cells: tuple[str, ...], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell.strip())}</{tag}>" for cell in cells) + "</tr>"
+    """A table, whose rows become blocks on a narrow screen. A row that begins with blanks is a part of the one above.
 
-    return ("<div class=\"wide\"><table><thead>" + row(head, "th") + "</thead><tbody>"
-            + "".join(row(cells, "td") for cells in body) + "</tbody></table></div>")
+    Roles are said because a table that is shown as blocks is none for every screen reader.
+    """
+    def cell(text: str, tag: str, role: str, more: str = "") -> str:
+        whole = re.sub(r"\[[^]]*\]", lambda ends: ends[0].replace(" ", "\N{NO-BREAK SPACE}"), text.strip())
+        return f"<{tag} role=\"{role}\"{more}>{html.escape(whole.replace(' %', chr(160) + '%'))}</{tag}>"
+
+    def row(cells: Iterable[str]) -> str:
+        return f"<tr role=\"row\">{''.join(cells)}</tr>"
+
+    heads = [f" data-head=\"{html.escape(name)}\"" for name in head[1:]]
+    rows = [row([cell(first, "th", "rowheader", " scope=\"row\"" + " class=\"part\"" * first.startswith(" ")),
+                 *(cell(text, "td", "cell", more) for text, more in zip(rest, heads))]) for first, *rest in body]
+    names = row(cell(name, "th", "columnheader", " scope=\"col\"") for name in head)
+    return (f"<table role=\"table\"><thead role=\"rowgroup\">{names}</thead>"
+            f"<tbody role=\"rowgroup\">{''.join(rows)}</tbody></table>")
 
 
 def _figures(table: dict[str, Any]) -> list[str]:
@@ -274,19 +302,20 @@ def _figures(table: dict[str, Any]) -> list[str]:
     from .figures import COLOURS, panels, trend
 
     curve, made = table["curve"], []
-    fig, (axis,) = panels(width=6.4, height=3.4)
+    fig, (axis,) = panels(**SIZE)
     for name, colour, mark in (("reference", "black", "o"), ("samples", "orange", "s")):
-        axis.loglog(curve["radius"], [value or float("nan") for value in curve[name]], color=COLOURS[colour],
-                    marker=mark, linestyle="-" if mark == "o" else "--", label=name)
-    axis.set(xlabel="radius", ylabel="others within it (ANSD)")
+        axis.semilogy(curve["radius"], [value or float("nan") for value in curve[name]], color=COLOURS[colour],
+                      marker=mark, linestyle="-" if mark == "o" else "--", label=name)
+    wide = curve["radius"][-1] > 10 * curve["radius"][0]  # as radii are in few dimensions; in many they are much alike
+    axis.set(xlabel="radius", ylabel="others within it (ANSD)", xscale="log" if wide else "linear")
     axis.legend()
     n, m = table["rows"]["samples"], table["rows"]["reference"]
     made.append(_figure(fig, f"Average number of other rows within a radius, of {n:,} samples and of {m:,} reference "
                              "rows. The pair ratio in the table is freed of these numbers.",
-                        f"Two curves over the radius on logarithmic axes: the reference {trend(curve['reference'])}, "
-                        f"the samples' {trend(curve['samples'])}."))  # fmt: skip
+                        f"Two curves over the radius, {'both axes' if wide else 'the upright axis'} logarithmic: the "
+                        f"reference {trend(curve['reference'])}, the samples' {trend(curve['samples'])}."))  # fmt: skip
     if table["crowding"]:
-        fig, (axis,) = panels(width=6.4, height=3.2)
+        fig, (axis,) = panels(**SIZE)
         keys = (("ratio", "blue", "o", 1), ("shift", "green", "^", 0), ("unevenness", "pink", "D", 0))
         for i, (key, colour, mark, less) in enumerate(keys):
             ends = [one[key] for one in table["crowding"]]
@@ -295,8 +324,8 @@ def _figures(table: dict[str, Any]) -> list[str]:
             axis.errorbar([k + 0.15 * (i - 1) for k in range(len(ends))], value, errors, color=COLOURS[colour],
                           marker=mark, linestyle="none", capsize=3, label="ratio - 1" if less else key)
         axis.axhline(0, color=COLOURS["grey"], linewidth=1)
-        axis.set_xticks(range(len(table["crowding"])), [f"{100 * one['share']:g} % of the pairs"
-                                                       for one in table["crowding"]])
+        axis.set_xticks(range(len(table["crowding"])), [f"{100 * one['share']:g} %" for one in table["crowding"]])
+        axis.set_xlabel("radius, by the share of the data's pairs within it")
         axis.legend()
         said = "; ".join(f"at {100 * one['share']:g} % the ratio less one is {one['ratio']['value'] - 1:.2g}, its "
                          f"shift {one['shift']['value']:.2g} and its unevenness {one['unevenness']['value']:.2g}"
@@ -311,8 +340,10 @@ def _figure(fig: Any, caption: str, alt: str) -> str:
     import matplotlib.pyplot as plt
 
     raw = io.BytesIO()
-    fig.savefig(raw, format="png")
+    fig.savefig(raw, format="png", dpi=240)
+    width, height = (int(120 * inches) for inches in fig.get_size_inches())
     plt.close(fig)
     data = base64.b64encode(raw.getvalue()).decode()
-    return (f"<figure><img alt=\"{html.escape(alt)}\" src=\"data:image/png;base64,{data}\">"
+    return (f"<figure><img alt=\"{html.escape(alt)}\" width=\"{width}\" height=\"{height}\" "
+            f"src=\"data:image/png;base64,{data}\">"
             f"<figcaption>{html.escape(caption)}</figcaption></figure>")

@@ -2,6 +2,8 @@
 
 import csv
 import http.server
+import os
+import shutil
 import threading
 
 import nbformat
@@ -141,12 +143,16 @@ def test_names_that_a_spreadsheet_would_compute_are_texts(marks):
 @pytest.mark.parametrize("given, said", [
     ({"folder": "nowhere"}, "no folder of submissions"), ({"folder": "."}, "holds no submission"),
     ({"seconds": 0}, "allowed: above 0"), ({"seconds": float("nan")}, "allowed: above 0"),
+    ({"table": "pipe"}, "is no ordinary file; the marks need a file"),
 ])  # fmt: skip
 def test_wrong_use_is_told_before_anything_runs(tmp_path, given, said):
     folder = tmp_path / given.get("folder", "subs")
     (tmp_path / "subs").mkdir()
+    if "table" in given:
+        os.mkfifo(tmp_path / "pipe")  # or a device, which root could replace
+        shutil.copy(PROJECT.root / "notebooks/exercises/targets.ipynb", folder / "one.ipynb")
     with pytest.raises(PressError, match=said):
-        grade(PROJECT, folder, tmp_path / "marks.csv", seconds=given.get("seconds", 5))
+        grade(PROJECT, folder, tmp_path / given.get("table", "marks.csv"), seconds=given.get("seconds", 5))
     assert not (tmp_path / "marks.csv").exists()
 
 

@@ -163,11 +163,11 @@ def test_nearest_rows_are_those_of_scikit_learn(dim, block, monkeypatch):
     x += 100
     rows = diagnosis._Rows(y, "y")
     centre = torch.full((dim,), 100.0, dtype=torch.float64)
-    found = diagnosis._nearest(torch.tensor(x), torch.full((70,), -1), rows, centre, "")
     tree = NearestNeighbors(n_neighbors=2, algorithm="kd_tree").fit(y)
-    np.testing.assert_allclose(found, tree.kneighbors(x)[0][:, 0], rtol=1e-12)
-    own = diagnosis._nearest(torch.tensor(y[:40]), torch.arange(40), rows, centre, "")
-    np.testing.assert_allclose(own, tree.kneighbors(y[:40])[0][:, 1], rtol=1e-12)
+    for query, own, k in ((x, torch.full((70,), -1), 0), (y[:40], torch.arange(40), 1)):
+        for found, expected in zip(diagnosis._nearest(torch.tensor(query), own, rows, centre, ""),
+                                   tree.kneighbors(query)):
+            np.testing.assert_allclose(found, expected[:, k], rtol=1e-12)
 
 
 @pytest.mark.parametrize("hits, of", [(0, 30), (1, 30), (29, 30), (30, 30), (7, 400)])
@@ -178,12 +178,53 @@ def test_shares_have_the_interval_of_scipy(hits, of):
 
 def test_closer_is_the_area_under_the_curve():
     near, base = torch.tensor(np.random.default_rng(1).integers(0, 9, 60)), torch.arange(80) % 11
-    found = diagnosis._closer(near.double(), base.double())
+    found = diagnosis._closer(near.double(), base.double(), None)
     label = np.r_[np.zeros(60), np.ones(80)]
     assert found.value == pytest.approx(roc_auc_score(label, torch.cat([near, base]).numpy()), rel=1e-12)
     wins = (near[:, None] < base).double() + 0.5 * (near[:, None] == base)
     error = math.sqrt(float(wins.mean(1).var()) / 60 + float(wins.mean(0).var()) / 80)
     assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=1e-12)
+
+
+def test_distances_within_the_reference_hang_together():
+    """Taken as independent, which they are not, they would have intervals that miss one time in six."""
+    hits = 0
+    for seed in range(200):
+        x, y = torch.tensor(normal(seed, 400, 2)), torch.tensor(normal(1000 + seed, 40, 2))
+        own = torch.cat([torch.full((400,), -1), torch.arange(40)])
+        distances, nearest = diagnosis._nearest(torch.cat([x, y]), own, diagnosis._Rows(y, "y"), torch.zeros(2), "")
+        found = diagnosis._closer(distances[:400], distances[400:], (nearest, torch.arange(40)))
+        hits += found.low <= 0.5 <= found.high
+    assert hits >= 190
+
+
+@pytest.mark.parametrize("share, points", [(0.1, 50), (0.5, 100), (0.1, 5)])
+def test_rows_that_repeat_come_together(share, points):
+    """A share of the rows falls onto some points; the mean share of repeated ones over seeds is the truth."""
+    found = []
+    for seed in range(500):
+        random = np.random.default_rng(seed)
+        places = np.where(random.random(400) < share, random.integers(0, points, 400), -1 - np.arange(400))
+        found.append(diagnosis._repeats(*diagnosis._repeated(places.tolist()), 400))
+    truth = np.mean([one.value for one in found])
+    assert covered(found, truth) >= 470  # three deviations below 95 %; as independent rows 440 at worst
+
+
+def test_pairs_count_half():
+    """Thirty pairs of nearly equal samples are sixty rows, and tell as little as the jackknife says."""
+    x, y = normal(1, 600, 4), normal(2, 600, 4)
+    x[30:60] = x[:30] + 1e-6
+    found = diagnose(x, y).near.samples
+    np.testing.assert_allclose(found, diagnosis._share(60 / 4, 600 / 4))
+    assert found.high - found.low > 1.5 * np.diff(diagnosis._share(60, 600)[1:])[0]
+
+
+def test_few_samples_or_few_data_are_no_symptom():
+    """At the smallest radius forty samples have no pair; of forty data the nearest hundredth is one row."""
+    few = [diagnose(normal(seed, 40, 2), normal(1000 + seed, 2000, 2), seed=seed) for seed in SEEDS]
+    assert covered([found.crowding[0].unevenness for found in few], 0) >= 17
+    many = [diagnose(normal(seed, 2000, 2), normal(1000 + seed, 40, 2), seed=seed) for seed in SEEDS]
+    assert not {"memorised", "duplicated"} & {name for found in few + many for name in symptoms(found)}
 
 
 def test_moments_are_those_of_numpy():
@@ -216,6 +257,11 @@ def test_any_layout_gives_the_same(change):
     (lambda a: np.where(a == a[70, 1], np.nan, a), ValueError, "nan or infinite numbers, first in row 70"),
     (lambda a: np.where(a == a[7, 1], -np.inf, a), ValueError, "nan or infinite numbers, first in row 7"),
     (lambda a: a * 1e200, ValueError, "squares overflow"),
+    (lambda a: np.where(np.arange(100)[:, None] < 99, 1.0, a), ValueError, "100 rows that are all but equal"),
+    (lambda a: a * 1e-300, ValueError, "samples holds 100 rows that are all but equal"),
+    (lambda a: torch.tensor(a).to_sparse(), TypeError, "samples is a sparse_coo tensor"),
+    (lambda a: torch.tensor(a).to("meta"), TypeError, "samples is a meta tensor"),
+    (lambda a: torch.tensor(a) > 0, TypeError, "samples has the type bool"),
     (lambda a: a > 0, TypeError, "samples has the type bool; allowed: an array of real numbers"),
     (lambda a: a + 1j, TypeError, "samples has the type complex128"),
     (lambda a: a.astype("U5"), TypeError, "samples has the type <U5"),
@@ -227,6 +273,18 @@ def test_what_cannot_be_diagnosed_is_refused(change, error, words):
         diagnose(change(normal(1, 100, 2)), normal(2, 100, 2))
     with pytest.raises(ValueError, match="seed = -1"):
         diagnose(normal(1, 100, 2), normal(2, 100, 2), seed=-1)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.longdouble, np.uint8, np.int64, ">i2", torch.bfloat16])
+def test_any_real_dtype_is_taken(dtype):
+    x, y = (np.round(20 * normal(seed, 200, 3)).clip(-90, 90) + 100 for seed in (1, 2))  # whole numbers, exact in all
+    kept = (lambda a: torch.tensor(a).to(dtype)) if isinstance(dtype, torch.dtype) else (lambda a: a.astype(dtype))
+    one = x if dtype is not torch.bfloat16 else torch.tensor(x).to(dtype).double().numpy()
+    other = y if dtype is not torch.bfloat16 else torch.tensor(y).to(dtype).double().numpy()
+    found, expected = diagnose(kept(x), kept(y)), diagnose(one, other)
+    assert found.spread.value == pytest.approx(expected.spread.value, rel=1e-12)
+    assert [one.ratio.value for one in found.crowding] == [one.ratio.value for one in expected.crowding]
+    assert found.equal == expected.equal and symptoms(found) == symptoms(expected)
 
 
 def test_what_is_odd_is_warned_of():

@@ -2,7 +2,17 @@
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel
+from diffusers import (
+    CogVideoXDDIMScheduler,
+    DDIMInverseScheduler,
+    DDIMScheduler,
+    DDPMScheduler,
+    EDMEulerScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    PNDMScheduler,
+    UNet2DModel,
+)
 
 from diffnotes import Chain, Exact, GaussianMixture, Linear, ddim, ddpm, ode, prior
 from diffnotes.model.foreign import from_diffusers, from_function, times_of
@@ -10,24 +20,30 @@ from diffnotes.model.foreign import from_diffusers, from_function, times_of
 TARGETS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 
 
+def made(out=2, **more):
+    """A small network of diffusers."""
+    torch.manual_seed(3)
+    net = UNet2DModel(sample_size=8, in_channels=2, out_channels=out, block_out_channels=(8, 16), norm_num_groups=4,
+                      down_block_types=("DownBlock2D", "AttnDownBlock2D"), layers_per_block=1,
+                      up_block_types=("AttnUpBlock2D", "UpBlock2D"), attention_head_dim=8, **more)  # fmt: skip
+    return net.eval()
+
+
 @pytest.fixture(scope="module")
 def unet():
-    """A small network of diffusers, whose answer is of the size of its input."""
-    torch.manual_seed(3)
-    net = UNet2DModel(sample_size=8, in_channels=2, out_channels=2, block_out_channels=(8, 16), norm_num_groups=4,
-                      down_block_types=("DownBlock2D", "AttnDownBlock2D"), layers_per_block=1,
-                      up_block_types=("AttnUpBlock2D", "UpBlock2D"), attention_head_dim=8)  # fmt: skip
-    return net.eval()
+    """One whose answer is of the size of its input."""
+    return made()
 
 
 def start(n=3):
     return torch.randn(n, 2, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
-def theirs(unet, scheduler, x, **options):
+def theirs(unet, scheduler, x, given=(), **options):
     with torch.no_grad():
         for t in scheduler.timesteps:
-            x = scheduler.step(unet(x, t).sample, t, x, **options).prev_sample
+            y = unet(scheduler.scale_model_input(x, t), t, **dict(given)).sample
+            x = scheduler.step(y, t, x, **options).prev_sample
     return x
 
 
@@ -59,6 +75,44 @@ def test_ddim_is_that_of_diffusers(unet, prediction, spacing, first):
     times = times_of(scheduler)
     assert times[-1] == (0 if first else 1)
     near(ddim(from_diffusers(unet, scheduler), start(), times), theirs(unet, scheduler, start()))
+
+
+@pytest.mark.parametrize("prediction", TARGETS)
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_ddim_is_their_euler(unet, prediction, spacing):
+    """The step of Euler in x/alpha over sigma/alpha is that of DDIM."""
+    scheduler = EulerDiscreteScheduler(1000, prediction_type=prediction, timestep_spacing=spacing)
+    scheduler.set_timesteps(20)
+    denoiser, times = from_diffusers(unet, scheduler), times_of(scheduler)
+    alpha = float(denoiser.schedule.alpha_bar[int(times[0])].sqrt())
+    expected = theirs(unet, scheduler, start() * scheduler.init_noise_sigma)
+    near(ddim(denoiser, alpha * start() * scheduler.init_noise_sigma, times), expected)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.float16, 1e-3), (torch.bfloat16, 0.02)])
+def test_a_model_of_classes_in_its_own_dtype(dtype, tolerance):
+    net, scheduler = made(num_class_embeds=5), DDIMScheduler(1000, clip_sample=False)
+    scheduler.set_timesteps(10)
+    expected = theirs(net, scheduler, start(), {"class_labels": torch.full((3,), 3)})
+    net.to(dtype)
+    found, other = (ddim(from_diffusers(net, scheduler, given={"class_labels": torch.tensor([label])}), start(),
+                         times_of(scheduler)) for label in (3, 1))  # fmt: skip
+    assert found.dtype == torch.float32
+    near(found, expected, tolerance)
+    assert float((other - found).abs().max()) > 0.05 * float(found.abs().max())
+
+
+@pytest.mark.parametrize("scheduler, words", [
+    (EulerDiscreteScheduler(), r"timesteps\[1\] = 946.421 of EulerDiscreteScheduler; allowed: whole numbers >= 0"),
+    (PNDMScheduler(), r"timesteps\[2\] = 925 of PNDMScheduler; .* each below the one before"),
+    (DDIMInverseScheduler(), r"timesteps\[1\] = 50 of DDIMInverseScheduler"),
+    (EDMEulerScheduler(), r"timesteps\[0\] = 1.09551 of EDMEulerScheduler"),
+])  # fmt: skip
+def test_steps_that_our_samplers_cannot_take_are_refused(scheduler, words):
+    """Cut to whole times they would be other steps, or none."""
+    scheduler.set_timesteps(20)
+    with pytest.raises(ValueError, match=words):
+        times_of(scheduler)
 
 
 @pytest.mark.parametrize("prediction", TARGETS)
@@ -123,6 +177,10 @@ def test_what_is_not_supported_is_named(unet):
             from_diffusers(unet, DDPMScheduler(50, **options))
     with pytest.raises(ValueError, match="FlowMatchEulerDiscreteScheduler; allowed: schedulers with betas"):
         from_diffusers(unet, FlowMatchEulerDiscreteScheduler())
+    with pytest.raises(ValueError, match="alphas_cumprod of CogVideoXDDIMScheduler are not the products"):
+        from_diffusers(unet, CogVideoXDDIMScheduler())
+    with pytest.raises(ValueError, match=r"answer to 3 samples is \(3, 4, 8, 8\); .*learned variances"):
+        from_diffusers(made(out=4), DDPMScheduler(50)).x0(start(), 3)
     with pytest.raises(ValueError, match="no in_channels and sample_size"):
         from_diffusers(lambda x, t: x, DDPMScheduler(50))
     with pytest.raises(ValueError, match="after set_timesteps"):

@@ -27,7 +27,7 @@ from typing import Any
 
 from ..errors import PressError
 from ..exercises import LEVELS, Task, tasks
-from ..files import require_room, write_whole
+from ..files import replaceable, require_room, write_whole
 from ..layout import Project
 from ..page import read
 from ..processes import environment, interruptible
@@ -93,8 +93,8 @@ def grade(project: Project, folder: Path, table: Path, feedback: Path | None = N
     files = _handed_in(folder, {os.path.realpath(path) for path in (table, feedback) if path})
     if not any(_is_notebook(path) for path in files):
         raise PressError(f"{folder} holds no submission; allowed: STUDENT.ipynb, or STUDENT/NAME.ipynb", 2)
-    if table.is_dir():
-        raise PressError(f"{table} is a folder; the marks need a file", 2)
+    if not replaceable(table):
+        raise PressError(f"{table} is {'a folder' if table.is_dir() else 'no ordinary file'}; the marks need a file", 2)
     for place, what in ((table.parent, "the marks"), (feedback, "the feedback")):
         if place is not None:
             require_room(place, what)

@@ -43,6 +43,7 @@ def entries(found: dict[str, Any], claims: Iterable[dict[str, Any]], labels: Map
         said = [name for one in head.split(r",\;") for name in _said(one, macros)]
         names = list(dict.fromkeys([*said, *(name.split(".")[-1] for name in row["where"])]))
         meaning = re.sub(r"\$([^$]*)\$", lambda match: plain(match[1], macros), row["meaning"])
+        names.append(re.split(r"[,;:.]", meaning)[0])
         title = f"{plain(head, macros)}: {meaning.replace('*', '')}"
         rows.append([names, title, "notation", "book/notation", symbol_id(row["symbol"])])
     return [row for row in rows if row[0]]

@@ -251,7 +251,7 @@ FIRST = {  # page and anchor of the first result: the words that a student or an
     "chapters/sequence.html#sec-sequence-covariances": ["learned variance"],
     "chapters/lipschitz.html#sec-lipschitz-sharing": ["timestep sharing", "time step sharing"],
     "glossary.html#term-ANSD": ["ANSD", "ansd"],
-    "glossary.html#term-Fréchet-distance": ["FID", "Frechet distance"],
+    "glossary.html#term-Frechet-distance": ["FID", "Frechet distance"],
     "glossary.html#term-Lipschitz-singularity": ["Lipschitz", "lipshitz"],
     "glossary.html#term-DDIM": ["DDIM"],
     "glossary.html#term-score": ["score", "scores"],

@@ -45,7 +45,7 @@ const setFormulas = async () => {
     await MathJax.typesetPromise(some);
     foldWide(some.filter((formula) => formula.matches("span.math")));
     const factor = SLICE / (performance.now() - start);
-    count = Math.round(Math.min(Math.max(count * Math.min(Math.max(factor, 0.25), 2), 1), 200));
+    count = Math.round(Math.min(Math.max(count * Math.min(Math.max(factor, 0.5), 2), 4), 200));
     await pause();
   }
   watch.disconnect();

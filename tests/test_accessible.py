@@ -277,7 +277,7 @@ def test_a_page_is_printed_light_whole_and_without_what_is_around_it(sample: str
         around = ".bd-sidebar-primary, .bd-sidebar-secondary, .bd-header-article, .bd-footer-content, button"
         assert browser.run(shown.format(around)) == 0
         assert browser.run(shown.format(".cell_input")) == browser.run(CELLS)
-        assert browser.run(shown.format("template, .cell summary")) == 0
+        assert browser.run(shown.format("template, details.hide.above-input > summary")) == 0
         assert browser.run(shown.format(".solution p:not(.admonition-title)")) == browser.run(
             "document.querySelectorAll('.solution p:not(.admonition-title)').length")  # fmt: skip
         inks = "getComputedStyle(document.querySelector('.bd-article section > p')).color"

@@ -221,8 +221,10 @@ def test_a_figure_is_enlarged_by_a_click_and_closed_beside_it(sample: str, brows
     assert browser.run("document.querySelector('dialog') === null")
 
 
-def test_what_has_the_focus_is_seen(site: Path, browser: Browser, sample: str) -> None:
-    """Each stop of the Tab key has an outline, and nothing that is folded away has the focus."""
+@pytest.mark.parametrize("width", [1280, 360])
+def test_what_has_the_focus_is_seen(site: Path, browser: Browser, sample: str, width: int) -> None:
+    """Each stop of the Tab key has an outline, and nothing that is folded away or beside the window has the focus."""
+    browser.view(width=width)
     browser.open(sample)
     seen = set()
     for _ in range(400):
@@ -233,12 +235,14 @@ def test_what_has_the_focus_is_seen(site: Path, browser: Browser, sample: str) -
             const number = [...document.querySelectorAll('*')].indexOf(e);
             const drawn = s.outlineStyle !== 'none' || s.boxShadow !== 'none';
             const shown = e.checkVisibility({{visibilityProperty: true}});
-            return [number, drawn, shown, box.width > 0, e.outerHTML.slice(0, 90)] }})()"""
+            const inside = box.width > 0 && box.left < innerWidth && box.right > 0;
+            return [number, drawn, shown, inside, e.outerHTML.slice(0, 90)] }})()"""
         )
         if stop is None or stop[0] in seen:
             break
         seen.add(stop[0])
         assert all(stop[1:4]), stop
+    browser.view()
     assert len(seen) > 40
 
 
@@ -307,6 +311,7 @@ def test_a_page_is_printed_light_whole_and_without_what_is_around_it(sample: str
         around = ".bd-sidebar-primary, .bd-sidebar-secondary, .bd-header-article, .bd-footer-content, button"
         assert browser.run(shown.format(around)) == 0
         assert browser.run(shown.format(".cell_input")) == browser.run(CELLS)
+        assert browser.run(shown.format("template, details.hide.above-input > summary")) == 0
         assert browser.run(shown.format(".solution p:not(.admonition-title)")) == browser.run(
             "document.querySelectorAll('.solution p:not(.admonition-title)').length")  # fmt: skip
         inks = "getComputedStyle(document.querySelector('.bd-article section > p')).color"

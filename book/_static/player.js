@@ -108,9 +108,9 @@
         picture.setAttribute("aria-label", frame.alt[k]);
       });
       setting.textContent = data.controls.map((one, k) => `${one.label} ${one.values[chosen[k]]}`).join(", ") + ": ";
-      numbers.replaceChildren(...data.numbers.flatMap((name, k) => [
-        k ? "; " : "", `${name}\u00a0`, html("data", { value: frame.numbers[k] }, String(frame.numbers[k])),
-      ]));
+      numbers.replaceChildren(...data.numbers.map((name, k) => html(
+        "span", {}, `${name}\u00a0`, html("data", { value: frame.numbers[k] }, String(frame.numbers[k])), k + 1 < data.numbers.length ? "; " : "",
+      )));
     };
     form.addEventListener("input", update);
     form.addEventListener("submit", (event) => event.preventDefault());

@@ -342,6 +342,12 @@ def _safe_without_script(
         context["body"] = NO_SCRIPT + context["body"]
 
 
+def _front(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """The front page has a style of its own."""
+    if pagename == app.config.root_doc:
+        app.add_css_file("front.css")
+
+
 def _imprint(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     if doctree is None:  # the search
         return
@@ -356,7 +362,9 @@ def _searchable(app: Any, pagename: str, templatename: str, context: dict[str, A
     path = Path(app.srcdir) / reference.NOTATION
     if pagename == "search" and path.exists():
         std = app.env.get_domain("std")
-        labels = {name: (doc, anchor, "") for name, (doc, anchor) in std.anonlabels.items()}
+        labels = {doc: (doc, "", title.astext()) for doc, title in app.env.titles.items()}
+        labels |= {"slides": ("slides/index", "", "Slides"), "cite": (app.config.root_doc, "cite", "Cite this book")}
+        labels |= {name: (doc, anchor, "") for name, (doc, anchor) in std.anonlabels.items()}
         for name, (doc, anchor, title) in std.labels.items():
             page = app.env.titles[doc].astext() if doc in app.env.titles else title
             labels[name] = (doc, anchor, title if page == title else f"{page} > {title}")
@@ -470,5 +478,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("html-page-context", _safe_without_script, priority=950)
     app.connect("html-page-context", _imprint, priority=950)
     app.connect("html-page-context", _searchable)
+    app.connect("html-page-context", _front)
     app.connect("build-finished", _tidy)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -109,4 +109,4 @@ def footer(page: str, title: str, config: dict[str, str], book: Edition) -> str:
                      for name, text in shown)  # fmt: skip
     number = f"diffnotes {book.version}{_revision(book)}."
     return (f'<p class="edition">{html.escape(number)}</p><details class="cite"><summary>Cite this page</summary>'
-            f"{blocks}</details>")  # fmt: skip
+            f'<div id="cite">{blocks}</div></details>')  # fmt: skip

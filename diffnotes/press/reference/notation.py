@@ -6,7 +6,7 @@
 | ``groups`` | tables of symbols: ``title``, ``rows`` and, where they hold in some chapters only, ``only`` |
 | a row | ``symbol`` (TeX), ``meaning``, ``code`` (the variable), ``where`` (what computes it), ``only`` |
 | ``terms`` | the glossary: term -> Markdown |
-| ``search`` | ``words`` of readers, and the ``term`` or the label (``at``) that they mean |
+| ``search`` | ``words`` of readers and the ``term``, label or page (``at``) they mean; the first is shown first |
 | ``local`` | chapter -> {symbol -> meaning}: what one chapter alone writes, and no table has |
 """
 
@@ -54,7 +54,7 @@ def notation(path: str | Path) -> dict[str, Any]:
     for entry in found["search"]:
         goal = entry.keys() & {"term", "at"} if isinstance(entry, dict) else ()
         if len(goal) != 1 or not entry.get("words") or entry.get("term", term) not in found["terms"]:
-            raise _fault(f"search {entry!r:.60}", "words, and a term of the glossary or a label (at)")
+            raise _fault(f"search {entry!r:.60}", "words, and a term of the glossary, a label or a page (at)")
     return found
 
 

@@ -7,6 +7,7 @@ place; ``book/_static/search.js`` puts the entries whose name is what the reader
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -33,7 +34,7 @@ def entries(found: dict[str, Any], claims: Iterable[dict[str, Any]], labels: Map
         rows.append([[claim["id"]], f"{claim['id']}: {claim['statement']}", "claim", document, anchor])
     for term in found["terms"]:
         words = [word for entry in found["search"] if entry.get("term") == term for word in entry["words"]]
-        rows.append([[term, *words], term, "glossary", "book/glossary", "term-" + re.sub(r"\s+", "-", term)])
+        rows.append([[term, *words], term, "glossary", "book/glossary", _term_id(term)])
     for entry in found["search"]:
         if entry.get("at") in labels:
             document, anchor, title = labels[entry["at"]]
@@ -43,9 +44,19 @@ def entries(found: dict[str, Any], claims: Iterable[dict[str, Any]], labels: Map
         said = [name for one in head.split(r",\;") for name in _said(one, macros)]
         names = list(dict.fromkeys([*said, *(name.split(".")[-1] for name in row["where"])]))
         meaning = re.sub(r"\$([^$]*)\$", lambda match: plain(match[1], macros), row["meaning"])
+        names.append(re.split(r"[,;:.]", meaning)[0])
         title = f"{plain(head, macros)}: {meaning.replace('*', '')}"
         rows.append([names, title, "notation", "book/notation", symbol_id(row["symbol"])])
     return [row for row in rows if row[0]]
+
+
+def _term_id(term: str) -> str:
+    """The anchor that Sphinx gives to a term of the glossary, in which letters have lost their accents.
+
+    >>> _term_id("Fréchet distance")
+    'term-Frechet-distance'
+    """
+    return "term-" + re.sub(r"\s+", "-", unicodedata.normalize("NFKD", term).encode("ascii", "ignore").decode())
 
 
 def _said(tex: str, macros: dict[str, str]) -> list[str]:

@@ -1,4 +1,4 @@
-// Players: figures whose settings a reader moves. diffnotes/explore.py writes the frames of all settings into the page
+// Players: figures whose settings a reader moves. diffnotes/show/explore.py writes the frames of all settings into the page
 // as <div class="player" data-figure=ID> with a JSON script; here they take the place of the picture of figure ID.
 // Native inputs, so every key works that works elsewhere; the numbers are announced as they change.
 (() => {
@@ -30,7 +30,8 @@
   const words = (value) => String(value).replace("-", "\u2212");
 
   let clips = 0;
-  // The axes of a panel, once; returns its SVG and a function that draws curves [[x, y], ...] into it.
+  // The axes of a panel, once; returns its SVG, a function that draws curves [[x, y], ...] into it, and one that says in
+  // words what they do.
   const axes = (panel, names) => {
     const { width, height, left, right, top, bottom } = SIZE;
     const x = (value) => left + ((value - panel.xlim[0]) / (panel.xlim[1] - panel.xlim[0])) * (width - left - right);
@@ -61,7 +62,14 @@
     const draw = (curves) => curves.forEach(([xs, ys], k) => {
       drawn[k].setAttribute("d", xs.map((value, i) => `${i ? "L" : "M"}${x(value).toFixed(2)},${y(ys[i]).toFixed(2)}`).join(""));
     });
-    return [picture, draw];
+    return [picture, draw, (words) => picture.setAttribute("aria-label", words)];
+  };
+
+  // Small images in the place of a panel: their element, and a function that shows others.
+  const sheet = ({ x, sheet: [width, height] }) => {
+    const picture = html("img", { width, height });
+    const element = html("div", { class: "player-sheet" }, picture, html("span", { "aria-hidden": "true" }, x));
+    return [element, (address) => { picture.src = address; }, (words) => { picture.alt = words; }];
   };
 
   // A control: its element, and the index of the value it stands on.
@@ -88,7 +96,7 @@
     const data = JSON.parse(player.querySelector("script").textContent);
     const figure = document.getElementById(data.figure);
     if (!figure) return;
-    const panels = data.panels.map((panel) => axes(panel, data.names));
+    const panels = data.panels.map((panel) => panel.sheet ? sheet(panel) : axes(panel, data.names));
     const controls = data.controls.map((one) => control(one, data.figure));
     const pictures = html("div", { class: "player-panels" }, ...panels.map(([picture]) => picture));
     const legend = html("ul", { class: "player-legend", "aria-hidden": "true" }, ...data.names.map((name, k) => {
@@ -103,9 +111,10 @@
     const update = () => {
       const chosen = controls.map(([, index]) => index());
       const frame = data.frames[chosen.reduce((sum, index, k) => sum * data.controls[k].values.length + index, 0)];
-      panels.forEach(([picture, draw], k) => {
-        draw(frame.curves[k].map((pair) => pair.map((index) => data.arrays[index])));
-        picture.setAttribute("aria-label", frame.alt[k]);
+      panels.forEach(([, draw, describe], k) => {
+        const drawn = frame.curves[k];
+        draw(data.panels[k].sheet ? drawn : drawn.map((pair) => pair.map((index) => data.arrays[index])));
+        describe(frame.alt[k]);
       });
       setting.textContent = data.controls.map((one, k) => `${one.label} ${one.values[chosen[k]]}`).join(", ") + ": ";
       numbers.replaceChildren(...data.numbers.map((name, k) => html(

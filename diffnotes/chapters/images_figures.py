@@ -5,19 +5,21 @@ An arm has the same colour, dashes and marker in all of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ..measure.interval import mean_interval
 from ..show import figures
+from ..show.explore import Frame, Panel, Sheet, explorer as explorer_of
 from ..show.figures import COLOURS, trend
 from .images import Closest, Exhibit
 from .lipschitz import Case
 from .recursion import ImageCourse
 
-__all__ = ["closest", "constants", "course", "crowded", "grids", "levels", "quality", "rates", "sharing"]
+__all__ = ["closest", "constants", "course", "crowded", "explorer", "frames", "grids", "levels", "quality", "rates", "sharing"]
 
 CAPTIONS = {
     "data": "Held-out images of the first split, which its network and its classifier have never seen.",
@@ -105,6 +107,41 @@ def crowded(shares: Sequence[float], found: Mapping[str, Exhibit]) -> None:
         "that is no shift of mass (bottom), against the radius; mean and interval over splits. A ratio of zero is "
         "below the axis.",
         alt=f"Ratios over growing radii: {'; '.join(told)}.",
+    )  # fmt: skip
+
+
+def frames(
+    drawn: Mapping[str, Mapping[Case, Exhibit]], held: Exhibit, shares: Sequence[float], shape: tuple[int, int, int]
+) -> Callable[..., Frame]:
+    """The frames of :func:`explorer`: (images, steps) -> twelve images and what all of them measure, means over splits."""
+    of = {(name, case[1]): one for name, found in drawn.items() for case, one in found.items()}
+    radii = [math.log10(share) for share in shares]
+
+    def frame(images: str, steps: int) -> Frame:
+        one = of[images, steps]
+        ratios = {f"{space}{end}": (radii, getattr(exhibit.measures, space).mean(0))
+                  for space in ("pixels", "features") for end, exhibit in (("", one), (", held out", held))}
+        numbers = {"Fréchet distance over held-out": one.measures.distance / held.measures.distance,
+                   "variance over the data's": one.measures.spread,
+                   "nearest training image over held-out": one.measures.nearest}
+        return Frame([Sheet(_pictures(one.pictures[:12], shape), "images of the first split"),
+                      Panel(ratios, "log10 of the share of the data's pairs in the radius", "ratio of close pairs")],
+                     {name: float(value.mean()) for name, value in numbers.items()})  # fmt: skip
+
+    return frame
+
+
+def explorer(
+    drawn: Mapping[str, Mapping[Case, Exhibit]], held: Exhibit, shares: Sequence[float], shape: tuple[int, int, int]
+) -> None:
+    """Images of each kind beside their measures, kind and number of steps to be chosen."""
+    compute, steps = frames(drawn, held, shares, shape), sorted({n for found in drawn.values() for _, n in found})
+    first = {"images": list(drawn)[-1], "steps": steps[0]}
+    explorer_of(
+        compute, {"images": list(drawn), "steps": steps}, start=first, name="fig-images-explorer",
+        caption="An explorer. Images by sampler, arm and number of steps, and the share of close pairs over that of "
+        "training images, against the radius, beside that of held-out images; means over splits.",
+        alt=f"Images, and ratios, for {first['images']} in {steps[0]} steps. {compute(**first).words}",
     )  # fmt: skip
 
 

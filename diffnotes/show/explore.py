@@ -9,7 +9,9 @@ Without JavaScript the figure remains, and all numbers in a table.
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 import itertools
 import json
 import math
@@ -18,12 +20,12 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
-__all__ = ["Frame", "Panel", "draw", "explorer", "player"]
+__all__ = ["Frame", "Panel", "Sheet", "draw", "explorer", "player"]
 
 MOST_FRAMES, MOST_CHARACTERS = 400, 400_000
 Value = str | int | float
@@ -71,6 +73,56 @@ class Panel:
         return f"{self.y_label} against {self.x_label}: {said}"
 
 
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """Small images in the place of a panel: grey ones (n, h, w) in [-1, 1], or coloured ones (n, h, w, 3) in [0, 1], in
+    rows of ``columns``, under a label in plain words. Kept as whole numbers from 0 to 255.
+
+    Raises:
+        ValueError: for no images, another shape, or numbers outside of the range.
+    """
+
+    images: Tensor
+    x_label: str
+    columns: int = 4
+    curves: ClassVar[Mapping[str, Any]] = {}
+    y_label: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        x = np.asarray(self.images.detach().cpu() if isinstance(self.images, Tensor) else self.images, dtype=float)
+        grey, coloured = x.ndim == 3, x.ndim == 4 and x.shape[-1] == 3
+        if not (grey or coloured) or not x.size or self.columns < 1:
+            raise ValueError(f"images has shape {x.shape}; allowed: (n, h, w) or (n, h, w, 3), n >= 1")
+        x = (x + 1) / 2 if grey else x
+        if not (x >= 0).all() or not (x <= 1).all():
+            raise ValueError("images has numbers outside of their range; allowed: [-1, 1] if grey, [0, 1] if coloured")
+        object.__setattr__(self, "images", np.rint(255 * x).astype(np.uint8))
+
+    @property
+    def words(self) -> str:
+        """What is shown, for readers who do not see it."""
+        return f"{len(self.images)} {self.x_label}"
+
+    @property
+    def whole(self) -> np.ndarray:
+        """All images as one, with a white line between them: (h, w) or (h, w, 3), uint8."""
+        n, h, w, *colours = self.images.shape
+        rows = -(-n // self.columns)
+        whole = np.full((rows * (h + 1) - 1, self.columns * (w + 1) - 1, *colours), 255, dtype=np.uint8)
+        for k, image in enumerate(self.images):
+            top, left = k // self.columns * (h + 1), k % self.columns * (w + 1)
+            whole[top : top + h, left : left + w] = image
+        return whole
+
+    @property
+    def png(self) -> str:
+        """The address of :attr:`whole` that has the picture in itself."""
+        from PIL import Image
+
+        Image.fromarray(self.whole).save(file := io.BytesIO(), format="png", optimize=True)
+        return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
 @dataclass(frozen=True)
 class Frame:
     """What one setting gives: panels, and numbers, name -> value, kept with four digits.
@@ -82,7 +134,7 @@ class Frame:
         ValueError: for no panel, or a number that is not finite.
     """
 
-    panels: Sequence[Panel]
+    panels: Sequence[Panel | Sheet]
     numbers: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -116,11 +168,15 @@ STYLES = (("black", "-", 2.4), ("orange", "--", 1.8), ("blue", "-.", 1.8), ("gre
 
 def draw(frame: Frame) -> Any:
     """The frame as a matplotlib figure in the book's style."""
-    from .figures import COLOURS, panels
+    from .figures import COLOURS, bare, panels
 
     fig, axes = panels(len(frame.panels), height=3.0)
     named: set[str] = set()
     for axis, panel in zip(axes, frame.panels):
+        if isinstance(panel, Sheet):
+            axis.imshow(panel.whole, cmap="gray", vmin=0, vmax=255)
+            bare(axis, xlabel=panel.x_label)
+            continue
         for name, (x, y) in panel.curves.items():
             colour, dashes, width = STYLES[frame.names.index(name) % len(STYLES)]
             axis.plot(x, y, color=COLOURS[colour], linestyle=dashes, linewidth=width, label=name)
@@ -204,7 +260,9 @@ def player(
             for key, values in controls.items()
         ],
         "panels": [
-            {"x": panel.x_label, "y": panel.y_label, "curves": list(panel.curves)}
+            {"x": panel.x_label, "sheet": [*panel.whole.shape[1::-1]]}
+            if isinstance(panel, Sheet)
+            else {"x": panel.x_label, "y": panel.y_label, "curves": list(panel.curves)}
             | dict(zip(("xlim", "ylim"), _limits([frame.panels[i] for frame in frames])))
             for i, panel in enumerate(frames[0].panels)
         ],
@@ -212,7 +270,10 @@ def player(
         "numbers": list(frames[0].numbers),
         "frames": [
             {
-                "curves": [[[place(x), place(y)] for x, y in panel.curves.values()] for panel in frame.panels],
+                "curves": [
+                    panel.png if isinstance(panel, Sheet) else [[place(x), place(y)] for x, y in panel.curves.values()]
+                    for panel in frame.panels
+                ],
                 "numbers": list(frame.numbers.values()),
                 "alt": [panel.words for panel in frame.panels],
             }
@@ -253,7 +314,8 @@ def _settings(controls: Controls) -> Iterator[dict[str, Value]]:
 
 
 def _shape(frame: Frame) -> tuple:
-    return tuple((p.x_label, p.y_label, tuple(p.curves)) for p in frame.panels), tuple(frame.numbers)
+    sheets = tuple(panel.images.shape for panel in frame.panels if isinstance(panel, Sheet))
+    return tuple((p.x_label, p.y_label, tuple(p.curves)) for p in frame.panels), tuple(frame.numbers), sheets
 
 
 def _limits(panels: Sequence[Panel]) -> tuple[list[float], list[float]]:
@@ -287,8 +349,6 @@ def _union(values: Sequence[Value], more: Sequence[Value]) -> list[Value]:
 
 def _live(compute: Callable[..., Frame], controls: Controls, first: Mapping[str, Value]) -> Any:
     """Show the widgets, and return the box of them."""
-    import io
-
     import ipywidgets as widgets
     import matplotlib.pyplot as plt
     from IPython.display import display

@@ -49,7 +49,8 @@ def without_moving(text: str, page: str) -> str:
         text: the executed notebook.
         page: the address of its page on the web, "" if it has none.
     """
-    notebook, place = json.loads(text), f"[page of this chapter]({page})" if page else "page of this chapter"
+    notebook = json.loads(text)
+    place = f"[page of this chapter]({page})" if page else "page of this chapter in the site that `make book` builds"
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             data = output.get("data", {})

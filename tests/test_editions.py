@@ -1,5 +1,6 @@
 """PDF, EPUB and archive: one small chapter through both builders, and staged faults that the checks must see."""
 
+import io
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import pytest
 import sites
 import yaml
 from browser import Browser
+from PIL import Image
 
 from diffnotes.press.command import main
 from diffnotes.press.editions import archive, checking, formulas, making, picture, writers
@@ -33,6 +35,7 @@ TEX = shutil.which("latexmk") and shutil.which("xelatex") and shutil.which("pdft
 # Where the tests are to decide, as in continuous integration, LaTeX that is missing is a failure.
 needs_tex = pytest.mark.skipif(not TEX and not os.environ.get("DIFFNOTES_PRINT"), reason="no LaTeX: "
                                "`.ci/system-packages print`; DIFFNOTES_PRINT=1 makes this a failure")  # fmt: skip
+EPUBCHECK = Path("/usr/share/java/epubcheck.jar")  # where Debian has it; its command needs a kernel that runs archives
 
 
 # --- formulas -------------------------------------------------------------------------------------------------------
@@ -90,15 +93,35 @@ def test_formulas_have_the_spaces_of_tex(tex, sides):
      ["∑i(a+b+cd+e)", "≤[p−q]", "+r"]),
     (r"\sigma(a + b)/[c + d] a/b", True, ["σ(a+b)", "/[c+d]a/b"]),
     (r"\begin{aligned} a &= b \\ &= c \end{aligned}", True, ["a=b=c"]),
+    (r"y = f\left[a + b + (c + d) + e + f + g - h - i - j - k - l - m\right] \mid z", True,
+     ["y", "=f[a", "+b", "+(c+d)", "+e", "+f", "+g", "−h", "−i", "−j", "−k", "−l", "−m]∣z"]),
 ])  # fmt: skip
-def test_long_formulas_can_be_broken_outside_brackets(tex, display, rows):
+def test_long_formulas_can_be_broken_outside_short_brackets(tex, display, rows):
     """By hand: no reader breaks a formula, so that one becomes several where a line may end."""
     [made] = formulas.mathml([(tex, display)], MACROS, LIBRARY)
-    pieces = list(ElementTree.fromstring(f"<span>{made}</span>"))
+    pieces = list(ElementTree.fromstring(f"<span>{made}</span>").iter(f"{MATH}math"))
     assert ["".join(one.itertext()) for one in pieces] == rows
     if len(rows) > 1:
         assert all(one.get("display") is None for one in pieces)
         assert {one.get("displaystyle") for one in pieces} == {"true" if display or "displaystyle" in tex else None}
+
+
+def test_brackets_that_a_line_ends_in_are_of_one_size():
+    """Those around a long sum of fractions: each reader would fit them to what stands in their line."""
+    long = r"\left(\frac{a}{b} + c + d + e + f + g + h + i + j + k + l + m + n\right) + (o)"
+    [made] = formulas.mathml([(long, True)], MACROS, LIBRARY)
+    assert re.findall(r'<mo[^>]*? minsize="([^"]*)" maxsize="([^"]*)"[^>]*>(.)<', made) == [
+        ("2.4em", "2.4em", "("), ("2.4em", "2.4em", ")")]  # fmt: skip
+
+
+@pytest.mark.parametrize("tex, parts", [
+    (r"x = a, \qquad y = b, \quad z = c", ["x=a,", "y=b,", "z=c"]),
+    (r"x = a,\; y = b", []),
+])  # fmt: skip
+def test_formulas_side_by_side_keep_together(tex, parts):
+    [made] = formulas.mathml([(tex, True)], MACROS, LIBRARY)
+    found = ElementTree.fromstring(f"<p>{made}</p>").findall("span[@class='whole']")
+    assert ["".join(one.itertext()) for one in found] == parts
 
 
 def test_columns_of_a_derivation_are_aligned():
@@ -148,7 +171,8 @@ def test_the_picture_of_a_verdict_has_its_numbers():
 def test_a_book_without_an_address_names_the_page_without_a_link():
     output = {"output_type": "display_data", "metadata": {}, "data": {"text/html": '<div class="player"></div>'}}
     page = json.dumps({"cells": [{"metadata": {}, "outputs": [output]}]})
-    for address, words in (("", "On the page of this chapter it"), ("https://a.org/b", "[page of this chapter](https://a")):
+    for address, words in (("", "On the page of this chapter in the site that `make book` builds it"),
+                           ("https://a.org/b", "[page of this chapter](https://a")):  # fmt: skip
         assert words in json.dumps(json.loads(writers.without_moving(page, address)), ensure_ascii=False)
 
 
@@ -194,6 +218,60 @@ def test_the_epub_holds_the_chapter(epub):
     assert "Theorem" in page and "Jonathan Ho" in page and "This page is stale" not in page
 
 
+@pytest.mark.skipif(not (EPUBCHECK.exists() and shutil.which("java")), reason="no epubcheck, which is Debian's package")
+def test_epubcheck_finds_nothing(epub):
+    done = subprocess.run(["java", "-jar", EPUBCHECK, epub], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "0 fatals / 0 errors / 0 warnings" in done.stdout, done.stderr
+
+
+def test_the_book_says_what_it_is_and_who_can_read_it(epub):
+    """The cover, where the contents and the text begin, the language of each page, and what a reader needs."""
+    files = read(epub)
+    package = files["content.opf"].decode()
+    assert re.search(r'href="_images/cover\.png" properties="cover-image"', package)
+    title = text_of(ElementTree.fromstring(files["book/index.xhtml"]).find(".//h:h1", SPACES))
+    assert f"<title>Cover: {title}<" in files["epub-cover.xhtml"].decode()
+    said = dict(re.findall(r'<meta property="(?:schema|dcterms):(\w+)">([^<]*)<', package))
+    assert said["accessModeSufficient"] == "textual" and said["accessibilityHazard"] == "none"
+    assert said["modified"] == "2023-11-14T22:13:20Z"  # 1,700,000,000 seconds
+    marks = ElementTree.fromstring(files["nav.xhtml"]).findall(".//h:nav[@hidden]//h:a", SPACES)
+    assert [one.get("href") for one in marks] == ["nav.xhtml", "book/index.xhtml"]
+    places = [one.get("href") for one in ElementTree.fromstring(files["nav.xhtml"]).iterfind(".//h:a", SPACES)]
+    toc = places[: -len(marks)]
+    assert len(set(toc)) == len(toc)
+    first = {}  # an entry of a whole page comes before those of its sections: readers go through the list in order
+    for place in toc:
+        assert first.setdefault(place.partition("#")[0], place) == place or "#" in place
+    for name, text in files.items():
+        if name.endswith(".xhtml"):
+            page = ElementTree.fromstring(text)
+            assert page.get("lang") == page.get("{http://www.w3.org/XML/1998/namespace}lang") == "en", name
+            assert len(page.findall(".//h:meta[@name='viewport']", SPACES)) <= 1, name
+
+
+def luminance(colour):
+    """Of WCAG 2, from "#rrggbb"."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_all_can_be_read_on_white_and_on_black(epub):
+    """Readers choose the background: contrasts by WCAG 2, no ground of our own, figures on a ground of theirs."""
+    files = read(epub)
+    styles = "".join(text.decode() for name, text in files.items() if name.endswith(".css"))
+    colours = re.findall(r"[^-]color: (#\w+)", styles)
+    assert len(colours) >= 4
+    for one in colours:
+        light = luminance(one) + 0.05
+        assert min(1.05 / light, light / 0.05) >= 4.5, one
+    assert set(re.findall(r"background[^:]*: ([^;]+)", styles)) <= {"none"}
+    pictures = [Image.open(io.BytesIO(text)) for name, text in files.items() if name.endswith(".png")]
+    assert pictures and all(one.convert("RGBA").getextrema()[3] == (255, 255) for one in pictures)
+    pages = b"".join(text for name, text in files.items() if name.endswith(".xhtml")).decode()
+    assert set(re.findall(r'(?:fill|stroke)="([^"]*)"', pages)) <= {"currentColor", "none"}
+
+
 SPACES = {"h": "http://www.w3.org/1999/xhtml", "n": "http://www.daisy.org/z3986/2005/ncx/"}
 
 
@@ -232,18 +310,26 @@ def test_nothing_is_wider_than_a_narrow_window(epub, tmp_path):
     labels = "[...document.querySelectorAll('.stacked td .head')].map(one => one.getBoundingClientRect().width > 0)"
     alone = """[...document.querySelectorAll('.stacked td:not(:has(svg)) .head')].some(
         one => one.textContent.trim() === one.closest('td').textContent.trim())"""  # a head of an empty cell
+    scrolled = """[...document.querySelectorAll('body *')].filter(one => one.scrollWidth > one.clientWidth + 1 &&
+        getComputedStyle(one).overflowX !== 'visible').map(one => one.textContent)"""  # pages of readers do not scroll
+    beside = """[...document.querySelectorAll('.stacked td.short + td.short')].some(
+        one => one.offsetTop === one.previousElementSibling.offsetTop)"""  # short cells of a stacked row
     whole = "[...document.querySelectorAll('.near')].every(one => one.getClientRects().length === 1)"
     with Browser() as browser:
-        for width in (380, 800):
+        for width in (340, 420, 800):
+            found = set()
             browser.send("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1,
                          mobile=False)  # else a page without a viewport of its own would be laid out wide and shrunk
             for page in pages:
                 browser.open(page.as_uri())
                 assert browser.run("document.documentElement.scrollWidth") <= width, page.name
+                assert not browser.run(scrolled), page.name
                 assert not browser.run(alone), page.name
                 assert browser.run(whole), page.name
+                found.add(browser.run(beside))
                 if page.name == "errata.xhtml":
                     assert set(browser.run(heads)) == {width > 500} and set(browser.run(labels)) == {width < 500}
+            assert True in found, width
 
 
 def test_long_names_are_broken_at_their_joints(epub):

@@ -17,15 +17,33 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from ..directives import unique_ids
 from ..reference import NOTATION, notation
 from .archive import pack
+from .cover import cover
 from .formulas import mathml
 from .tree import above, text_of, trees
 
 __all__ = ["TRANSFORMS", "Epub", "configure"]
 
-STYLE = "edition.css"
+STYLE, COVER = "edition.css", "_images/cover.png"
 FORMULA = re.compile(
     r'(?P<before>[(\[“‘]*)(?P<open><(?P<tag>span|div) class="math notranslate nohighlight"[^>]*>)'
     r'(?P<number>\s*<span class="eqno">.*?</span>)?(?P<tex>.*?)</(?P=tag)>(?P<after>[^\s\w<&]*)', re.S)  # fmt: skip
+
+LANDMARKS = """    <nav epub:type="landmarks" hidden="hidden">
+      <h2>Landmarks</h2>
+      <ol>
+        <li><a epub:type="toc" href="nav.xhtml">Table of Contents</a></li>
+        <li><a epub:type="bodymatter" href="{}">Begin reading</a></li>
+      </ol>
+    </nav>
+"""
+ACCESS = "".join(f'    <meta property="schema:{name}">{value}</meta>\n' for name, value in (
+    ("accessMode", "textual"), ("accessMode", "visual"), ("accessModeSufficient", "textual"),
+    *(("accessibilityFeature", one) for one in (
+        "alternativeText", "MathML", "readingOrder", "structuralNavigation", "tableOfContents")),
+    ("accessibilityHazard", "none"),
+    ("accessibilitySummary", "Every figure has a caption and a text alternative that says what its data show; formulas "
+                             "are MathML. Colour is never the only difference."),
+))  # fmt: skip
 
 
 def configure(config: Any, address: str) -> None:
@@ -38,6 +56,7 @@ def configure(config: Any, address: str) -> None:
     config.epub_uid, config.epub_scheme, config.epub_show_urls = "book", "URL", "no"
     config.epub_tocdepth, config.epub_tocdup, config.epub_tocscope = 3, False, "includehidden"
     config.epub_use_index = False
+    config.epub_cover = (COVER, "epub-cover.html")
 
 
 class Works(SphinxPostTransform):
@@ -85,11 +104,14 @@ class Stacks(SphinxPostTransform):
             table["classes"].append("stacked")
             for title, cell in ((title, cell) for row in rows for title, cell in zip(head, row)):
                 if title.astext().strip() and cell.astext().strip():
+                    if len(text_of(title)) + len(text_of(cell)) <= SHORT:
+                        cell["classes"].append("short")
                     copies = [one.deepcopy() for one in title[0].children]
                     cell[0].insert(0, nodes.inline("", "", *copies, nodes.Text(": "), classes=["head"]))
 
 
 NARROW = 50  # signs of a line of a table in a narrow window
+SHORT = 24  # signs of a cell and its head that leave room for another beside them
 
 
 class Epub(Epub3Builder):
@@ -97,8 +119,7 @@ class Epub(Epub3Builder):
 
     def init_css_files(self) -> None:
         self._css_files = []
-        for name in ("pygments.css", STYLE):
-            self.add_css_file(name)
+        self.add_css_file(STYLE)
 
     def init_js_files(self) -> None:
         self._js_files = []
@@ -110,7 +131,7 @@ class Epub(Epub3Builder):
         for tree in trees(self.app, self.config.root_doc):
             pages = [page for _, page in tree["entries"]]
             top = next(self.env.get_doctree(pages[0]).findall(nodes.section))  # no two entries may lead to one place
-            self._add(1, tree["caption"], pages[0], f"#{top['ids'][0]}")
+            self._add(1, tree["caption"], pages[0], "")
             for page in pages:
                 numbers = self.env.toc_secnumbers.get(page, {})
                 for entry in self.env.tocs[page].findall(addnodes.compact_paragraph):
@@ -118,7 +139,8 @@ class Epub(Epub3Builder):
                     anchor = next(entry.findall(nodes.reference))["anchorname"]
                     number = "".join(f"{one}." for one in numbers.get(anchor, ()))
                     if depth <= 2:
-                        self._add(1 + depth, f"{number} {entry.astext()}".strip(), page, anchor)
+                        place = anchor or (f"#{top['ids'][0]}" if page == pages[0] else "")
+                        self._add(1 + depth, f"{number} {entry.astext()}".strip(), page, place)
 
     def _add(self, level: int, title: str, page: str, anchor: str) -> None:
         address = f"{page}{self.out_suffix}{self.fix_fragment('', anchor)}"
@@ -130,10 +152,13 @@ class Epub(Epub3Builder):
         for path, text in zip(pages, self.formulas([path.read_text(encoding="utf8") for path in pages]), strict=True):
             path.write_text(text, encoding="utf8")
         self.clear(folder, pages)
+        title = self.env.titles[self.config.root_doc].astext()
+        (folder / COVER).parent.mkdir(exist_ok=True)
+        (folder / COVER).write_bytes(cover(title, self.config.epub_title))
         super().handle_finish()
 
     def formulas(self, pages: list[str]) -> list[str]:
-        """The pages with MathML in place of TeX."""
+        """The pages with MathML in place of TeX, the language of the book, and without what no reader needs."""
         wanted = [(_tex(found), found["tag"] == "div") for page in pages for found in FORMULA.finditer(page)]
         macros = notation(Path(self.srcdir) / NOTATION)["macros"]
         library = Path(self.srcdir) / "book/_static/mathjax/tex-mml-chtml.js"
@@ -143,19 +168,20 @@ class Epub(Epub3Builder):
         def one(found: re.Match[str]) -> str:
             formula, before, after = made[_tex(found), found["tag"] == "div"], found["before"], found["after"]
             if before or after:  # readers end lines between a formula and a full stop
-                pieces = f"{before}{formula}{after}".replace("</math><math", '</math></span><span class="near"><math')
-                formula = f'<span class="near">{pieces}</span>'
+                formula = re.sub("<math.*?</math>", r'<span class="near">\g<0></span>', formula, flags=re.S)
+                first, last = formula.index("<math"), formula.rindex("</math>") + len("</math>")
+                formula = f"{formula[:first]}{before}{formula[first:last]}{after}{formula[last:]}"
             return f"{found['open']}{found['number'] or ''}{formula}</{found['tag']}>"
 
-        unwanted = re.compile(r'<a class="headerlink".*?</a>|<script\b.*?</script>|<script\b[^>]*/>'
-                              r'| role="doc-biblioentry"', re.S)  # fmt: skip
-        return [unique_ids(unwanted.sub("", FORMULA.sub(one, page))) for page in pages]
+        unwanted = re.compile(
+            r'<a class="headerlink".*?</a>|<script\b.*?</script>|<script\b[^>]*/>| role="doc-biblioentry"'
+            r'|(?<=/>)<meta name="viewport"[^>]*>'
+            rf'|\s*<link rel="stylesheet"[^>]*href="(?![^"]*/{re.escape(STYLE)})[^>]*>', re.S)  # fmt: skip
+        language = f'<html lang="{self.config.language}" xml:lang="{self.config.language}" '
+        return [unique_ids(unwanted.sub("", FORMULA.sub(one, page))).replace("<html ", language, 1) for page in pages]
 
     def clear(self, folder: Path, pages: list[Path]) -> None:
         """Remove what no page shows: scripts, fonts of scripts, styles of the site and of extensions."""
-        foreign = re.compile(rf'\s*<link rel="stylesheet"[^>]*href="(?![^"]*/(?:pygments|{STYLE[:-4]})\.css)[^>]*>')
-        for page in pages:
-            page.write_text(foreign.sub("", page.read_text(encoding="utf8")), encoding="utf8")
         used = set(pages)
         for page in pages:
             for link in re.findall(r'\b(?:src|href)="([^"]+)"', page.read_text(encoding="utf8")):
@@ -170,17 +196,33 @@ class Epub(Epub3Builder):
                 shutil.rmtree(path)
 
     def build_content(self) -> None:
-        """As Sphinx does, and say which pages have formulas and drawings in them."""
+        """As Sphinx does, and say which pages have formulas and drawings in them, and who can read the book."""
         super().build_content()
         package = Path(self.outdir) / "content.opf"
-        text = package.read_text(encoding="utf8")
+        text = package.read_text(encoding="utf8").replace(f'href="{COVER}"', f'href="{COVER}" properties="cover-image"')
+        front = Path(self.outdir) / self.coverpage_name
+        title = html.escape(f"Cover: {self.env.titles[self.config.root_doc].astext()}")
+        [page] = self.formulas([front.read_text(encoding="utf8").replace("Cover image", title)])
+        front.write_text(re.sub("<title>.*?</title>", f"<title>{title}</title>", page), encoding="utf8")
         for path in sorted(Path(self.outdir).rglob("*.xhtml")):
             page = path.read_text(encoding="utf8")
             holds = " ".join(word for word, tag in (("mathml", "<math"), ("svg", "<svg")) if tag in page)
             name = quote(path.relative_to(self.outdir).as_posix())
             if holds:
                 text = text.replace(f'href="{name}"', f'href="{name}" properties="{holds}"', 1)
+        text = text.replace("  </metadata>", f"{ACCESS}  </metadata>")
+        text = re.sub(r'\s*<meta property="ibooks:(?:specified-fonts|binding)">true</meta>', "", text)
+        text = text.replace("  </spine>", '    <itemref idref="nav" linear="no" />\n  </spine>')
+        text = re.sub(r'(<reference type="toc" [^>]*href=")[^"]*', r"\1nav.xhtml", text)
         package.write_text(text, encoding="utf8")
+
+    def build_navigation_doc(self) -> None:
+        """As Sphinx does, and say where the contents and the text begin."""
+        super().build_navigation_doc()
+        path = Path(self.outdir) / "nav.xhtml"
+        begin = html.escape(self.refnodes[0]["refuri"])
+        path.write_text(path.read_text(encoding="utf8").replace("  </body>", LANDMARKS.format(begin) + "  </body>"),
+                        encoding="utf8")  # fmt: skip
 
     def build_toc(self) -> None:
         """As Sphinx does, with the identifier of the package in place of the name of that."""

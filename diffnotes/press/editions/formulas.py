@@ -35,7 +35,9 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dis
          "--virtual-time-budget=600000", "--dump-dom")  # fmt: skip
 LIMIT = 300  # seconds that all formulas may take
 LONG = 12  # signs of a formula in a line of text that may be broken
+INSIDE = 24  # signs in a bracket that may be broken too
 BREAK = '<mspace linebreak="goodbreak"></mspace>'
+PART = '<mspace linebreak="newline"></mspace>'  # between formulas that stand side by side
 PAGE = """<!DOCTYPE html><meta charset="utf-8"><title>formulas</title><pre id="made"></pre>
 <script>
 const formulas = FORMULAS, accents = {"^": "\u02C6", "~": "\u02DC"};
@@ -68,24 +70,67 @@ function spaced(node) {  // what TeX puts between signs is written down: readers
     node.parent.childNodes.splice(place, 0, space);
   }
 }
-function broken(tree, {ORD, REL, BIN, PUNCT, OPEN, CLOSE}) {
-  const row = tree.childNodes[0], only = row.childNodes.length === 1 && row.childNodes[0];
+function signs(node) {
+  let count = 0;
+  node.walkTree(one => count += one.isToken);
+  return count;
+}
+function loosened(row) {  // long brackets that grow with what they hold become signs of a row, of one size
+  for (const node of [...row.childNodes]) {
+    if (!node.isKind("mrow") || node.getProperty("open") === undefined || signs(node) <= INSIDE) continue;
+    let high = false;
+    node.walkTree(one => high = high || ["mfrac", "munder", "munderover"].some(kind => one.isKind(kind)));
+    for (const fence of [node.childNodes[0], node.childNodes[node.childNodes.length - 1]]) {
+      for (const name of ["minsize", "maxsize"]) fence.attributes.set(name, high ? "2.4em" : "1.2em");
+    }
+    for (const one of node.childNodes) one.parent = row;
+    row.childNodes.splice(row.childIndex(node), 1, ...node.childNodes);
+  }
+}
+function wide(row, {OPEN, CLOSE}) {  // the opening signs of brackets that are too long for one line
+  const found = new Set();
+  let depth = 0, count = 0, first;
+  for (const node of row.childNodes) {
+    if (node.texClass === CLOSE && depth && !--depth && count > INSIDE) found.add(first);
+    if (node.texClass === OPEN && !depth++) [first, count] = [node, 0];
+    count += signs(node);
+  }
+  return found;
+}
+function quad(node) {
+  let found = false;
+  node.walkTree(one => found = found || (one.isKind("mspace") && parseFloat(one.attributes.get("width")) >= 1));
+  return node.isSpacelike && found;
+}
+function broken(tree, classes) {
+  const {ORD, REL, BIN, PUNCT, OPEN, CLOSE} = classes, row = tree.childNodes[0];
+  const only = row.childNodes.length === 1 && row.childNodes[0];
   if (only && only.isKind("mstyle") && only.attributes.get("displaystyle")) {
     tree.attributes.set("displaystyle", true);
     row.setChildren(only.childNodes[0].childNodes);
   }
-  let depth = 0, bars = false, comma = false;  // a line may begin with a relation or a sum, and behind a comma
-  for (const node of [...row.childNodes]) {
+  loosened(row);
+  const long = wide(row, classes);
+  let depth = 0, allowed = 0, bars = false, comma = false, begins = true;
+  for (const node of [...row.childNodes]) {  // a line may begin with a relation or a sum, and behind a comma or a quad
     const kind = node.texClass, sign = node.isEmbellished ? node.coreMO().getText() : "", place = row.childIndex(node);
     depth -= kind === CLOSE;
     const after = row.childNodes[place + 1], over = sign === "/" && after && after.texClass === OPEN;
     const joins = comma || over || kind === BIN || (kind === REL && sign !== "\u2223");
-    if (joins && place && !depth && !bars && !node.isSpacelike) {
+    if (after && !begins && !depth && quad(node)) {
+      row.childNodes.splice(place, 1, node.factory.create("mspace", {linebreak: "newline"}));
+      [comma, begins] = [false, true];
+      continue;
+    }
+    if (joins && !begins && depth <= allowed && !bars && !node.isSpacelike) {
       row.childNodes.splice(place, 0, node.factory.create("mspace", {linebreak: "goodbreak"}));
     }
     comma = kind === PUNCT || (comma && node.isSpacelike);
     bars = bars !== (!depth && kind === ORD && ["|", "\u2016"].includes(sign));
+    if (kind === OPEN && !depth) allowed = Number(long.has(node));
     depth += kind === OPEN;
+    allowed *= Number(depth > 0);
+    begins = begins && node.isSpacelike;
   }
 }
 MathJax = {tex: {macros: MACROS, packages: {"[-]": ["noundefined"]}}, startup: {typeset: false, async ready() {
@@ -98,9 +143,7 @@ MathJax = {tex: {macros: MACROS, packages: {"[-]": ["noundefined"]}}, startup: {
       const tree = await handleRetriesFor(() => MathJax.startup.document.convert(tex, {display, end: STATE.CONVERT}));
       tree.setTeXclass(null);
       spaced(tree);
-      let signs = 0;
-      tree.walkTree(node => signs += node.isToken);
-      if (display || signs > LONG) broken(tree, TEXCLASS);
+      if (display || signs(tree) > LONG) broken(tree, TEXCLASS);
       made.push(MathJax.startup.toMML(tree));
     } catch (error) { made.push("error: " + error.message); }
   }
@@ -140,7 +183,9 @@ def mathml(formulas: Iterable[tuple[str, bool]], macros: Mapping[str, Any], libr
         return json.dumps(value).replace("<", "\\u003c")  # nothing in a formula can end the script
 
     text = PAGE.replace("LIBRARY", html.escape(library.resolve().as_uri()))
-    text = text.replace("LONG", str(LONG)).replace("MACROS", script(dict(macros))).replace("FORMULAS", script(wanted))
+    given = {"LONG": str(LONG), "INSIDE": str(INSIDE), "MACROS": script(dict(macros)), "FORMULAS": script(wanted)}
+    for name, value in given.items():
+        text = text.replace(name, value)
     with tempfile.TemporaryDirectory(prefix="diffnotes-formulas-") as folder:
         page = Path(folder) / "formulas.html"
         page.write_text(text, encoding="utf8")
@@ -170,10 +215,14 @@ def tidy(text: str) -> str:
     text = re.sub(r' (?:data-mjx-[\w-]+|data-latex|class)="[^"]*"', "", text)
     text = re.sub(r">\s*\n\s*<", "><", text)
     text = re.sub(r"&(?!(?:amp|lt|gt|quot|apos|#\w+);)(\w+;)", lambda found: html.unescape(found[0]), text)
-    if BREAK in text:  # no reader breaks a formula: it becomes a row of them, each with the same opening tag
+    if BREAK in text or PART in text:  # no reader breaks a formula: it becomes a row of them, with the same opening tag
         opening = re.match("<math[^>]*>", text)[0]
         row = opening.replace(' display="block"', "" if "displaystyle" in opening else ' displaystyle="true"')
-        text = text.replace(opening, row).replace(BREAK, f"</math>{row}")
+        parts = text.replace(opening, row).replace(BREAK, f"</math>{row}").split(PART)
+        if len(parts) > 1:
+            whole = f'</math></span> <span class="whole">{row}'
+            parts = ['<span class="whole">', whole.join(parts), "</span>"]
+        text = "".join(parts)
     return STYLED.sub(lambda found: f"<{found[1]}{found[2]}{found[4]}>{letters(found[5], found[3])}<", text)
 
 

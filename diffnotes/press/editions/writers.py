@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from ..directives import CHAPTERS
 from ..reference import NOTATION, notation
 from . import ebook, paper
 from .picture import drawn
+from .tree import above
 
 PRINTED = ("latex", "epub")
 
@@ -47,7 +49,8 @@ def without_moving(text: str, page: str) -> str:
         text: the executed notebook.
         page: the address of its page on the web, "" if it has none.
     """
-    notebook, place = json.loads(text), f"[page of this chapter]({page})" if page else "page of this chapter"
+    notebook = json.loads(text)
+    place = f"[page of this chapter]({page})" if page else "page of this chapter in the site that `make book` builds"
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
@@ -119,6 +122,38 @@ class Pictures(SphinxPostTransform):
                 node.replace_self(nodes.raw("", text, format="html"))
 
 
+class Indices(SphinxPostTransform):
+    """Indices and exponents of symbols in plain text, such as statements of claims have, below and above the line."""
+
+    default_priority = 301
+    code = (nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw)
+
+    def run(self, **kwargs: Any) -> None:
+        if self.app.builder.name not in PRINTED:
+            return
+        for node in list(self.document.findall(nodes.Text)):
+            if SYMBOL.search(node) and not any(isinstance(one, self.code) for one in above(node)):
+                node.parent.replace(node, list(indexed(node)))
+
+
+SYMBOL = re.compile(r"(?<!\w)([^\W\d_](?=[_^])|[A-Z]+(?=\^))((?:[_^](?:\d+\.\d+|[^\W_]+))+)(?!\w)")
+
+
+def indexed(text: str) -> Iterator[nodes.Node]:
+    """What ``text`` is with indices and exponents as such.
+
+    >>> "".join(map(str, indexed("L_simple^τ of larger_K")))
+    'L<subscript>simple</subscript><superscript>τ</superscript> of larger_K'
+    """
+    end = 0
+    for found in SYMBOL.finditer(text):
+        yield nodes.Text(text[end : found.end(1)])
+        for mark, words in re.findall(r"([_^])([^_^]+)", found[2]):
+            yield (nodes.subscript if mark == "_" else nodes.superscript)("", words)
+        end = found.end()
+    yield nodes.Text(text[end:])
+
+
 def _joined(first: nodes.raw) -> None:
     """Make one node of the tags of an SVG, which Markdown gives one by one."""
     parent, text = first.parent, first.astext()
@@ -136,6 +171,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("config-inited", _configured, priority=950)  # when the table of contents has named the first page
     app.connect("builder-inited", _started, priority=100)
     app.connect("source-read", _source_read, priority=600)  # when the page has been compared with its source
-    for one in (Pictures, *paper.TRANSFORMS, *ebook.TRANSFORMS):
+    for one in (Pictures, Indices, *paper.TRANSFORMS, *ebook.TRANSFORMS):
         app.add_post_transform(one)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

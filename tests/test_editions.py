@@ -218,7 +218,8 @@ def test_the_epub_holds_the_chapter(epub):
     assert "Theorem" in page and "Jonathan Ho" in page and "This page is stale" not in page
 
 
-@pytest.mark.skipif(not (EPUBCHECK.exists() and shutil.which("java")), reason="no epubcheck, which is Debian's package")
+@pytest.mark.skipif(not EPUBCHECK.exists() and not os.environ.get("DIFFNOTES_PRINT"), reason="no epubcheck: "
+                    "`.ci/system-packages epubcheck`; DIFFNOTES_PRINT=1 makes this a failure")
 def test_epubcheck_finds_nothing(epub):
     done = subprocess.run(["java", "-jar", EPUBCHECK, epub], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "0 fatals / 0 errors / 0 warnings" in done.stdout, done.stderr

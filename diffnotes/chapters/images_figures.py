@@ -13,13 +13,16 @@ from torch import Tensor
 
 from ..measure.interval import mean_interval
 from ..show import figures
-from ..show.explore import Frame, Panel, Sheet, explorer as explorer_of
+from ..show.explore import Frame, Panel, Sheet
+from ..show.explore import explorer as explorer_of
 from ..show.figures import COLOURS, trend
 from .images import Closest, Exhibit
 from .lipschitz import Case
 from .recursion import ImageCourse
 
-__all__ = ["closest", "constants", "course", "crowded", "explorer", "frames", "grids", "levels", "quality", "rates", "sharing"]
+__all__ = [
+    "closest", "constants", "course", "crowded", "explorer", "frames", "grids", "levels", "quality", "rates", "sharing",
+]  # fmt: skip
 
 CAPTIONS = {
     "data": "Held-out images of the first split, which its network and its classifier have never seen.",
@@ -113,7 +116,7 @@ def crowded(shares: Sequence[float], found: Mapping[str, Exhibit]) -> None:
 def frames(
     drawn: Mapping[str, Mapping[Case, Exhibit]], held: Exhibit, shares: Sequence[float], shape: tuple[int, int, int]
 ) -> Callable[..., Frame]:
-    """The frames of :func:`explorer`: (images, steps) -> twelve images and what all of them measure, means over splits."""
+    """The frames of :func:`explorer`: (images, steps) -> twelve images and means over splits of what is measured."""
     of = {(name, case[1]): one for name, found in drawn.items() for case, one in found.items()}
     radii = [math.log10(share) for share in shares]
 

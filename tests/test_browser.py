@@ -50,12 +50,49 @@ CONTRAST = """(() => {
   return [...found];
 })()"""
 
-# Formulas that reach beyond the window and cannot be scrolled into it.
-LOST = """[...document.querySelectorAll('.bd-article mjx-math')].filter(e => {
-  for (let p = e.parentElement; !p.matches('.bd-article-container'); p = p.parentElement)
-    if (['auto', 'scroll'].includes(getComputedStyle(p).overflowX) && p.scrollWidth > p.clientWidth) return false;
-  return e.getBoundingClientRect().right > window.innerWidth;
-}).map(e => e.closest('.math').textContent.slice(0, 60))"""
+# What is cut: texts, formulas and pictures beyond a box that hides what is outside of it, a cell, the width of the text,
+# or the window. What a box that scrolls sideways holds can be had, and the box is looked at in its place. A box scrolls
+# for readers only where the keyboard reaches it, or where it is a formula. Then the tables that scroll, or are stacked.
+CUT = """(() => {
+  const memo = new Map(), once = (make, e) => {
+    const key = make.name; if (!memo.has(e)) memo.set(e, {}); return memo.get(e)[key] ??= make(e); };
+  const style = e => getComputedStyle(e), place = e => e.getBoundingClientRect();
+  const edged = e => e.matches('td, th, pre, figure, .admonition, .sd-card, .cell, .bd-article, .bd-article-container');
+  const words = text => [...text.trim()].slice(0, 50).join('');
+  const cut = [], look = (e, {left, right, top, bottom, width}, told) => {
+    if (!width) return;
+    for (let up = e; up !== document.body; up = up.parentElement) {
+      const {overflowX, overflowY, display, position} = once(style, up);
+      if (display === 'inline' || display === 'contents') continue;
+      const box = once(place, up), scrolls = /auto|scroll/.test(overflowX) && up.scrollWidth > up.clientWidth + 1;
+      const reached = up.matches('[tabindex="0"], mjx-container, .math');
+      if (scrolls && !reached) { cut.push(`unreached: ${told}`); return; }
+      if (scrolls) ({left, right} = box);
+      if (/auto|scroll/.test(overflowY) && up.scrollHeight > up.clientHeight + 1) ({top, bottom} = box);
+      const hides = /hidden|clip/;
+      const beside = edged(up) || hides.test(overflowX) ? Math.max(right - box.right, box.left - left) : 0;
+      const below = hides.test(overflowY) ? Math.max(bottom - box.bottom, box.top - top) : 0;
+      if (beside > 1.5 || below > 4) { cut.push(`beyond ${up.tagName}.${up.className}: ${told}`); return; }
+      if (position === 'fixed') return;
+    }
+    if (left < -1 || right > innerWidth + 1) cut.push(`beyond the window: ${told}`);
+  };
+  const main = document.querySelector('.bd-main'), range = document.createRange();
+  const texts = document.createTreeWalker(main, NodeFilter.SHOW_TEXT);
+  const shown = e => e.checkVisibility({visibilityProperty: true, opacityProperty: true});
+  const apart = 'script, style, noscript, svg, select, mjx-container, .visually-hidden, .bd-sidebar-secondary';
+  while (texts.nextNode()) {
+    const text = texts.currentNode, e = text.parentElement;
+    if (!text.data.trim() || once(function aside(e) { return e.closest(apart) !== null || !shown(e); }, e)) continue;
+    range.selectNodeContents(text);
+    for (const line of range.getClientRects()) look(e, line, words(text.data));
+  }
+  for (const e of [...main.querySelectorAll('mjx-math, img')].filter(shown))
+    look(e.parentElement, place(e), words(e.closest('.math')?.textContent ?? e.alt));
+  const tables = [...main.querySelectorAll('.pst-scrollable-table-container')].filter(
+    box => box.scrollWidth > box.clientWidth + 1 || box.querySelector('.stacked'));
+  return [[...new Set(cut)], tables.map(box => words(box.innerText).replaceAll('\\n', ' '))];
+})()"""
 
 
 def pages(site: Path) -> list[Path]:
@@ -443,19 +480,62 @@ def test_every_text_is_legible(site: Path, browser: Browser, dark: bool) -> None
     assert not faults, "\n".join(faults)
 
 
-def test_no_page_is_wider_than_a_phone(site: Path, browser: Browser) -> None:
-    browser.view(width=360, height=740)
-    wide = {}
+SETTLED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
+
+
+def test_nothing_is_cut_in_a_wide_and_in_a_narrow_window(site: Path, browser: Browser) -> None:
+    """No page is wider than its window, no text is cut, and tables of pages that are no notebooks need no scrolling."""
+    faults = []
     for path in pages(site):
+        browser.view(width=1300)
         browser.open(path.as_uri())
-        wider = "Math.max(document.scrollingElement.scrollWidth, window.innerWidth)"  # a window may grow with its page
-        excess = browser.run(wider) - 360
-        lost = browser.run(LOST)
-        if excess > 0 or lost:
-            wide[path.relative_to(site)] = (excess, lost)
-        if LOOK and path.parent.name == "chapters":
-            browser.screenshot(SHOTS / f"book-chapters-{path.stem}-phone.png")
-    assert not wide, wide
+        browser.run(STILL)
+        notebook = path.parent.name == "chapters"
+        for width in (1300, 360) if notebook else (1300, 1000, 360):
+            browser.view(width=width)
+            browser.run(SETTLED)
+            where = f"{path.relative_to(site)} at {width} pixels"
+            wide = browser.run("Math.max(document.scrollingElement.scrollWidth, innerWidth)")  # windows grow with pages
+            cut, tables = browser.run(CUT)
+            faults += [f"{where}: {text}" for text in cut] + [f"{where}: {wide} pixels wide"] * (wide > width)
+            if width == 1300 and not notebook:
+                faults += [f"{where}: table too wide: {head}" for head in tables]
+            if LOOK and width == 360 and notebook:
+                browser.screenshot(SHOTS / f"book-chapters-{path.stem}-phone.png")
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize(("piece", "fault"), [
+    ('<p style="width: 90px; overflow: hidden; white-space: nowrap">a long line of words</p>', "beyond P"),
+    ('<p style="height: 20px; overflow: hidden">two<br>lines</p>', "beyond P"),
+    ('<table><td style="max-width: 50px">a-word-that-is-as-long-as-a-name</td></table>'.replace("-", "_"), "beyond TD"),
+    ('<p style="white-space: nowrap">' + "words " * 99, "beyond DIV"),
+    ('<p style="white-space: nowrap; overflow-x: auto">' + "words " * 99, "unreached"),
+    ('<p tabindex="0" style="white-space: nowrap; overflow-x: auto">' + "words " * 99, ""),
+])  # fmt: skip
+def test_what_is_cut_would_be_seen(browser: Browser, tmp_path: Path, piece: str, fault: str) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(f'<main class="bd-main"><div class="bd-article" style="max-width: 300px">{piece}</div></main>')
+    browser.view()
+    browser.open(page.as_uri())
+    cut, _ = browser.run(CUT)
+    assert cut[0].startswith(fault) if fault else not cut
+
+
+def test_a_table_that_does_not_fit_stands_cell_below_cell(site: Path, browser: Browser) -> None:
+    """Each cell with its head, no empty ones, hidden rows stay hidden; and a table again where there is room."""
+    browser.view(width=360)
+    browser.open((site / "book/claims.html").as_uri())
+    table = "document.querySelector('.ledger-overview table')"
+    heads = f"[...{table}.rows[1].querySelectorAll('[data-head]')].map(e => getComputedStyle(e, '::before').content)"
+    assert browser.run(heads) == [f'"{head}" ": "' for head in ("Claim", "Statement", "Source", "Verdict")]
+    assert browser.run(f"{FILTER}({{group: 'G'}})")[0] == ["G1", "G2", "G3", "G4"]
+    browser.open((site / "book/notation.html").as_uri())
+    bare = "[...document.querySelectorAll('.stacked td')].filter(e => e.checkVisibility() && !e.innerText).length"
+    assert browser.run("document.querySelectorAll('.stacked').length") > 3 and browser.run(bare) == 0
+    browser.view(width=1300)
+    browser.run(SETTLED)
+    assert browser.run("document.querySelectorAll('.stacked').length") == 0
 
 
 def test_no_code_is_lost_beside_its_cell(site: Path, browser: Browser) -> None:

@@ -262,6 +262,45 @@ def test_the_ledger_can_be_filtered(site: Path, browser: Browser) -> None:
     names = browser.run("[...document.querySelector('.ledger-filters').elements.group.options].map(one => one.text)")
     assert "Recursive training" in names and len(names) == 8
     assert browser.run("[...document.querySelectorAll('.ledger-filters :is(input, select)')].every(e => e.labels[0])")
+    sources = "[...document.querySelector('.ledger-filters').elements.source.options].map(one => one.text)"
+    assert browser.run(sources) == ["all", "1", "2", "3", "4", "5", "ours"]
+
+
+def test_the_filters_of_the_ledger_show_what_is_chosen(site: Path, browser: Browser) -> None:
+    """No choice is cut by its field: each is as wide as it would be without any bound."""
+    cut = """[...document.querySelectorAll('.ledger-filters select')].filter(e => {
+        const shown = e.offsetWidth;
+        e.style.cssText = 'width: max-content; max-width: none';
+        return e.offsetWidth > shown; }).map(e => e.name)"""
+    for width in (1300, 360):
+        browser.view(width=width)
+        browser.open((site / "book/claims.html").as_uri(), formulas=False)
+        assert browser.run(cut) == []
+
+
+def test_the_filters_of_the_ledger_are_used_by_keyboard(site: Path, browser: Browser) -> None:
+    browser.view(width=360)
+    browser.open((site / "book/claims.html").as_uri(), formulas=False)
+    told = "document.querySelector('.ledger-filters output').textContent"
+    focus = "document.activeElement.name || document.activeElement.type"
+    everything = browser.run(told)
+    browser.run("document.querySelector('.ledger-filters input').focus()")
+    browser.send("Input.insertText", text="zzyzx")
+    browser.press("Enter")  # which sends nothing, so the page stays
+    assert browser.run(told).startswith("0 of ")
+    browser.press("Escape")
+    assert browser.run(told) == everything
+    for name in ("verdict", "source", "group"):
+        browser.press("Tab")
+        assert browser.run(focus) == name
+        before = browser.run(told)
+        browser.send("Input.dispatchKeyEvent", type="rawKeyDown", key="ArrowDown", windowsVirtualKeyCode=40)
+        assert browser.run(told) != before or name == "group"  # the first source and the first subject are the same
+    browser.press("Tab")
+    assert browser.run(focus) == "reset"
+    browser.press(" ")
+    browser.listen(0.1)
+    assert browser.run(told) == everything
 
 
 @pytest.mark.parametrize(("query", "first"), [
@@ -528,10 +567,10 @@ def test_a_table_that_does_not_fit_stands_cell_below_cell(site: Path, browser: B
     browser.open((site / "book/claims.html").as_uri())
     table = "document.querySelector('.ledger-overview table')"
     heads = f"[...{table}.rows[1].querySelectorAll('[data-head]')].map(e => getComputedStyle(e, '::before').content)"
-    assert browser.run(heads) == [f'"{head}" ": "' for head in ("Claim", "Statement", "Source", "Verdict")]
+    assert browser.run(heads) == [f'"{head}: "' for head in ("Claim", "Statement", "Source", "Verdict")]
     assert browser.run(f"{FILTER}({{group: 'G'}})")[0] == ["G1", "G2", "G3", "G4"]
     browser.open((site / "book/notation.html").as_uri())
-    bare = "[...document.querySelectorAll('.stacked td')].filter(e => e.checkVisibility() && !e.innerText).length"
+    bare = "[...document.querySelectorAll('.stacked td')].filter(e => e.checkVisibility() && !e.textContent.trim()).length"
     assert browser.run("document.querySelectorAll('.stacked').length") > 3 and browser.run(bare) == 0
     browser.view(width=1300)
     browser.run(SETTLED)

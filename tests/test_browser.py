@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -50,12 +51,49 @@ CONTRAST = """(() => {
   return [...found];
 })()"""
 
-# Formulas that reach beyond the window and cannot be scrolled into it.
-LOST = """[...document.querySelectorAll('.bd-article mjx-math')].filter(e => {
-  for (let p = e.parentElement; !p.matches('.bd-article-container'); p = p.parentElement)
-    if (['auto', 'scroll'].includes(getComputedStyle(p).overflowX) && p.scrollWidth > p.clientWidth) return false;
-  return e.getBoundingClientRect().right > window.innerWidth;
-}).map(e => e.closest('.math').textContent.slice(0, 60))"""
+# What is cut: texts, formulas and pictures beyond a box that hides what is outside of it, a cell, the text's width, or
+# the window. What a box that scrolls sideways holds can be had, and the box is looked at in its place. A box scrolls
+# for readers only where the keyboard reaches it, or where it is a formula. Then the tables that scroll, or are stacked.
+CUT = """(() => {
+  const memo = new Map(), once = (make, e) => {
+    const key = make.name; if (!memo.has(e)) memo.set(e, {}); return memo.get(e)[key] ??= make(e); };
+  const style = e => getComputedStyle(e), place = e => e.getBoundingClientRect();
+  const edged = e => e.matches('td, th, pre, figure, .admonition, .sd-card, .cell, .bd-article, .bd-article-container');
+  const words = text => [...text.trim()].slice(0, 50).join('');
+  const cut = [], look = (e, {left, right, top, bottom, width}, told) => {
+    if (!width) return;
+    for (let up = e; up !== document.body; up = up.parentElement) {
+      const {overflowX, overflowY, display, position} = once(style, up);
+      if (display === 'inline' || display === 'contents') continue;
+      const box = once(place, up), scrolls = /auto|scroll/.test(overflowX) && up.scrollWidth > up.clientWidth + 1;
+      const reached = up.matches('[tabindex="0"], mjx-container, .math');
+      if (scrolls && !reached) { cut.push(`unreached: ${told}`); return; }
+      if (scrolls) ({left, right} = box);
+      if (/auto|scroll/.test(overflowY) && up.scrollHeight > up.clientHeight + 1) ({top, bottom} = box);
+      const hides = /hidden|clip/;
+      const beside = edged(up) || hides.test(overflowX) ? Math.max(right - box.right, box.left - left) : 0;
+      const below = hides.test(overflowY) ? Math.max(bottom - box.bottom, box.top - top) : 0;
+      if (beside > 1.5 || below > 4) { cut.push(`beyond ${up.tagName}.${up.className}: ${told}`); return; }
+      if (position === 'fixed') return;
+    }
+    if (left < -1 || right > innerWidth + 1) cut.push(`beyond the window: ${told}`);
+  };
+  const main = document.querySelector('.bd-main'), range = document.createRange();
+  const texts = document.createTreeWalker(main, NodeFilter.SHOW_TEXT);
+  const shown = e => e.checkVisibility({visibilityProperty: true, opacityProperty: true});
+  const apart = 'script, style, noscript, svg, select, mjx-container, .visually-hidden, .bd-sidebar-secondary';
+  while (texts.nextNode()) {
+    const text = texts.currentNode, e = text.parentElement;
+    if (!text.data.trim() || once(function aside(e) { return e.closest(apart) !== null || !shown(e); }, e)) continue;
+    range.selectNodeContents(text);
+    for (const line of range.getClientRects()) look(e, line, words(text.data));
+  }
+  for (const e of [...main.querySelectorAll('mjx-math, img')].filter(shown))
+    look(e.parentElement, place(e), words(e.closest('.math')?.textContent ?? e.alt ?? e.textContent));
+  const tables = [...main.querySelectorAll('.pst-scrollable-table-container')].filter(
+    box => box.scrollWidth > box.clientWidth + 1 || box.querySelector('.stacked'));
+  return [[...new Set(cut)], tables.map(box => words(box.innerText).replaceAll('\\n', ' '))];
+})()"""
 
 
 def pages(site: Path) -> list[Path]:
@@ -66,23 +104,58 @@ def pages(site: Path) -> list[Path]:
     ]
 
 
-def test_every_page_works_from_disk_without_a_network(site: Path, browser: Browser) -> None:
-    faults, total = [], 0
-    browser.view()
+SETTLED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
+WIDTH = "Math.max(document.scrollingElement.scrollWidth, innerWidth)"  # a window may grow with its page
+UNLOADED = "[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
+
+
+@pytest.fixture(scope="module")
+def visited(site: Path, browser: Browser) -> dict[Path, dict[str, Any]]:
+    """What is seen of each page, opened once in a wide window that then becomes narrow: to set formulas takes long."""
+    seen = {}
     for path in pages(site):
-        where = path.relative_to(site)
+        browser.view(width=1300)
         browser.open(path.as_uri())
-        formulas, done, wrong = browser.run(FORMULAS)
+        found = {"formulas": browser.run(FORMULAS), "errors": [*browser.errors], "requests": [*browser.requests],
+                 "heading": browser.run("document.querySelector('h1')?.innerText.trim()"),
+                 "unloaded": browser.run(UNLOADED), "cut": {}}  # fmt: skip
+        browser.run(STILL)
+        notebook = path.parent.name == "chapters"
+        for width in (1300, 360) if notebook else (1300, 1000, 360):
+            browser.view(width=width)
+            browser.run(SETTLED)
+            found["cut"][width] = (browser.run(WIDTH), *browser.run(CUT))
+        if LOOK and notebook:
+            browser.screenshot(SHOTS / f"book-chapters-{path.stem}-phone.png")
+        seen[path.relative_to(site)] = found
+    return seen
+
+
+def test_every_page_works_from_disk_without_a_network(visited: dict[Path, dict[str, Any]]) -> None:
+    faults, total = [], 0
+    for where, found in visited.items():
+        formulas, done, wrong = found["formulas"]
         total += formulas
-        faults += [f"{where}: {error}" for error in browser.errors]
-        faults += [f"{where}: asks for {url}" for url in browser.requests if not url.startswith(LOCAL)]
+        faults += [f"{where}: {error}" for error in found["errors"]]
+        faults += [f"{where}: asks for {url}" for url in found["requests"] if not url.startswith(LOCAL)]
         faults += [f"{where}: formula with an error: {text[:80]}" for text in wrong]
         faults += [f"{where}: {formulas - done} of {formulas} formulas not set"] * (formulas != done)
-        faults += [f"{where}: no heading"] * (not browser.run("document.querySelector('h1')?.innerText.trim()"))
-        unloaded = "[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
-        faults += [f"{where}: image not shown: {url}" for url in browser.run(unloaded)]
+        faults += [f"{where}: no heading"] * (not found["heading"])
+        faults += [f"{where}: image not shown: {url}" for url in found["unloaded"]]
     assert not faults, "\n".join(faults)
     assert total > 50, f"only {total} formulas in the whole book: is the notation page there?"
+
+
+def test_nothing_is_cut_in_a_wide_and_in_a_narrow_window(visited: dict[Path, dict[str, Any]]) -> None:
+    """No page is wider than its window, no text is cut, and tables of pages that are no notebooks need no scrolling."""
+    faults = []
+    for path, found in visited.items():
+        for width, (wide, cut, tables) in found["cut"].items():
+            where = f"{path} at {width} pixels"
+            faults += [f"{where}: {text}" for text in cut] + [f"{where}: {wide} pixels wide"] * (wide > width)
+            if width == 1300 and path.parent.name != "chapters":
+                faults += [f"{where}: table too wide: {head}" for head in tables]
+    assert not faults, "\n".join(faults)
 
 
 def test_a_fault_would_be_seen(site: Path, browser: Browser, tmp_path: Path) -> None:
@@ -225,6 +298,45 @@ def test_the_ledger_can_be_filtered(site: Path, browser: Browser) -> None:
     names = browser.run("[...document.querySelector('.ledger-filters').elements.group.options].map(one => one.text)")
     assert "Recursive training" in names and len(names) == 8
     assert browser.run("[...document.querySelectorAll('.ledger-filters :is(input, select)')].every(e => e.labels[0])")
+    sources = "[...document.querySelector('.ledger-filters').elements.source.options].map(one => one.text)"
+    assert browser.run(sources) == ["all", "1", "2", "3", "4", "5", "ours"]
+
+
+def test_the_filters_of_the_ledger_show_what_is_chosen(site: Path, browser: Browser) -> None:
+    """No choice is cut by its field: each is as wide as it would be without any bound."""
+    cut = """[...document.querySelectorAll('.ledger-filters select')].filter(e => {
+        const shown = e.offsetWidth;
+        e.style.cssText = 'width: max-content; max-width: none';
+        return e.offsetWidth > shown; }).map(e => e.name)"""
+    for width in (1300, 360):
+        browser.view(width=width)
+        browser.open((site / "book/claims.html").as_uri(), formulas=False)
+        assert browser.run(cut) == []
+
+
+def test_the_filters_of_the_ledger_are_used_by_keyboard(site: Path, browser: Browser) -> None:
+    browser.view(width=360)
+    browser.open((site / "book/claims.html").as_uri(), formulas=False)
+    told = "document.querySelector('.ledger-filters output').textContent"
+    focus = "document.activeElement.name || document.activeElement.type"
+    everything = browser.run(told)
+    browser.run("document.querySelector('.ledger-filters input').focus()")
+    browser.send("Input.insertText", text="zzyzx")
+    browser.press("Enter")  # which sends nothing, so the page stays
+    assert browser.run(told).startswith("0 of ")
+    browser.press("Escape")
+    assert browser.run(told) == everything
+    for name in ("verdict", "source", "group"):
+        browser.press("Tab")
+        assert browser.run(focus) == name
+        before = browser.run(told)
+        browser.send("Input.dispatchKeyEvent", type="rawKeyDown", key="ArrowDown", windowsVirtualKeyCode=40)
+        assert browser.run(told) != before or name == "group"  # the first source and the first subject are the same
+    browser.press("Tab")
+    assert browser.run(focus) == "reset"
+    browser.press(" ")
+    browser.listen(0.1)
+    assert browser.run(told) == everything
 
 
 FIRST = {  # page and anchor of the first result: the words that a student or an engineer would type
@@ -539,19 +651,37 @@ def test_every_text_is_legible(site: Path, browser: Browser, dark: bool) -> None
     assert not faults, "\n".join(faults)
 
 
-def test_no_page_is_wider_than_a_phone(site: Path, browser: Browser) -> None:
-    browser.view(width=360, height=740)
-    wide = {}
-    for path in pages(site):
-        browser.open(path.as_uri())
-        wider = "Math.max(document.scrollingElement.scrollWidth, window.innerWidth)"  # a window may grow with its page
-        excess = browser.run(wider) - 360
-        lost = browser.run(LOST)
-        if excess > 0 or lost:
-            wide[path.relative_to(site)] = (excess, lost)
-        if LOOK and path.parent.name == "chapters":
-            browser.screenshot(SHOTS / f"book-chapters-{path.stem}-phone.png")
-    assert not wide, wide
+@pytest.mark.parametrize(("piece", "fault"), [
+    ('<p style="width: 90px; overflow: hidden; white-space: nowrap">a long line of words</p>', "beyond P"),
+    ('<p style="height: 20px; overflow: hidden">two<br>lines</p>', "beyond P"),
+    ('<table><td style="max-width: 50px">a_word_that_is_as_long_as_a_name</td></table>', "beyond TD"),
+    ('<p style="white-space: nowrap">' + "words " * 99, "beyond DIV"),
+    ('<p style="white-space: nowrap; overflow-x: auto">' + "words " * 99, "unreached"),
+    ('<p tabindex="0" style="white-space: nowrap; overflow-x: auto">' + "words " * 99, ""),
+])  # fmt: skip
+def test_what_is_cut_would_be_seen(browser: Browser, tmp_path: Path, piece: str, fault: str) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(f'<main class="bd-main"><div class="bd-article" style="max-width: 300px">{piece}</div></main>')
+    browser.view()
+    browser.open(page.as_uri())
+    cut, _ = browser.run(CUT)
+    assert cut[0].startswith(fault) if fault else not cut
+
+
+def test_a_table_that_does_not_fit_stands_cell_below_cell(site: Path, browser: Browser) -> None:
+    """Each cell with its head, no empty ones, hidden rows stay hidden; and a table again where there is room."""
+    browser.view(width=360)
+    browser.open((site / "book/claims.html").as_uri())
+    table = "document.querySelector('.ledger-overview table')"
+    heads = f"[...{table}.rows[1].querySelectorAll('[data-head]')].map(e => getComputedStyle(e, '::before').content)"
+    assert browser.run(heads) == [f'"{head}: "' for head in ("Claim", "Statement", "Source", "Verdict")]
+    assert browser.run(f"{FILTER}({{group: 'G'}})")[0] == ["G1", "G2", "G3", "G4"]
+    browser.open((site / "book/notation.html").as_uri())
+    bare = "[...document.querySelectorAll('.stacked td')].some(e => !e.textContent.trim() && e.checkVisibility())"
+    assert browser.run("document.querySelectorAll('.stacked').length") > 3 and not browser.run(bare)
+    browser.view(width=1300)
+    browser.run(SETTLED)
+    assert browser.run("document.querySelectorAll('.stacked').length") == 0
 
 
 def test_no_code_is_lost_beside_its_cell(site: Path, browser: Browser) -> None:

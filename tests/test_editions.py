@@ -328,7 +328,7 @@ def test_nothing_is_wider_than_a_narrow_window(epub, tmp_path):
                 assert not browser.run(alone), page.name
                 assert browser.run(whole), page.name
                 found.add(browser.run(beside))
-                if page.name == "errata.xhtml":
+                if page.name == "notation.xhtml":
                     assert set(browser.run(heads)) == {width > 500} and set(browser.run(labels)) == {width < 500}
             assert True in found, width
 

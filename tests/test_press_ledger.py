@@ -16,7 +16,7 @@ from presses import save
 
 from diffnotes.press import ledger, page
 from diffnotes.press.errors import PressError
-from diffnotes.press.ledger import Effect, Ledger, Unseen, box, errata_table, judge, registry, verdict
+from diffnotes.press.ledger import Effect, Ledger, Unseen, box, errata_markdown, judge, registry, verdict
 from diffnotes.press.ledger.box import _shown, counted, effect_text, picture, what_would_decide
 from diffnotes.press.ledger.claims import _read
 from diffnotes.press.ledger.judging import OPPOSITE, effort, is_narrow, region
@@ -49,11 +49,15 @@ chapter = ""
 
 [[erratum]]
 id = "e"
+title = "A stroke"
 source = "1"
+work = "ho2020ddpm"
+place = "abstract"
 quotation = "a | b"
 correction = "b"
-chapter = ""
-test = ""
+chapter = "one"
+section = "sec-one-stroke"
+test = "tests/test_x.py::test_y"
 """
 
 CHANGE = '''[[claim.change]]
@@ -337,8 +341,11 @@ def test_from_the_run_to_the_table(claims: Path, tmp_path: Path, capsys: pytest.
     text = table_text(rows)
     assert "C1  holds. It rises" in text and "one, cell 4; cpu on a processor" in text
     assert "S1  no chapter yet" in text and text.endswith("1 of 2 claims recorded")
-    table = errata_table(claims)
-    assert r"a \| b" in table and {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()} == {6}
+    listed = errata_markdown({"one"}, claims)
+    assert listed.startswith("(erratum-e)=\n### A stroke\n\nAs printed\n: {cite:t}`ho2020ddpm`, abstract:\n\n  > a | b")
+    assert "\n: b\n" in listed and "`tests/test_x.py::test_y`" in listed
+    assert ": {ref}`sec-one-stroke`, in the chapter {ref}`chapter-one`." in listed
+    assert "{ref}" not in errata_markdown(set(), claims)
     assert "not run yet" in table_text(collect([], claims))
 
 
@@ -387,6 +394,18 @@ def test_changes_of_rules_are_told_in_full() -> None:
             assert set(one) <= {"date", "part", "from", "to", "why"} and {"date", "part", "from", "why"} <= set(one)
             assert re.fullmatch(r"2026-\d\d-\d\d", one["date"]), (row["id"], one)
             assert all(name.isidentifier() for name in one["part"].split(", ")), (row["id"], one)  # some are gone
+
+
+def test_each_erratum_leads_to_its_source_and_to_where_it_is_shown() -> None:
+    root = Path(__file__).resolve().parents[1]
+    works = re.findall(r"^@\w+\{(\w+),", (root / "book/references.bib").read_text(encoding="utf8"), re.M)
+    rows = ledger.errata()
+    assert len({row["id"] for row in rows}) == len(rows)
+    for row in rows:
+        assert row["work"] in works and row["place"] and row["title"], row["id"]
+        notebook = json.loads((root / f"notebooks/{row['chapter']}.ipynb").read_text(encoding="utf8"))
+        text = "\n".join("".join(cell["source"]) for cell in notebook["cells"])
+        assert f"({row['section']})=" in text and f"(chapter-{row['chapter']})=" in text, row["id"]
 
 
 def test_guarding_tests_exist() -> None:

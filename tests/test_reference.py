@@ -231,11 +231,12 @@ def test_a_fault_in_the_equations_is_named(entry: dict[str, Any], tmp_path: Path
 def test_what_is_not_listed_says_so(tmp_path: Path) -> None:
     import nbformat
 
-    text = "# A title\n\n$$\n\\|x\\|\\le|y| .\n$$ (eq-a-b)\n\n$$x=y$$ (eq-a-c)"
+    text = "# A title\n\n$$\n\\|x\\|\\le|y| .\n$$ (eq-a-b)\n\n$$x=y,\\qquad y=z$$ (eq-a-c)"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)]), tmp_path / "a.ipynb")
     known = {"eq-a-c": {"code": ["ansd"], "test": ["a.py::b", "a.py::c"], "why": ""}}
     lines = reference.equations_markdown([tmp_path / "a.ipynb"], known).splitlines()
     assert lines[:4] == ["## A title", "", r"{eq}`eq-a-b` $\displaystyle \|x\|\le|y|$", ": It is not listed yet."]
+    assert r"`eq-a-c` $\displaystyle x=y,\quad$ $\displaystyle  y=z$" in lines[-3]  # a line may end between the two
     assert lines[-2:] == [": Computed by `ansd`.", ": Checked by `a.py::b`, `a.py::c`."]
 
 

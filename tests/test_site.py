@@ -488,6 +488,7 @@ def test_the_ledger_page_leads_with_what_is_judged() -> None:
     assert f"Of {len(rows)} claims 1 have been measured. The verdict is ✗ does not hold here for 1." in text
     for shown in ("✗ does not hold here |", "2 [1.5, 3]", "<\N{NO-BREAK SPACE}1", "targets, cell 3", "on a processor"):
         assert shown in text
+    assert text.count(f"{{ref}}`{rows[0]['source']} <claim-sources>`") > 1  # the number of a source leads to its name
     order = [text.index(part) for part in ("✗ does not", "(ledger-", "## Claims that wait")]
     assert order == sorted(order)
     assert all(text.count(f"| {row['id']} |") == 1 for row in rows[1:])

@@ -5,8 +5,9 @@ if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined
 
 // Formulas in a line that are wider than the line get one of their own, where they can scroll. First all are measured.
 const foldWide = (formulas) => {
+  formulas.forEach((one) => { one.classList.remove("wide"); });
   const wide = formulas.map((one) => {
-    return one.firstElementChild && one.firstElementChild.scrollWidth > one.closest("p, li, td, dd, div").clientWidth;
+    return one.firstElementChild && one.firstElementChild.scrollWidth > one.closest("p, li, td, dt, dd, div").clientWidth;
   });
   formulas.forEach((one, k) => { if (wide[k]) one.classList.add("wide"); });
 };
@@ -50,6 +51,8 @@ const setFormulas = async () => {
   }
   watch.disconnect();
   removeEventListener("beforeprint", all);
+  fit();
+  addEventListener("resize", () => foldWide([...document.querySelectorAll("span.math")]));
 };
 
 // Widgets set their labels by a call of MathJax 2, which MathJax 3 does not know: pass it on. A slider is called by its
@@ -201,17 +204,34 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 });
 
-// What can be scrolled sideways can be scrolled by keys.
-const reach = () => {
-  const wide = [...document.querySelectorAll(".pst-scrollable-table-container, .player details, .cell_output")];
-  const scrolls = wide.map((one) => one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).overflowX !== "visible");
-  wide.forEach((one, k) => {
+// Tables that are wider than the page stand cell below cell, each with its head, as in the EPUB. What is still wider, for
+// its heads are formulas, is scrolled sideways; and what can be scrolled can be scrolled by keys.
+const fit = () => {
+  const wider = (one) => one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).overflowX !== "visible";
+  const boxes = [...document.querySelectorAll(".pst-scrollable-table-container")];
+  const tables = boxes.map((box) => box.querySelector("table"));
+  tables.forEach((table) => { table.classList.remove("stacked"); });
+  const wide = boxes.map(wider);
+  tables.forEach((table, k) => {
+    const heads = [...table.querySelectorAll("thead :is(th, td)")];
+    if (!wide[k] || heads.length < 3 || heads.some((head) => head.querySelector(".math"))) return;
+    table.classList.add("stacked");
+    for (const row of table.tBodies[0].rows) {
+      [...row.cells].forEach((cell, column) => {
+        if (!cell.textContent.trim() && !cell.querySelector("svg, img")) return;
+        const first = cell.firstElementChild?.matches("p") ? cell.firstElementChild : cell;
+        first.dataset.head = heads[column]?.textContent.trim() ?? "";
+      });
+    }
+  });
+  const all = [...boxes, ...document.querySelectorAll(".player details, .cell_output")], scrolls = all.map(wider);
+  all.forEach((one, k) => {
     if (scrolls[k]) one.tabIndex = 0;
     else one.removeAttribute("tabindex");
   });
 };
-addEventListener("load", reach);
-addEventListener("resize", reach);
+addEventListener("load", fit);
+addEventListener("resize", fit);
 
 // Pages are printed in light colours.
 let colours;

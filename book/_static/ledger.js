@@ -26,8 +26,10 @@ document.addEventListener("DOMContentLoaded", () => {
   const search = label("Words", Object.assign(document.createElement("input"), { type: "search", name: "words" }));
   const select = (words, key, told = (value) => value) => {
     const control = Object.assign(document.createElement("select"), { name: key });
+    const values = [...new Set(rows.map((one) => one[key]))];
     control.append(new Option("all", ""));
-    for (const value of [...new Set(rows.map((one) => one[key]))]) control.append(new Option(told(value), value));
+    if (key !== "group") values.sort(); // subjects stand in the order of the page
+    for (const value of values) control.append(new Option(told(value), value));
     return label(words, control);
   };
   const groups = Object.fromEntries(rows.map((one) => [one.group, one.title]));

@@ -2,8 +2,8 @@
 
 * `source-read` on an executed chapter (`book/chapters/NAME.ipynb`) puts a provenance box under its title, and a
   warning above it when the page is stale, i.e. no longer what `notebooks/NAME.ipynb` and the package would give.
-* `{ledger}` is the table of all claims with the verdicts that the executed pages recorded, `{errata}` that of
-  the errata of the sources, `{runs}` that of the runs behind the pages.
+* `{ledger}` is the table of all claims with the verdicts that the executed pages recorded, `{runs}` that of the runs
+  behind the pages, `{errata}` the list of the errata of the sources.
 * Roles and a directive quote verdicts, effects and figures of the pages (:mod:`diffnotes.press.quoting`).
 * `{notation}` is the table of symbols, `{terms}` the glossary. They and the MathJax macros come from the one file
   `book/notation.yml`.
@@ -27,11 +27,11 @@ from typing import Any
 
 from . import quoting, reference
 from .errors import PressError
-from .finish import accessible, drawn, sized
+from .finish import accessible, breakable, drawn, sized
 from .imprint import Edition, edition, footer
 from .launch import buttons, downloads, sentence, write_notebooks
 from .layout import Project
-from .ledger import GROUPS, VERDICTS, box, errata_table, registry
+from .ledger import GROUPS, VERDICTS, box, errata_markdown, registry
 from .markdown import table
 from .origins import book_at, origins, origins_markdown
 from .overview import RUN, runs_markdown
@@ -201,6 +201,11 @@ def page_boxes(text: str, name: str, source: Path, links: str = "") -> list[str]
     return [*stale, times, provenance_markdown(record, project)]
 
 
+def source_link(row: dict[str, Any]) -> str:
+    """The number of a claim's source, as a link to what the page of the ledger says of the sources."""
+    return f"{{ref}}`{row['source']} <claim-sources>`"
+
+
 def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
     """The ledger's page: totals and an overview of the verdicts, each in full, changed rules, and the rest."""
     signs = dict(zip(VERDICTS, SIGNS, strict=True))
@@ -221,7 +226,7 @@ def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
         (
             f"{{ref}}`{row['id']} <ledger-{row['id']}>`",
             row["statement"],
-            row["source"],
+            source_link(row),
             f"{signs[state]} {row['record']['verdict']}",
         )
         for row, state in zip(done, states, strict=True)
@@ -234,14 +239,14 @@ def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
         for row in members:
             record = row["record"]
             place = f"{{ref}}`{row['page']}, cell {row['cell']} <claim-{row['id']}>`"
-            foot = f"Source: {row['source']}. Measured in {place}, profile {record['profile']}, on {row['device']}. "
+            foot = f"Source: {source_link(row)}. Measured in {place}, profile {record['profile']}, on {row['device']}. "
             foot += f"Guarded by `{row['test']}`." if row["test"] else ""
             full = box(record, row).removeprefix(f"(claim-{row['id']})=\n").removesuffix("::::")
             text += ["", f"(ledger-{row['id']})=", full.rstrip(), "", foot, "::::"]
     text += ["", "## Claims that wait for their chapter"] if waiting else []
     for group, title in GROUPS.items():
         if members := [
-            (row["id"], row["statement"], row["source"], row["kind"]) for row in waiting if row["id"][0] == group
+            (row["id"], row["statement"], source_link(row), row["kind"]) for row in waiting if row["id"][0] == group
         ]:
             text += ["", f"**{title}**", "", table(("Claim", "Statement", "Source", "Kind"), members), ""]
     return "\n".join([*text, ""])
@@ -405,7 +410,7 @@ def _tidy(app: Any, exception: Exception | None) -> None:
         for template in Path(app.outdir, "_static").glob("*webpack-macros.html"):
             template.unlink()  # copied by the theme, of no use to a reader
         for path in Path(app.outdir).rglob("*.html"):
-            text = unique_ids(accessible(unwanted.sub("", path.read_text(encoding="utf8"))))
+            text = breakable(unique_ids(accessible(unwanted.sub("", path.read_text(encoding="utf8")))))
             path.write_text(drawn(sized(text, path.parent), path.parent), encoding="utf8")
         for script in Path(app.outdir).glob("_static/vendor/fontawesome/*/js/*.js"):
             script.unlink()  # its icons are in the pages now
@@ -460,7 +465,8 @@ def setup(app: Any) -> dict[str, Any]:
 
     class Errata(SphinxDirective):
         def run(self) -> list[Any]:
-            return self.parse_text_to_nodes(errata_table())
+            chapters = {page.stem for page in quoting.pages(self.env.app.srcdir)}
+            return self.parse_text_to_nodes(errata_markdown(chapters), allow_section_headings=True)
 
     quoting.setup(app)
     app.add_directive("notation", Notation)

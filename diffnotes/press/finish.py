@@ -3,6 +3,7 @@
 * Roles and names: a list of references is a list, an empty corner of a table is no heading, the button that says
   "Search" is called so, and all of a page lies in a landmark.
 * Pictures say their size, so that the text below them stays where it is when they come in.
+* Long names in code may be broken at their joints, by a tag that nobody copies.
 * Icons are drawn in the page. The builder's theme brings them as a script of 1.5 MB that every page would run; a page
   needs about ten of its two thousand icons.
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from .errors import PressError
 
-__all__ = ["accessible", "drawn", "icon", "sized"]
+__all__ = ["JOINT", "accessible", "breakable", "drawn", "icon", "sized"]
 
 ROLES = (
     # A reference is an item of its list; the role that the builder gives it is deprecated, and allowed in no list.
@@ -35,6 +36,8 @@ ICON = re.compile(r'<(i|span) class="([^"]*\bfa-[a-z][^"]*)"([^>]*)></\1>')
 SCRIPT = re.compile(r'\s*<script src="([^"?]*/fontawesome/[^"?]*\.js)[^"]*"[^>]*></script>')
 FAMILIES = {"fab": 0, "fa-brands": 0, "far": 1, "fa-regular": 1, "fas": 2, "fa-solid": 2}
 SIZES = {"fa-lg", "fa-sm", "fa-xs", "fa-xl", "fa-fw"}
+JOINT = re.compile(r"(?<=[_/.,:(])(?=\w)")
+NAME = re.compile(r'(?<=<span class="pre">)[^<]{12,}(?=</span>)')
 PICTURE = re.compile(r'<img (?![^>]*\bheight=)[^>]*?src="([^":?#]+\.png)"')
 
 
@@ -47,6 +50,15 @@ def accessible(text: str) -> str:
     for pattern, mended in ROLES:
         text = pattern.sub(mended, text)
     return text
+
+
+def breakable(text: str) -> str:
+    """The HTML ``text`` with places in its long names of code where a line may end.
+
+    >>> breakable('<code><span class="pre">chain.alpha_bar[t]</span></code>')
+    '<code><span class="pre">chain.<wbr>alpha_<wbr>bar[t]</span></code>'
+    """
+    return NAME.sub(lambda name: JOINT.sub("<wbr>", name[0]), text)
 
 
 def sized(text: str, folder: Path) -> str:

@@ -15,6 +15,7 @@ from sphinx.builders.epub3 import Epub3Builder
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 from ..directives import unique_ids
+from ..finish import JOINT
 from ..reference import NOTATION, notation
 from .archive import pack
 from .cover import cover
@@ -80,7 +81,7 @@ class Breaks(SphinxPostTransform):
     def run(self, **kwargs: Any) -> None:
         for node in list(self.document.findall(nodes.literal)):
             if len(node.astext()) > 30 and len(node.children) == 1:
-                first, *more = re.split(r"(?<=[_/.,:])(?=\w)", node.astext())
+                first, *more = JOINT.split(node.astext())
                 node[:] = [nodes.Text(first)]
                 for one in more:
                     node += [nodes.raw("", "<wbr/>", format="html"), nodes.Text(one)]

@@ -6,12 +6,12 @@ the executed page and shown there (:mod:`.box`); :mod:`diffnotes.press.summary` 
 is never typed. What the same run gave on other seeds is kept beside the claims (:mod:`.replication`).
 """
 
-from .box import box, errata_table, number, part_lines, summary
+from .box import box, errata_markdown, number, part_lines, summary
 from .claims import CLAIMS, GROUPS, errata, registry, rules
 from .judging import Effect, Unseen, judge, verdict
 from .recording import VERDICTS, Ledger, is_record
 
 __all__ = [
-    "CLAIMS", "GROUPS", "VERDICTS", "Effect", "Ledger", "Unseen", "box", "errata", "errata_table", "is_record", "judge",
-    "number", "part_lines", "registry", "rules", "summary", "verdict",
+    "CLAIMS", "GROUPS", "VERDICTS", "Effect", "Ledger", "Unseen", "box", "errata", "errata_markdown", "is_record",
+    "judge", "number", "part_lines", "registry", "rules", "summary", "verdict",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..markdown import table
 from .claims import CLAIMS, errata
 from .judging import effort, judge, primary, region
 
-__all__ = ["box", "counted", "errata_table", "number", "part_lines", "parts_table", "picture", "summary"]
+__all__ = ["box", "counted", "errata_markdown", "number", "part_lines", "parts_table", "picture", "summary"]
 
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 BLANK = "\N{NO-BREAK SPACE}"
@@ -280,8 +280,17 @@ def summary(records: Iterable[dict[str, Any]], rows: dict[str, dict[str, Any]]) 
     return table(("Claim", "Statement", "Verdict"), shown)
 
 
-def errata_table(folder: Path = CLAIMS) -> str:
-    """The errata of the sources, a Markdown table."""
-    rows = [(row["source"], row["quotation"], row["correction"], row["chapter"] or "no chapter yet",
-             f"`{row['test']}`" if row["test"] else "") for row in errata(folder)]  # fmt: skip
-    return table(("Source", "As printed", "Correction", "Shown in", "Test"), rows)
+def errata_markdown(chapters: Container[str], folder: Path = CLAIMS) -> str:
+    """The errata of the sources, a section each: what is printed where, the correction, what shows and what checks it.
+
+    Only where its chapter is one of ``chapters`` there is a section to link to.
+    """
+    lines: list[str] = []
+    for row in errata(folder):
+        shown = f"{{ref}}`{row['section']}`, in the chapter {{ref}}`chapter-{row['chapter']}`."
+        shown = shown if row["chapter"] in chapters else row["chapter"] or "No chapter yet."
+        lines += [f"(erratum-{row['id']})=", f"### {row['title']}", "", "As printed"]
+        lines += [f": {{cite:t}}`{row['work']}`, {row['place']}:", "", f"  > {row['quotation']}", ""]
+        lines += ["Correction", f": {row['correction']}", "", "Shown in", f": {shown}", ""]
+        lines += ["Checked by", f": `{row['test']}`", ""] if row["test"] else []
+    return "\n".join(lines)

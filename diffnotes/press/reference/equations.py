@@ -59,7 +59,8 @@ def equations_markdown(pages: Iterable[Path], known: dict[str, dict[str, Any]]) 
         for label, formula in found:
             entry = known.get(label, {"code": [], "test": [], "why": "It is not listed yet."})
             code, tests = (", ".join(f"`{name}`" for name in entry[key]) for key in ("code", "test"))
-            lines += [f"{{eq}}`{label}` $\\displaystyle {formula}$"]
+            pieces = formula.replace(r"\qquad", "\\quad$ $\\displaystyle ")  # a line may end between two
+            lines += [f"{{eq}}`{label}` $\\displaystyle {pieces}$"]
             lines += [f": Computed by {code}." if code else f": {entry['why']}"]
             lines += [*([f": Checked by {tests}."] if tests else []), ""]
     return "\n".join(lines)

@@ -80,3 +80,8 @@ def test_hidden_cells_hold_imports_parameters_and_the_summary_only(name):
         if tags & HIDDEN:
             rest = [line for line in lines(source) if not re.match(r"(from|import)\b|[\s)]|#", line)]
             assert "parameters" in tags or "ledger.summary" in source or not rest
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_chapter_has_something_to_move(name):
+    assert any(re.search(r"figures_of\.\w*explorer\(", source) for _, source in code(name))

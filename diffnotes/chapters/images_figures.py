@@ -139,7 +139,7 @@ def explorer(
 ) -> None:
     """Images of each kind beside their measures, kind and number of steps to be chosen."""
     compute, steps = frames(drawn, held, shares, shape), sorted({n for found in drawn.values() for _, n in found})
-    first = {"images": list(drawn)[-1], "steps": steps[0]}
+    first = {"images": next(iter(drawn)), "steps": steps[0]}
     explorer_of(
         compute, {"images": list(drawn), "steps": steps}, start=first, name="fig-images-explorer",
         caption="An explorer. Images by sampler, arm and number of steps, and the share of close pairs over that of "

@@ -107,10 +107,10 @@ class Sheet:
     def whole(self) -> np.ndarray:
         """All images as one, with a white line between them: (h, w) or (h, w, 3), uint8."""
         n, h, w, *colours = self.images.shape
-        rows = -(-n // self.columns)
-        whole = np.full((rows * (h + 1) - 1, self.columns * (w + 1) - 1, *colours), 255, dtype=np.uint8)
+        columns = min(self.columns, n)
+        whole = np.full((-(-n // columns) * (h + 1) - 1, columns * (w + 1) - 1, *colours), 255, dtype=np.uint8)
         for k, image in enumerate(self.images):
-            top, left = k // self.columns * (h + 1), k % self.columns * (w + 1)
+            top, left = k // columns * (h + 1), k % columns * (w + 1)
             whole[top : top + h, left : left + w] = image
         return whole
 

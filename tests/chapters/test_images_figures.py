@@ -57,6 +57,28 @@ def test_coloured_images_have_their_channels_last_and_their_range(shown):
                 assert float(drawn[i, j, c]) == pytest.approx(wanted, abs=1e-6)
 
 
+def test_the_explorer_has_each_kind_in_each_number_of_steps(monkeypatch):
+    """Twelve images of that kind, the means of its measures, and ratios beside those of held-out images."""
+    given = {}
+    monkeypatch.setattr(figures_of, "explorer_of", lambda *of, **told: given.update(told, of=of))
+    ode = {("ddim", n): exhibit(n / 10) for n in (10, 100)}
+    sde = {case: exhibit(2 * case[1] / 10) for case in CASES}
+    kinds = {"ODE": ode, "SDE": sde}
+    figures_of.explorer(kinds, exhibit(0.5), SHARES, (1, 4, 4))
+    compute, controls = given["of"]
+    assert controls == {"images": ["ODE", "SDE"], "steps": [10, 100]}
+    assert given["start"] == {"images": "ODE", "steps": 10}
+    frame = compute("SDE", 100)
+    sheet, ratios = frame.panels
+    assert sheet.images.shape == (12, 4, 4) and (sheet.images == 128).all()
+    radii, pixels = ratios.curves["pixels"]
+    assert radii == [-3, -2, -1] and pixels == [22, 44, 88]  # 20 in one split, 24 in the other
+    assert ratios.curves["features"][1] == [44, 88, 176]
+    assert ratios.curves["pixels, held out"][1] == [0.55, 1.1, 2.2]
+    assert list(frame.numbers.values()) == [40, 21, 21]  # distances over those of held-out images, split by split
+    assert "ODE in 10 steps" in given["alt"] and compute("ODE", 10).words in given["alt"]
+
+
 def test_grey_images_are_drawn_as_they_are(shown):
     x = torch.linspace(-1, 1, 12 * 16).reshape(12, 16)
     figures_of.grids({"data": x}, (1, 4, 4), "data")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from browser import Browser
+from PIL import Image
 from presses import executed, stamped
 from presses import project as pressed
 from sites import POWERS, ROOT, built, power
@@ -29,7 +32,7 @@ from diffnotes.model.net import MLP
 from diffnotes.press import page
 from diffnotes.press.gates import check_page
 from diffnotes.show import explore, figures
-from diffnotes.show.explore import Frame, Panel, explorer, player
+from diffnotes.show.explore import Frame, Panel, Sheet, explorer, player
 
 SHOTS = ROOT / "_build" / "screenshots"
 LINEAR = Linear()
@@ -65,6 +68,12 @@ def test_a_frame_keeps_what_can_be_seen() -> None:
         lambda: Panel({"a": ([0, 1], [0, float("nan")])}, "x", "y"),
         lambda: Panel({"a": ([[0, 1]], [[0, 1]])}, "x", "y"),
         lambda: Frame([Panel({"a": ([0], [0])}, "x", "y")], {"n": float("inf")}),
+        lambda: Sheet(torch.zeros(0, 2, 2), "images"),
+        lambda: Sheet(torch.zeros(2, 2), "images"),
+        lambda: Sheet(torch.zeros(2, 2, 2, 4), "images"),
+        lambda: Sheet(torch.full((1, 2, 2), 1.01), "images"),
+        lambda: Sheet(torch.full((1, 2, 2, 3), -0.01), "images"),
+        lambda: Sheet(torch.full((1, 2, 2), torch.nan), "images"),
     ],
 )
 def test_a_frame_that_cannot_be_drawn_is_refused(made: Callable[[], Any]) -> None:
@@ -85,6 +94,46 @@ def test_drawing_uses_a_style_for_each_curve() -> None:
     css = (ROOT / "book/_static/player.css").read_text()
     assert all(f".player-curve-{k} " in css for k in range(len(explore.STYLES)))
     figures.plt.close(fig)
+
+
+def in_rows(png: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(png.removeprefix("data:image/png;base64,")))))
+
+
+def test_small_images_stand_in_rows_with_a_white_line_between() -> None:
+    """Black is -1 and white is 1 of grey ones; colours are from 0 to 1."""
+    grey = torch.tensor([-1.0, 0.0, 1.0])[:, None, None].expand(3, 2, 3)
+    found = in_rows(Sheet(grey, "images", columns=2).png)
+    assert found.shape == (5, 7)
+    assert (found[:2, :3] == 0).all() and (found[:2, 4:] == 128).all() and (found[3:, :3] == 255).all()
+    assert (found[2] == 255).all() and (found[:, 3] == 255).all() and (found[3:, 4:] == 255).all()
+    red = torch.tensor([1.0, 0.2, 0.0]).expand(1, 2, 3, 3)
+    assert in_rows(Sheet(red, "images", columns=1).png).reshape(-1, 3).tolist() == [[255, 51, 0]] * 6
+
+
+def sheets(level: str) -> Frame:
+    """Two grey images as light as the level says, beside a line of that height."""
+    height = {"dark": -1.0, "light": 0.5}[level]
+    curve = {"height": ([0, 1], [height, height])}
+    return Frame([Sheet(torch.full((2, 4, 4), height), "images"), Panel(curve, "x", "y")], {"height": height})
+
+
+def test_small_images_are_drawn_and_kept_for_each_setting() -> None:
+    fig = explore.draw(sheets("light"))
+    drawn = fig.axes[0].images[0]
+    assert drawn.get_array().shape == (4, 9) and drawn.get_clim() == (0, 255)
+    assert drawn.get_array()[0, 0] == 191 and fig.axes[0].get_xlabel() == "images"
+    figures.plt.close(fig)
+    data = stored(player(sheets, {"level": ["dark", "light"]}, name=NAME))
+    assert data["panels"][0] == {"x": "images", "sheet": [9, 4]} and data["names"] == ["height"]
+    assert [in_rows(frame["curves"][0])[0, 0] for frame in data["frames"]] == [0, 191]
+    assert data["frames"][0]["alt"][0] == "2 images"
+
+    def unlike(k: int) -> Frame:
+        return Frame([Sheet(torch.zeros(k, 2, 2), "images")])
+
+    with pytest.raises(ValueError, match="allowed: the same for all"):
+        player(unlike, {"k": [1, 2]}, name=NAME)
 
 
 # --- the player on a page ------------------------------------------------------------------------------------------
@@ -368,6 +417,21 @@ def test_every_input_has_a_label_and_every_picture_a_name(browser: Browser) -> N
     assert browser.run("document.querySelector('.player-numbers [role=status]').textContent").startswith("end")
     ids = browser.run("[...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
+
+
+def test_small_images_change_with_the_setting(tmp_path: Any) -> None:
+    made = player(sheets, {"level": ["dark", "light"]}, name="fig-a")
+    script = (ROOT / "book/_static/player.js").read_text(encoding="utf8")
+    still = '<figure id="fig-a"><a><img src="data:," alt="still"></a></figure>'
+    (tmp_path / "page.html").write_text(f"<!doctype html><body>{still}{made}<script>{script}</script>", encoding="utf8")
+    shown = "(i => [i.src, i.alt, i.naturalWidth])(document.querySelector('.player-sheet img'))"
+    with Browser() as browser:
+        browser.open((tmp_path / "page.html").as_uri())
+        before = browser.run(f"document.querySelector('.player-sheet img').decode().then(() => {shown})")
+        assert in_rows(before[0])[0, 0] == 0 and before[1:] == ["2 images", 9]
+        press(browser, "#fig-a-level", "ArrowDown")
+        assert in_rows(browser.run(shown)[0])[0, 0] == 191 and seen(browser)[0] == {"height": 0.5}
+        assert not browser.errors
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

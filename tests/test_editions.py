@@ -443,12 +443,12 @@ def test_a_long_table_has_rows_as_high_as_their_words(paper):
 
 @needs_tex
 def test_a_table_in_a_box_is_cut_between_its_rows(paper):
-    """It has one head, and none of its pages but the last ends before it has to."""
+    """None of its pages but the last ends before it has to."""
     source, pages = paper
-    held = [page for page in pages if any(line.startswith("part ") for line in page)]
+    held = [page for page in pages if any(re.match(r"part \d+ ", line) for line in page)]
     lines = [line for page in held for line in page]
-    assert sum(line.startswith("part ") for line in lines) == 40 and len(held) > 1
-    assert sum(line.startswith("measured ") for line in lines) == 1
+    assert sum(bool(re.match(r"part \d+ ", line)) for line in lines) == 40 and len(held) > 1
+    assert sum(line.startswith("measured ") for line in lines) == 2  # a head for each 29 rows
     assert min(map(len, held[:-1])) > 40
     assert "12.5~[12,~13]" in source  # a value stays with its interval
 
@@ -467,8 +467,8 @@ def test_a_figure_becomes_smaller_where_it_then_fits(tree, paper):
 @needs_tex
 def test_names_in_code_are_broken_where_they_may(paper):
     source, _ = paper
-    line = next(line for line in source.splitlines() if r"test\_\u200bthat" in line)
-    assert r"{\raggedright{}" in source.split(line)[0][-40:] + line and line.endswith(r"\par}")
+    line = next(line for line in source.splitlines() if "test\\_\u200bthat" in line)
+    assert line.startswith(r"{\raggedright{}") and line.endswith(r"\par}")
     assert r"book/networks\string/}}, and" in line  # no line ends before the comma
 
 
@@ -478,7 +478,7 @@ def test_pages_say_of_which_chapter_they_are(tree, paper):
                           capture_output=True, text=True, check=True).stdout  # fmt: skip
     heads = [re.sub(r"\s+", " ", page.strip().splitlines()[0]) for page in text.split("\f") if page.strip()]
     assert sum(bool(re.fullmatch(r"\d+\. Trials diffnotes [\d.]+", head)) for head in heads) > 20
-    assert "Glossary diffnotes" not in " ".join(heads)  # its first page has none
+    assert "Glossary" in heads  # a first page has its title alone
 
 
 @needs_tex
@@ -495,7 +495,8 @@ def test_no_chapter_ends_with_a_few_lines_on_a_page(tree, paper):
     text = subprocess.run(["pdftotext", folder / "ends.pdf", "-"], capture_output=True, text=True, check=True).stdout
     held = [len(re.findall(r"^line \d+", page, re.M)) for page in text.split("\f")[:-1]]
     assert sum(held) == sum(range(300, 360, 3)) and min(held) > 6
-    assert len(set(held)) > 3 and len(held) < 160  # pages are longer only where that helps
+    usual = max(set(held), key=held.count)
+    assert usual < max(held) <= usual + 2 and held.count(usual) > len(held) / 3  # longer only where that helps
 
 
 @needs_tex

@@ -285,7 +285,7 @@ class Names(SphinxPostTransform):
 class Numbers(SphinxPostTransform):
     """Numbers have a minus, an interval stays on its line, and letters have their indices below and above.
 
-    In a table a value stays with its interval.
+    In a table a value that a cell begins with stays with its interval.
     """
 
     default_priority = 305
@@ -298,7 +298,7 @@ class Numbers(SphinxPostTransform):
                 continue
             words = typed(text)
             if any(isinstance(one, nodes.entry) for one in above(text)):
-                words = re.sub(r"(?<=\d) (?=\[\W?\d[^][\s]*,\xa0)", "\N{NO-BREAK SPACE}", words)
+                words = re.sub(r"^(\W?\d\S*) (?=\[\W?\d)", "\\1\N{NO-BREAK SPACE}", words)
             if (made := raised(words)) != [text]:
                 text.parent.replace(text, made)
 
@@ -333,8 +333,8 @@ MARKED = re.compile(r"(?<!\w)(?P<letter>[^\W\d_]|SNR)(?=[_^])(?:_([^\W_]+))?(?:\
 class Tables(SphinxPostTransform):
     """Tables of LaTeX: no box is cut in the middle of a table, so one in a box becomes several between its rows.
 
-    Columns of verdicts, of tables wider than a line or longer than :data:`MOST_LINES`, and of those with long formulas
-    get widths by what is in them.
+    Columns of verdicts, of tables wider than a line or longer than :data:`MOST_LINES` (in a box half of that), and of
+    those with long formulas get widths by what is in them.
     """
 
     default_priority = 310
@@ -353,23 +353,34 @@ class Tables(SphinxPostTransform):
             wide = sum(max(map(len, column)) + 2 for column in zip(*cells)) > LINE
             drawn = any(node.get("format") == "latex" for node in table.findall(nodes.raw))
             stiff = any(signs_of(node.astext()) > STIFF for node in table.findall(nodes.math))
-            if not (wide or drawn or stiff or lines > MOST_LINES):
+            boxed = any(isinstance(one, nodes.Admonition) for one in above(table))
+            if not (wide or drawn or stiff or lines > (MOST_LINES // 2 if boxed else MOST_LINES)):
                 continue
             for column, width in zip(group.findall(nodes.colspec), widths):
                 column["colwidth"] = width
             table["classes"] = [one for one in table["classes"] if one != "colwidths-auto"] + ["colwidths-given"]
-            if any(isinstance(one, nodes.Admonition) for one in above(table)):
+            if boxed:
                 columns = "".join(rf"\X{{{width}}}{{{sum(widths)}}}" for width in widths)
-                for row in rows[1:]:
-                    row[0].insert(0, nodes.raw("", rf"\bookrow{{{columns}}}", format="latex"))
+                made = []
+                for start in range(0, len(rows), MOST_ROWS):
+                    copy = table.deepcopy()
+                    for body in copy.findall(nodes.tbody):
+                        body.children = []
+                    body += [row.deepcopy() for row in rows[start : start + MOST_ROWS]]
+                    for row in body[1:]:
+                        row[0].insert(0, nodes.raw("", rf"\bookrow{{{columns}}}", format="latex"))
+                    copy["ids"] = [] if start else table["ids"]
+                    made.append(copy)
+                table.replace_self(made)
             elif lines > MOST_LINES:
                 table["classes"] += ["longtable"]
 
 
 MOST_LINES = 24  # of a table that is not cut
+MOST_ROWS = 29  # below the head of a table that Sphinx does not make one that no box can hold
 LINE = 130  # signs of a line of a table
 SHORT = (28, 22, 16)  # signs of a cell that is not broken: the most that leaves the others room
-ROOM = 1.25  # as many lines as that times the fewest may be there for it
+ROOM = 1.34  # times the fewest lines may be there for it
 STIFF = 12  # signs of a formula that LaTeX may set into a column that is too narrow for it
 
 

@@ -6,6 +6,7 @@ works where the site has them, tables with widths by what is in them, and a form
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -380,7 +381,7 @@ MOST_LINES = 24  # of a table that is not cut
 MOST_ROWS = 29  # below the head of a table that Sphinx does not make one that no box can hold
 LINE = 130  # signs of a line of a table
 SHORT = (28, 22, 16)  # signs of a cell that is not broken: the most that leaves the others room
-HEAD = 1.25  # as wide as that times those of other rows are the letters of a head
+HEAD = 1.2  # as wide as that times those of other rows are the letters of a head
 ROOM = 1.34  # times the fewest lines may be there for it
 STIFF = 12  # signs of a formula that LaTeX may set into a column that is too narrow for it
 
@@ -392,7 +393,7 @@ def _widths(cells: list[list[str]]) -> list[int]:
     where it lowers the rows most.
 
     >>> _widths([["Name", "Meaning", "Use"], ["a", "word " * 40, "few words " * 9], ["b", "word " * 60, ""]])
-    [8, 83, 39]
+    [9, 83, 38]
     >>> _widths([["Effect", "Commit"], ["4 [3,\xa05]", "9f2b91f with changes"], ["5", "d010adb"]])
     [11, 25]
     """
@@ -411,9 +412,9 @@ def _filled(cells: list[list[str]], most: int) -> list[int]:
     split = re.compile(r"[^\S\xa0]+|\u200b")
     columns = list(zip(*cells))
     short = [max(map(len, column[1:]), default=0) <= most for column in columns]
-    needs = [max(len(word) * (1 if number else HEAD) for number, text in enumerate(column) for word in (
+    needs = [max(_signs(word) * (1 if number else HEAD) for number, text in enumerate(column) for word in (
              [text] if whole and number else split.split(text))) for column, whole in zip(columns, short)]  # fmt: skip
-    widths = [min(round(1.15 * need) + 2, 36) for need in needs]
+    widths = [min(math.ceil(need + 2.4), 36) for need in needs]  # with the space between columns
     for _ in range(LINE - sum(widths)):
         wants = [0.0] * len(widths)
         for row in cells:
@@ -424,6 +425,11 @@ def _filled(cells: list[list[str]], most: int) -> list[int]:
             break
         widths[wants.index(max(wants))] += 1
     return widths
+
+
+def _signs(text: str) -> float:
+    """How wide ``text`` is, of signs of usual width: capitals are wider, spaces narrower."""
+    return sum(0.6 if sign.isspace() else 1.6 if sign.isupper() else 1.05 if sign.islower() else 1.12 for sign in text)
 
 
 def _height(row: list[str], widths: list[int]) -> int:

@@ -395,7 +395,7 @@ def _widths(cells: list[list[str]]) -> list[int]:
     >>> _widths([["Name", "Meaning", "Use"], ["a", "word " * 40, "few words " * 9], ["b", "word " * 60, ""]])
     [9, 83, 38]
     >>> _widths([["Effect", "Commit"], ["4 [3,\xa05]", "9f2b91f with changes"], ["5", "d010adb"]])
-    [11, 25]
+    [11, 23]
     """
     made = []
     for most in SHORT:

@@ -447,6 +447,16 @@ ROWS = f"""
 |---|---|---|
 {"".join(f"| row {n} | -{n}.5 [-{n + 1}, 0.25] | {'words that are many ' * (n % 9)} |" + chr(10) for n in range(1, 81))}
 """
+VERDICT = f"""
+:::{{admonition}} A verdict
+| measured | effect | what it is |
+|---|---|---|
+{"".join(f"| part {n} | {n}.5 [{n}, {n + 1}] | {'words that are many ' * 12} |" + chr(10) for n in range(1, 41))}
+:::
+"""
+NAMED = """
+From `book/networks/`, and checked by `tests/chapters/test_sample.py::test_that_has_a_long_name`.
+"""
 FALLS = """## NUMBER. A heading
 
 *A line in italics*
@@ -477,7 +487,10 @@ def paper(tree):
     """The LaTeX of a book with a page of trials, and the lines of each page of it without head and foot."""
     shutil.copytree(tree / "source", tree / "paper-source")
     falls = "\n".join(f"{FALLS.replace('NUMBER', str(n))}\n{'Filling words. ' * 40 * (n % 5)}\n" for n in range(1, 31))
-    (tree / "paper-source/book/teaching/projects.md").write_text(f"{DOORS}\n{ROWS}\n{falls}")
+    pictured = "\n".join(f"{'A line. ' * 13 * n}\n\n```{{figure}} drawn.png\nPicture {n}\n```\n" for n in range(1, 40))
+    Image.new("L", (600, 400)).save(tree / "paper-source/book/teaching/drawn.png")
+    (tree / "paper-source/book/teaching/projects.md").write_text(
+        f"{DOORS}\n{ROWS}\n{VERDICT}\n{NAMED}\n{falls}\n{pictured}")  # fmt: skip
     made = making.typeset(tree / "paper-source", tree / "paper-work")
     text = subprocess.run(["pdftotext", "-layout", made, "-"], capture_output=True, text=True, check=True).stdout
     pages = [[line.strip() for line in page.splitlines() if line.strip()][1:-1] for page in text.split("\f")]
@@ -512,6 +525,64 @@ def test_a_long_table_has_rows_as_high_as_their_words(paper):
     assert [line for line in lines if re.match(r"row 40\s+−40\.5 \[−41,\s0\.25\]\s+words that are many", line)]
     rows = source.split("row 9\n", 1)[1].split("row 10\n", 1)[0]
     assert r"\sphinxAtStartPar" not in rows.rsplit("&", 1)[1].split(r"\\", 1)[0]  # a cell without words is no line
+
+
+@needs_tex
+def test_a_table_in_a_box_is_cut_between_its_rows(paper):
+    """None of its pages but the last ends before it has to."""
+    source, pages = paper
+    held = [page for page in pages if any(re.match(r"part \d+ ", line) for line in page)]
+    lines = [line for page in held for line in page]
+    assert sum(bool(re.match(r"part \d+ ", line)) for line in lines) == 40 and len(held) > 1
+    assert sum(line.startswith("measured ") for line in lines) == 2  # a head for each 29 rows
+    assert min(map(len, held[:-1])) > 40
+    assert "12.5\u00a0{[}12,\u00a013{]}" in source  # a value stays with its interval
+
+
+@needs_tex
+def test_a_figure_becomes_smaller_where_it_then_fits(tree, paper):
+    """A picture of 96 dots an inch has as many where there is room, and at most 96 / 0.7."""
+    listed = subprocess.run(["pdfimages", "-list", tree / "paper-work/_build/latex/diffnotes.pdf"],
+                            capture_output=True, text=True, check=True).stdout  # fmt: skip
+    dots = [int(words[12]) for line in listed.splitlines()[2:] if (words := line.split())[3:5] == ["600", "400"]]
+    natural = min(dots)
+    assert len(dots) == 39 and dots.count(natural) > 20
+    assert natural < max(dots) < natural / 0.69
+
+
+@needs_tex
+def test_names_in_code_are_broken_where_they_may(paper):
+    source, _ = paper
+    line = next(line for line in source.splitlines() if "test\\_\u200bthat" in line)
+    assert line.startswith(r"{\raggedright{}") and line.endswith(r"\par}")
+    assert r"book/networks\string/}}, and" in line  # no line ends before the comma
+
+
+@needs_tex
+def test_pages_say_of_which_chapter_they_are(tree, paper):
+    text = subprocess.run(["pdftotext", "-layout", tree / "paper-work/_build/latex/diffnotes.pdf", "-"],
+                          capture_output=True, text=True, check=True).stdout  # fmt: skip
+    heads = [re.sub(r"\s+", " ", page.strip().splitlines()[0]) for page in text.split("\f") if page.strip()]
+    assert sum(bool(re.fullmatch(r"\d+\. Trials diffnotes [\d.]+", head)) for head in heads) > 20
+    assert "Glossary" in heads  # a first page has its title alone
+
+
+@needs_tex
+def test_no_chapter_ends_with_a_few_lines_on_a_page(tree, paper):
+    """Twenty chapters of some three hundred lines, each three lines longer than the one before."""
+    folder = tree / "ends"
+    shutil.copytree(tree / "paper-work/_build/latex", folder)
+    head = (folder / "diffnotes.tex").read_text().split(r"\begin{document}")[0]
+    lines = r"\newcount\n\newcommand{\lines}[1]{\n=1 \loop line \the\n\par \ifnum\n<#1 \advance\n by 1 \repeat}"
+    chapters = "\n".join(rf"\chapter{{One}}\lines{{{n}}}" for n in range(300, 360, 3))
+    (folder / "ends.tex").write_text(rf"{head}{lines}\pagestyle{{normal}}\begin{{document}}{chapters}\end{{document}}")
+    subprocess.run(["latexmk", "-xelatex", "-interaction=nonstopmode", "ends.tex"], cwd=folder, check=True,
+                   capture_output=True)  # fmt: skip
+    text = subprocess.run(["pdftotext", folder / "ends.pdf", "-"], capture_output=True, text=True, check=True).stdout
+    held = [len(re.findall(r"^line \d+", page, re.M)) for page in text.split("\f")[:-1]]
+    assert sum(held) == sum(range(300, 360, 3)) and min(held) > 6
+    usual = max(set(held), key=held.count)
+    assert usual < max(held) <= usual + 2 and held.count(usual) > len(held) / 3  # longer only where that helps
 
 
 @needs_tex

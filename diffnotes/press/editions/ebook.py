@@ -20,7 +20,7 @@ from ..reference import NOTATION, notation
 from .archive import pack
 from .cover import cover
 from .formulas import mathml
-from .tree import above, text_of, trees
+from .tree import ABOUT, above, text_of, trees
 
 __all__ = ["TRANSFORMS", "Epub", "configure"]
 
@@ -51,7 +51,7 @@ def configure(config: Any, address: str) -> None:
     """Tell Sphinx what the EPUB says of itself; ``address`` is that of the site on the web, or ""."""
     config.epub_title = config.html_title or config.project  # Jupyter Book puts the title of _config.yml there alone
     config.epub_author, config.epub_publisher = config.author, config.author
-    config.epub_description = "On the stability of diffusion models: statements, derivations, measurements."
+    config.epub_description = ABOUT
     config.epub_contributor, config.epub_basename = config.author, "diffnotes"
     config.epub_identifier = address or "diffnotes"
     config.epub_uid, config.epub_scheme, config.epub_show_urls = "book", "URL", "no"

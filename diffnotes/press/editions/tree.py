@@ -1,4 +1,4 @@
-"""What both printed editions ask of a document: what stands above a node, and how wide what it holds is."""
+"""What both printed editions say of the book and ask of a document: what stands above a node, and how wide it is."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 from docutils import nodes
 from sphinx import addnodes
 
-__all__ = ["PICTURE", "above", "signs_of", "text_of", "trees"]
+__all__ = ["ABOUT", "PICTURE", "above", "signs_of", "text_of", "trees"]
 
+ABOUT = "On the stability of diffusion models: statements, derivations, measurements."
 PICTURE = "x" * 15  # as wide as the picture of a verdict
 WIDTHS = {  # of what is no single sign in a formula
     **dict.fromkeys(r"{ } ^ _ \, \; \: \! \mathrm \mathcal \mathbb \mathbf \operatorname \displaystyle".split(), 0),

@@ -213,6 +213,7 @@ def test_the_epub_holds_the_chapter(epub):
     assert "0.42" in page and "Fig. " in page and page.count("<svg xmlns") >= 5  # a number, a caption, verdicts
     assert "it can be moved." in page  # the staged player does not name its controls
     assert "[page of this chapter]" not in page and "github.io/diffnotes/book/chapters/sample.html" in page
+    assert 0 < page.index("Exercise 1.1") < page.index("Computed on")  # which the site has under the title
     assert "<details" not in page and '<span class="mi">1</span>' in page  # code stands open
     assert not [name for name in files if name.endswith((".js", ".woff", ".woff2", ".html"))]
     assert "Theorem" in page and "Jonathan Ho" in page and "This page is stale" not in page
@@ -425,6 +426,7 @@ def test_the_pdf_holds_the_chapter(tree):
                   "a long line a long line"):  # fmt: skip
         assert words in text, words
     assert "??" not in text and "�" not in text
+    assert text.index("The gap is small") < text.rindex("Solution") < text.index("Computed on")
     assert text.count("On another page: Exercise 1.1.") == 3
     source = (tree / "pdf-work/_build/latex/diffnotes.tex").read_text()
     assert source.count(r"\hyperref[exercise:ex-sample]{Exercise 1.1}") >= 3
@@ -457,6 +459,16 @@ VERDICT = f"""
 NAMED = """
 From `book/networks/`, and checked by `tests/chapters/test_sample.py::test_that_has_a_long_name`.
 """
+LONG = """
+FILLING
+
+(long-NUMBER)=
+## Long box NUMBER
+
+:::{admonition} Some words
+WORDS
+:::
+"""
 FALLS = """## NUMBER. A heading
 
 *A line in italics*
@@ -488,9 +500,12 @@ def paper(tree):
     shutil.copytree(tree / "source", tree / "paper-source")
     falls = "\n".join(f"{FALLS.replace('NUMBER', str(n))}\n{'Filling words. ' * 40 * (n % 5)}\n" for n in range(1, 31))
     pictured = "\n".join(f"{'A line. ' * 13 * n}\n\n```{{figure}} drawn.png\nPicture {n}\n```\n" for n in range(1, 40))
+    tall = r"\begin{aligned}" + r"\\".join(f"a &= {n}" for n in range(5)) + r"\end{aligned}"  # is not cut
+    long = "\n".join(LONG.replace("NUMBER", str(n)).replace("FILLING", "A short line.\n\n" * (2 * n % 17)).replace(
+        "WORDS", f"Let\n$$\n{tall}\n$$\n{'Words of the box. ' * 90}") for n in range(1, 41))  # fmt: skip
     Image.new("L", (600, 400)).save(tree / "paper-source/book/teaching/drawn.png")
     (tree / "paper-source/book/teaching/projects.md").write_text(
-        f"{DOORS}\n{ROWS}\n{VERDICT}\n{NAMED}\n{falls}\n{pictured}")  # fmt: skip
+        f"{DOORS}\n{ROWS}\n{VERDICT}\n{NAMED}\n{falls}\n{pictured}\n{long}")  # fmt: skip
     made = making.typeset(tree / "paper-source", tree / "paper-work")
     text = subprocess.run(["pdftotext", "-layout", made, "-"], capture_output=True, text=True, check=True).stdout
     pages = [[line.strip() for line in page.splitlines() if line.strip()][1:-1] for page in text.split("\f")]
@@ -515,6 +530,14 @@ def test_what_leads_to_something_stands_on_its_page(paper):
     assert {f"{n}. A heading" for n in range(1, 31)} <= {line for page in pages for line in page}
     filled = [len(page) for page in pages if any("Filling words." in line for line in page)]
     assert min(filled[1:-1]) > 25  # none is near to empty
+
+
+@needs_tex
+def test_a_heading_stands_with_the_long_box_that_follows(paper):
+    _, pages = paper
+    ends = [page[-1] for page in pages if page]
+    assert not [line for line in ends if re.fullmatch(r"(.* )?Long box \d+", line)]
+    assert sum(bool(re.fullmatch(r"(.* )?Long box \d+", line)) for page in pages for line in page) >= 40
 
 
 @needs_tex

@@ -46,6 +46,9 @@ BREAKS = r"""
 \makeatletter
 % What stands before \bookkeep stays on the page of what follows, as a heading does.
 \newcommand{\bookkeep}{\par\nobreak\@afterheading}
+% Where a page has no room for a heading and the first lines of a box, it ends.
+\newcommand{\bookroomy}{\par\ifdim\pagegoal<\maxdimen
+  \ifdim\dimexpr\pagegoal-\pagetotal<0.2\textheight \newpage\fi\fi}
 % The title of a box stays with its first lines, and a short box or listing is not cut. A long one that needs the page
 % to the last point would go to the next one whole; so it is to leave some of them.
 \newcommand{\bookfailed}{\PackageError{book}{a command of Sphinx or framed is not as it was}{}}
@@ -260,6 +263,34 @@ class Leads(SphinxPostTransform):
                 line.parent.insert(line.parent.index(line) + 1, nodes.raw("", r"\bookkeep", format="latex"))
 
 
+class Headings(SphinxPostTransform):
+    """A heading that a box or a listing follows has room for its first lines, too.
+
+    A long box that finds no room goes to the next page and leaves behind what stands before it.
+    """
+
+    default_priority = 320
+    builders = ("latex",)
+
+    def run(self, **kwargs: Any) -> None:
+        labels: dict[nodes.Node, nodes.Node] = {}  # of a section its first one, between which and it nothing may come
+        for target in self.document.findall(nodes.target):
+            after = target.next_node(ascend=True)
+            while isinstance(after, nodes.target):
+                after = after.next_node(ascend=True)
+            labels.setdefault(after, target)
+        for section in list(self.document.findall(nodes.section)):
+            first = next((one for one in section[1:] if not isinstance(one, PASSED)), None)
+            while isinstance(first, nodes.container) and first.children:
+                first = first[0]
+            if isinstance(first, (nodes.Admonition, nodes.literal_block)):
+                before = labels.get(section, section)
+                before.parent.insert(before.parent.index(before), nodes.raw("", r"\bookroomy", format="latex"))
+
+
+PASSED = (nodes.Invisible, nodes.raw, nodes.target, addnodes.index)
+
+
 class Names(SphinxPostTransform):
     """Long names in code may be broken behind their underscores and colons, and no spaces are stretched beside them.
 
@@ -284,10 +315,7 @@ class Names(SphinxPostTransform):
 
 
 class Numbers(SphinxPostTransform):
-    """Numbers have a minus, an interval stays on its line, and letters have their indices below and above.
-
-    In a table a value that a cell begins with stays with its interval.
-    """
+    """Numbers have a minus, an interval stays on its line, in a table with the value that its cell begins with."""
 
     default_priority = 305
     builders = ("latex",)
@@ -300,8 +328,8 @@ class Numbers(SphinxPostTransform):
             words = typed(text)
             if any(isinstance(one, nodes.entry) for one in above(text)):
                 words = re.sub(r"^(\W?\d\S*) (?=\[\W?\d)", "\\1\N{NO-BREAK SPACE}", words)
-            if (made := raised(words)) != [text]:
-                text.parent.replace(text, made)
+            if words != text:
+                text.parent.replace(text, nodes.Text(words))
 
 
 def typed(text: str) -> str:
@@ -312,23 +340,6 @@ def typed(text: str) -> str:
     """
     text = re.sub(r"(?<![\w)\]-])-(?=\d)", "\N{MINUS SIGN}", text)
     return re.sub(r"(\[\W?\d[^][\s]*), (?=\W?\d[^][\s]*\])", "\\1,\N{NO-BREAK SPACE}", text)
-
-
-def raised(text: str) -> list[nodes.Node]:
-    """``text`` with what stands behind ``_`` and ``^`` of a letter below and above it.
-
-    >>> raised("condition on σ_t, not on loss_weight")
-    [<#text: 'condition on σ'>, <subscript: <#text: 't'>>, <#text: ', not on loss_weight'>]
-    """
-    made, end = [], 0
-    for found in MARKED.finditer(text):
-        made.append(nodes.Text(text[end : found.end("letter")]))
-        made += [kind("", word) for kind, word in zip((nodes.subscript, nodes.superscript), found.group(2, 3)) if word]
-        end = found.end()
-    return [*made, nodes.Text(text[end:])] if text[end:] else made
-
-
-MARKED = re.compile(r"(?<!\w)(?P<letter>[^\W\d_]|SNR)(?=[_^])(?:_([^\W_]+))?(?:\^(\w+(?:\.\d+)?))?(?![\w^])")
 
 
 class Tables(SphinxPostTransform):
@@ -464,4 +475,5 @@ class Parts(SphinxPostTransform):
         top += [title, *pieces]
 
 
-TRANSFORMS = (Lists, Exercises, Figures, Boxes, Proofs, Cards, Names, Numbers, Tables, Leads, Parts)
+TRANSFORMS = (Lists, Exercises, Figures, Boxes, Proofs, Cards, Names, Numbers, Tables, Leads, Headings,
+              Parts)  # fmt: skip

@@ -10,12 +10,14 @@ import json
 import re
 from collections.abc import Iterator
 from importlib import metadata
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.parsers.rst.directives.admonitions import Admonition
+from sphinx import addnodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 from ..directives import CHAPTERS
@@ -33,6 +35,11 @@ class Opened(Admonition):
     option_spec: ClassVar = {**Admonition.option_spec, **dict.fromkeys(
         ("open", "color", "icon", "animate", "margin", "chevron", "class-container", "class-title", "class-body"),
         directives.unchanged)}  # fmt: skip
+
+    def run(self) -> list[nodes.Node]:
+        """The box, with the classes that the drop-down would have."""
+        self.options["class"] = [*self.options.get("class", []), *self.options.get("class-container", "").split()]
+        return super().run()
 
 
 def address(config: Any) -> str:
@@ -122,6 +129,22 @@ class Pictures(SphinxPostTransform):
                 node.replace_self(nodes.raw("", text, format="html"))
 
 
+class Records(SphinxPostTransform):
+    """The box that says how a chapter was made, which the site folds away, stands at the chapter's end."""
+
+    default_priority = 299
+
+    def run(self, **kwargs: Any) -> None:
+        if self.app.builder.name not in PRINTED:
+            return
+        for box in list(self.document.findall(nodes.admonition)):
+            if "provenance" in box["classes"]:
+                page = takewhile(lambda one: not isinstance(one, addnodes.start_of_file), above(box))
+                *_, chapter = (one for one in page if isinstance(one, nodes.section))
+                box.parent.remove(box)
+                chapter += box
+
+
 class Indices(SphinxPostTransform):
     """Indices and exponents of symbols in plain text, such as statements of claims have, below and above the line."""
 
@@ -171,6 +194,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("config-inited", _configured, priority=950)  # when the table of contents has named the first page
     app.connect("builder-inited", _started, priority=100)
     app.connect("source-read", _source_read, priority=600)  # when the page has been compared with its source
-    for one in (Pictures, Indices, *paper.TRANSFORMS, *ebook.TRANSFORMS):
+    for one in (Pictures, Records, Indices, *paper.TRANSFORMS, *ebook.TRANSFORMS):
         app.add_post_transform(one)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -686,11 +686,12 @@ def test_a_table_that_does_not_fit_stands_cell_below_cell(site: Path, browser: B
 
 def test_no_code_is_lost_beside_its_cell(site: Path, browser: Browser) -> None:
     """Long lines of a cell are wrapped: nobody has to scroll sideways to read code, opened or folded away."""
-    scrolling = """(() => { document.querySelectorAll("details").forEach(fold => fold.open = true);
-        const cells = [...document.querySelectorAll(".cell_input pre")];
+    scrolling = """(() => { const cells = [...document.querySelectorAll(".cell_input pre")];
         return cells.filter(cell => cell.scrollWidth > cell.clientWidth + 1).length })()"""
     for path in pages(site):
         browser.open(path.as_uri(), formulas=False)
+        browser.run(STILL)
         for width in (1280, 360):
             browser.view(width=width, height=900)
+            browser.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
             assert browser.run(scrolling) == 0, f"{path.relative_to(site)} at {width} pixels"

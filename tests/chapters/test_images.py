@@ -261,7 +261,7 @@ def test_the_notebook_runs_on_colour_images(photographs, monkeypatch, capsys):
             assert not (sizes["smoke"] | sizes["cifar10"]).keys() - names.keys()
             names |= sizes["smoke"] | {"data": sizes["cifar10"]["data"], "profile": "cifar10", "device": "cpu"}
     assert names["nets"].net.shape == (3, 8, 8) and names["held"].pictures.shape == (20, 192)
-    assert glued["what"] == "CIFAR-10" and len(shown) == 13
+    assert glued["what"] == "CIFAR-10" and len(shown) == 14
     assert all(shown[f"fig-images-{name}"].startswith("Rows of 8 by 8 colour images")
                for name in ("data", "samplers", "weights", "course", "own"))  # fmt: skip
     assert "I12" in capsys.readouterr().out

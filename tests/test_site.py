@@ -571,9 +571,10 @@ def test_an_effect_is_told_in_its_manner_with_its_interval_beside(manner: str, s
     assert quoting.effect_words(rows, f"C1.gap{manner}") == ("C1", said, "0.4 [0.3, 0.5], holds")
 
 
-def test_an_effect_that_all_base_seeds_judge_is_theirs() -> None:
+def test_an_effect_is_that_of_its_page_also_where_all_base_seeds_judge() -> None:
     rows = {"C1": _row(gap={"pooled": [0.2, 0.1, 0.35], "state": "open"})}
-    assert quoting.effect_words(rows, "C1.gap as less") == ("C1", "80 %", "0.2 [0.1, 0.35], open")
+    told = "0.4 [0.3, 0.5], all base seeds together 0.2 [0.1, 0.35], open"
+    assert quoting.effect_words(rows, "C1.gap as less") == ("C1", "60 %", told)
 
 
 @pytest.mark.parametrize(

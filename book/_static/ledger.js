@@ -1,16 +1,18 @@
-// Filters for the table of all claims: words, verdict, source and group. Without this script the table is whole.
+// Filters for the table of all claims: words (of the row, or of the box it leads to), verdict, source and group. Without this script the table is whole.
 document.addEventListener("DOMContentLoaded", () => {
   const table = document.querySelector(".ledger-overview table");
   if (!table) return;
   // The sections below the table are named by subject, and each row leads into one.
-  const title = (row) => {
-    const target = document.getElementById(decodeURIComponent(row.querySelector("a")?.hash.slice(1) ?? ""));
-    return target?.closest("section")?.querySelector("h2, h3")?.firstChild?.textContent;
+  const place = (row) => document.getElementById(decodeURIComponent(row.querySelector("a")?.hash.slice(1) ?? ""));
+  const title = (row) => place(row)?.closest("section")?.querySelector("h2, h3")?.firstChild?.textContent;
+  const box = (row) => {
+    const target = place(row);
+    return (target?.matches(".admonition") ? target : target?.nextElementSibling)?.textContent ?? "";
   };
   const rows = [...table.tBodies[0].rows].map((row) => {
     const [claim, , source, verdict] = [...row.cells].map((cell) => cell.textContent.trim());
     return {
-      row, source, group: claim[0], title: title(row), words: row.textContent.toLowerCase(),
+      row, source, group: claim[0], title: title(row), words: `${row.textContent} ${box(row)}`.toLowerCase(),
       verdict: verdict.replace(/^\S+ /, "").split(/[;(]/)[0].trim(),
     };
   });
@@ -50,7 +52,7 @@ document.addEventListener("DOMContentLoaded", () => {
       one.row.hidden = !fits;
       shown += fits;
     }
-    count.textContent = `${shown} of ${rows.length} claims`;
+    count.textContent = `${shown} of ${rows.length} claims${shown ? "" : "; the search of the site knows other words, too"}`;
   };
   form.addEventListener("input", apply);
   form.addEventListener("reset", () => setTimeout(apply));

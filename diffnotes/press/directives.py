@@ -222,12 +222,16 @@ def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
         text += [*(f"- {line}" for line in totals(done)), ""]
     else:
         text += ["No claim has been measured yet."]
+    marks = {row["id"]: f"{{ref}}`{signs[state]} {row['id']} <ledger-{row['id']}>`" for row, state in zip(done, states)}
     shown = [
         (
             f"{{ref}}`{row['id']} <ledger-{row['id']}>`",
             row["statement"],
             source_link(row),
-            f"{signs[state]} {row['record']['verdict']}",
+            "; on images: ".join([
+                f"{signs[state]} {row['record']['verdict']}",
+                *filter(None, [", ".join(marks[one] for one in row.get("elsewhere", []) if one in marks)]),
+            ]),
         )
         for row, state in zip(done, states, strict=True)
     ]

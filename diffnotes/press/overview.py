@@ -33,14 +33,13 @@ def runs_markdown(pages: Iterable[Path], project: Project | None = None) -> str:
     cold, training = (clock(seconds(found)) for found in (entries, [one for one in entries if one.networks]))
     size = sum(one.record["bytes"] for one in entries) / 2**20
     text = [
-        f"Running the chapters took {total} in all, one after the other. That has the reading of what they keep, which "
-        f"was not timed apart: {len(entries)} sets of networks and of numbers in {size:.1f} MiB.",
+        f"Running the chapters took {total} in all, one after the other. In that time they also read what is kept: "
+        f"{len(entries)} sets of networks and of numbers, {size:.1f} MiB.",
         "",
-        f"Making these sets took {cold} before, once. A set that two chapters share, or that was trained while another "
-        f"was made, counts once. Training the sets of networks took {training} of that. The rest is sets of numbers: "
-        "their time has the training of the networks that they were measured with, if these were not there yet, and "
-        f"how much that was is {UNKNOWN} for most. Networks that were there already and that the book does not keep "
-        "are in none of these times, so that all together took longer.",
+        f"Making these sets took {cold}, once; a set that two chapters share counts once. Training the sets of "
+        f"networks took {training} of that. The sets of numbers took the rest, with the training of those networks that "
+        f"they were measured with and that were not there yet, which is {UNKNOWN} apart for most. The times do not have "
+        "the training of networks that were there already and that the book does not keep.",
         "",
         table(("Chapter", "Profile", "Device", "Run", "Memory at the peak", "Kept", "Date", "Commit"), rows),
         "", "They were made with these versions:", "",

@@ -3,7 +3,8 @@
 * ``{claim}`C9` `` leads to the box of a claim, and says its verdict.
 * ``{effect}`C9.mixture` `` is a measured number, with its interval in a tooltip and a link to the box; after ``as``
   stands how it is told: ``percent``, ``times``, ``less`` (a ratio below one as what is missing, in per cent) or
-  ``interval``. Of a part that is judged by all base seeds together it is theirs.
+  ``interval``. It is the number of the page that the link leads to; where all base seeds together judge the part, the
+  tooltip has theirs as well.
 * ``{making}`images` `` is how long it took to make all that this chapter keeps, ``{making}`all` `` what the book keeps.
 * ``{quoted} fig-collapse-planes`` is a figure of a chapter, or a part of its height (``:part: 0 0.35``), with a caption
   and an alternative text of its own.
@@ -74,12 +75,14 @@ def effect_words(rows: dict[str, dict[str, Any]], text: str) -> tuple[str, str, 
     part = next((one for one in record["parts"] if one["name"] == name), None)
     if part is None or "unseen" in part:
         raise ValueError(f"effect = {text!r}: the claim {claim} has no measured part {name}")
+    state = part["state"]
     if "pooled" in part:
-        part = {**part, **dict(zip(("value", "low", "high"), part["pooled"])), "exact": False}
+        every = {**part, **dict(zip(("value", "low", "high"), part["pooled"])), "exact": False}
+        state = f"all base seeds together {effect_text(every)}, {state}"
     value = part["value"]
     said = {"value": number(value), "percent": f"{number(100 * value, 2)} %", "times": f"{number(value, 2)} times",
             "less": f"{number(100 * (1 - value), 2)} %", "interval": effect_text(part)}[manner]  # fmt: skip
-    return claim, said, f"{effect_text(part)}, {part['state']}"
+    return claim, said, f"{effect_text(part)}, {state}"
 
 
 def making(paths: Iterable[Path], name: str, project: Project | None = None) -> str:

@@ -67,7 +67,7 @@ def test_the_explorer_has_each_kind_in_each_number_of_steps(monkeypatch):
     figures_of.explorer(kinds, exhibit(0.5), SHARES, (1, 4, 4))
     compute, controls = given["of"]
     assert controls == {"images": ["ODE", "SDE"], "steps": [10, 100]}
-    assert given["start"] == {"images": "ODE", "steps": 10}
+    assert given["start"] == {"images": "SDE", "steps": 10}
     frame = compute("SDE", 100)
     sheet, ratios = frame.panels
     assert sheet.images.shape == (12, 4, 4) and (sheet.images == 128).all()
@@ -76,7 +76,7 @@ def test_the_explorer_has_each_kind_in_each_number_of_steps(monkeypatch):
     assert ratios.curves["features"][1] == [44, 88, 176]
     assert ratios.curves["pixels, held out"][1] == [0.55, 1.1, 2.2]
     assert list(frame.numbers.values()) == [40, 21, 21]  # distances over those of held-out images, split by split
-    assert "ODE in 10 steps" in given["alt"] and compute("ODE", 10).words in given["alt"]
+    assert "SDE in 10 steps" in given["alt"] and compute("SDE", 10).words in given["alt"]
 
 
 def test_grey_images_are_drawn_as_they_are(shown):

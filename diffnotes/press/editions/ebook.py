@@ -47,9 +47,9 @@ ACCESS = "".join(f'    <meta property="schema:{name}">{value}</meta>\n' for name
 ))  # fmt: skip
 
 
-def configure(config: Any, address: str) -> None:
+def configure(config: Any, address: str, title: str) -> None:
     """Tell Sphinx what the EPUB says of itself; ``address`` is that of the site on the web, or ""."""
-    config.epub_title = config.html_title or config.project  # Jupyter Book puts the title of _config.yml there alone
+    config.epub_title = title
     config.epub_author, config.epub_publisher = config.author, config.author
     config.epub_description = ABOUT
     config.epub_contributor, config.epub_basename = config.author, "diffnotes"
@@ -153,9 +153,8 @@ class Epub(Epub3Builder):
         for path, text in zip(pages, self.formulas([path.read_text(encoding="utf8") for path in pages]), strict=True):
             path.write_text(text, encoding="utf8")
         self.clear(folder, pages)
-        title = self.env.titles[self.config.root_doc].astext()
         (folder / COVER).parent.mkdir(exist_ok=True)
-        (folder / COVER).write_bytes(cover(title, self.config.epub_title))
+        (folder / COVER).write_bytes(cover(self.config.epub_title, self.config.html_title or self.config.project))
         super().handle_finish()
 
     def formulas(self, pages: list[str]) -> list[str]:

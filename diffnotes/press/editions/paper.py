@@ -99,7 +99,7 @@ BREAKS = r"""
 HEADS = r"""
 \makeatletter
 \fancypagestyle{normal}{\fancyhf{}\renewcommand{\headrulewidth}{0.4pt}\renewcommand{\footrulewidth}{0.4pt}%
-  \fancyhead[L]{\py@HeaderFamily\nouppercase{\leftmark}}\fancyhead[R]{\py@HeaderFamily\@title\ \version}%
+  \fancyhead[L]{\py@HeaderFamily\nouppercase{\leftmark}}\fancyhead[R]{\py@HeaderFamily @PROJECT@\ \version}%
   \fancyfoot[L]{\py@HeaderFamily\nouppercase{\rightmark}}\fancyfoot[R]{\py@HeaderFamily\thepage}}
 \AtBeginDocument{\renewcommand{\chaptermark}[1]{\markboth{\ifnum\c@secnumdepth>\m@ne\thechapter.\ \fi#1}{}}}
 \makeatother
@@ -125,22 +125,23 @@ def macros_latex(macros: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def configure(config: Any, macros: dict[str, Any]) -> None:
-    """Tell Sphinx how the PDF is made; ``macros`` are those of the notation file."""
+def configure(config: Any, macros: dict[str, Any], title: str) -> None:
+    """Tell Sphinx how the PDF is made; ``macros`` are those of the notation file, ``title`` is that of the book."""
     config.latex_engine, config.latex_use_xindy = "xelatex", False
     config.latex_show_urls, config.latex_domain_indices = "no", False
     config.latex_table_style = ["booktabs"]
+    heads = HEADS.replace("@PROJECT@", config.project)
     config.latex_elements = {
+        "preamble": PREAMBLE + heads + BREAKS + macros_latex(macros),
         "papersize": "a4paper", "pointsize": "10pt", "fontpkg": FONTS, "fncychap": "", "printindex": "",
-        "figure_align": "H", "preamble": PREAMBLE + HEADS + BREAKS + macros_latex(macros),
-        "maketitle": r"\sphinxmaketitle",
+        "figure_align": "H", "maketitle": r"\sphinxmaketitle",
         "tableofcontents": r"\renewcommand{\contentsname}{Contents}\sphinxtableofcontents",
         "extraclassoptions": "openany,oneside",
         "sphinxsetup": "verbatimforcewraps=true,VerbatimColor={gray}{0.97},verbatimwithframe=false,"
                        "hmargin={2.2cm,2.2cm},vmargin={2.4cm,2.4cm}",
         "fvset": r"\fvset{fontsize=\footnotesize}",
     }  # fmt: skip
-    config.latex_documents = [(config.root_doc, "diffnotes.tex", config.project, config.author, "manual", False)]
+    config.latex_documents = [(config.root_doc, "diffnotes.tex", title, config.author, "manual", False)]
 
 
 class Lists(SphinxPostTransform):

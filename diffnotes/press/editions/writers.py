@@ -80,12 +80,19 @@ def _source_read(app: Any, docname: str, source: list[str]) -> None:
         source[0] = without_moving(source[0], f"{site}{docname}.html" if site else "")
 
 
+def title_of(page: Path) -> str:
+    """What stands in the first heading of a page in Markdown, "" where there is none."""
+    found = re.search(r"^# (.+)", page.read_text(encoding="utf8") if page.exists() else "", re.M)
+    return found[1].strip() if found else ""
+
+
 def _configured(app: Any, config: Any) -> None:
     config.version = config.release = metadata.version("diffnotes")
     path = Path(app.srcdir) / NOTATION
     macros = notation(path)["macros"] if path.exists() else {}
-    paper.configure(config, macros)
-    ebook.configure(config, address(config))
+    title = title_of(Path(app.srcdir) / f"{config.root_doc}.md") or config.project
+    paper.configure(config, macros, title)
+    ebook.configure(config, address(config), title)
     moving = ("application/vnd.jupyter.widget-view+json", "application/javascript", "text/html")
     config.nb_mime_priority_overrides = [*config.nb_mime_priority_overrides, *(("epub", kind, None) for kind in moving)]
 

@@ -222,7 +222,7 @@ def ledger_markdown(rows: Iterable[dict[str, Any]]) -> str:
         text += [*(f"- {line}" for line in totals(done)), ""]
     else:
         text += ["No claim has been measured yet."]
-    marks = {row["id"]: f"{{ref}}`{signs[state]} {row['id']} <ledger-{row['id']}>`" for row, state in zip(done, states)}
+    marks = {row["id"]: f"{signs[state]} {{ref}}`{row['id']} <ledger-{row['id']}>`" for row, state in zip(done, states)}
     shown = [
         (
             f"{{ref}}`{row['id']} <ledger-{row['id']}>`",

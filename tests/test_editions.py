@@ -206,8 +206,8 @@ def test_the_epub_holds_the_chapter(epub):
     with zipfile.ZipFile(epub) as archive:
         package = ElementTree.fromstring(archive.read(next(n for n in archive.namelist() if n.endswith(".opf"))))
     title = package.find(".//{http://purl.org/dc/elements/1.1/}title")
-    assert title.text == yaml.safe_load((sites.ROOT / "_config.yml").read_text())["title"]
     files = read(epub)
+    assert title.text == text_of(ElementTree.fromstring(files["book/index.xhtml"]).find(".//h:h1", SPACES))
     page = files["book/chapters/sample.xhtml"].decode()
     assert page.count("<math") >= 8 and r"\(" not in page and r"\abar" not in page
     assert "0.42" in page and "Fig. " in page and page.count("<svg xmlns") >= 5  # a number, a caption, verdicts
@@ -420,6 +420,7 @@ def test_the_pdf_holds_the_chapter(tree):
     made = making.typeset(tree / "source", tree / "pdf-work", when=1_700_000_000)
     assert made.read_bytes().startswith(b"%PDF")
     text = subprocess.run(["pdftotext", "-layout", made, "-"], capture_output=True, text=True, check=True).stdout
+    assert "A book of tests" in text.split("\f")[0]  # the heading of the first page
     for words in ("Contents", "At a glance", "Part I", "A chapter made by hand", "Fig. 1.1", "Error over time.",
                   "value 0.42", "Theorem 1.1", "Exercise 1.1", "The gap is small", "does not hold here", "Solution",
                   "Bibliography", "Denoising diffusion probabilistic models", "can move",

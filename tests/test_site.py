@@ -543,8 +543,8 @@ def test_the_page_of_the_runs_adds_up_what_they_recorded(tmp_path: Path) -> None
         notebook = nbformat.v4.new_notebook(metadata={"diffnotes": {"provenance": record}})
         nbformat.write(notebook, tmp_path / f"{name}.ipynb")
     text = runs_markdown([tmp_path / "first.ipynb", tmp_path / "second.ipynb"])
-    assert "took 2 min 00 s in all" in text and "2 sets of networks and of numbers in 1.0 MiB" in text
-    assert "Making these sets took 1 h 00 min" in text and "Training the sets of networks took 30 s" in text
+    assert "took 2 min 00 s in all" in text and "2 sets of networks and of numbers, 1.0 MiB" in text
+    assert "Making these sets took 1 h 00 min" in text and "the sets of networks took 30 s" in text
     assert "2, made in 1 h 00 min" in text and "1, made in 30 s" in text and "for most" in text
     assert "0123456 with changes" in text and "100 MiB" in text
     assert "| first | second |" in text and re.search(r"\| torch \| [^|]+ \| 9.9 \|", text)

@@ -38,8 +38,8 @@ def runs_markdown(pages: Iterable[Path], project: Project | None = None) -> str:
         "",
         f"Making these sets took {cold}, once; a set that two chapters share counts once. Training the sets of "
         f"networks took {training} of that. The sets of numbers took the rest, with the training of those networks "
-        f"that they were measured with and that were not there yet, which is {UNKNOWN} apart for most. The times do not "
-        "have the training of networks that were there already and that the book does not keep.",
+        f"that they were measured with and that were not there yet, which is {UNKNOWN} apart for most. The times do "
+        "not have the training of networks that were there already and that the book does not keep.",
         "",
         table(("Chapter", "Profile", "Device", "Run", "Memory at the peak", "Kept", "Date", "Commit"), rows),
         "", "They were made with these versions:", "",

@@ -130,9 +130,10 @@ def configure(config: Any, macros: dict[str, Any], title: str) -> None:
     config.latex_engine, config.latex_use_xindy = "xelatex", False
     config.latex_show_urls, config.latex_domain_indices = "no", False
     config.latex_table_style = ["booktabs"]
-    heads = HEADS.replace("@PROJECT@", config.project)
+    heads = HEADS.replace("@PROJECT@", config.html_title or config.project)
+    named = rf"\AtBeginDocument{{\title{{{title}}}}}"  # Jupyter Book says another one before
     config.latex_elements = {
-        "preamble": PREAMBLE + heads + BREAKS + macros_latex(macros),
+        "preamble": PREAMBLE + heads + BREAKS + named + macros_latex(macros),
         "papersize": "a4paper", "pointsize": "10pt", "fontpkg": FONTS, "fncychap": "", "printindex": "",
         "figure_align": "H", "maketitle": r"\sphinxmaketitle",
         "tableofcontents": r"\renewcommand{\contentsname}{Contents}\sphinxtableofcontents",
@@ -141,7 +142,7 @@ def configure(config: Any, macros: dict[str, Any], title: str) -> None:
                        "hmargin={2.2cm,2.2cm},vmargin={2.4cm,2.4cm}",
         "fvset": r"\fvset{fontsize=\footnotesize}",
     }  # fmt: skip
-    config.latex_documents = [(config.root_doc, "diffnotes.tex", title, config.author, "manual", False)]
+    config.latex_documents = [(config.root_doc, "diffnotes.tex", config.project, config.author, "manual", False)]
 
 
 class Lists(SphinxPostTransform):

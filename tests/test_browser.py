@@ -293,8 +293,11 @@ def test_the_ledger_can_be_filtered(site: Path, browser: Browser) -> None:
     assert 0 < len(found) < len(everything) and all(" mixed" in verdict for verdict in verdicts)
     assert told == f"{len(found)} of {len(everything)} claims"
     assert browser.run(f"{FILTER}({{group: 'G'}})")[0] == ["G1", "G2", "G3", "G4"]
-    assert browser.run(f"{FILTER}({{words: 'e-tsdm SMALL'}})")[0] == ["L4", "I7"]
-    assert browser.run(f"{FILTER}({{words: 'no such words'}})")[:2] == [[], f"0 of {len(everything)} claims"]
+    found, _, verdicts = browser.run(f"{FILTER}({{words: 'e-tsdm SMALL'}})")
+    assert found == ["L4", "L11", "I7", "I8"]  # in the statements of two, in the boxes of the others
+    assert verdicts[0].endswith("on images: ✓ I7")
+    found, told, _ = browser.run(f"{FILTER}({{words: 'no such words'}})")
+    assert not found and told.startswith(f"0 of {len(everything)} claims; the search of the site")
     names = browser.run("[...document.querySelector('.ledger-filters').elements.group.options].map(one => one.text)")
     assert "Recursive training" in names and len(names) == 8
     assert browser.run("[...document.querySelectorAll('.ledger-filters :is(input, select)')].every(e => e.labels[0])")

@@ -64,7 +64,9 @@ def test_the_explorer_has_each_kind_in_each_number_of_steps(monkeypatch):
     ode = {("ddim", n): exhibit(n / 10) for n in (10, 100)}
     sde = {case: exhibit(2 * case[1] / 10) for case in CASES}
     kinds = {"ODE": ode, "SDE": sde}
-    figures_of.explorer(kinds, exhibit(0.5), SHARES, (1, 4, 4))
+    held = exhibit(0.5)
+    held = held._replace(measures=held.measures._replace(distance=torch.tensor([0.5, 1.0], dtype=DOUBLE)))
+    figures_of.explorer(kinds, held, SHARES, (1, 4, 4))
     compute, controls = given["of"]
     assert controls == {"images": ["ODE", "SDE"], "steps": [10, 100]}
     assert given["start"] == {"images": "SDE", "steps": 10}
@@ -75,7 +77,7 @@ def test_the_explorer_has_each_kind_in_each_number_of_steps(monkeypatch):
     assert radii == [-3, -2, -1] and pixels == [22, 44, 88]  # 20 in one split, 24 in the other
     assert ratios.curves["features"][1] == [44, 88, 176]
     assert ratios.curves["pixels, held out"][1] == [0.55, 1.1, 2.2]
-    assert list(frame.numbers.values()) == [40, 21, 21]  # distances over those of held-out images, split by split
+    assert list(frame.numbers.values()) == [31, 21, 21]  # 20 over 0.5 in one split, 22 over 1 in the other
     assert "SDE in 10 steps" in given["alt"] and compute("SDE", 10).words in given["alt"]
 
 
